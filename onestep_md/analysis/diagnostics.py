@@ -1,0 +1,156 @@
+"""Figures of trust and cost: the weight tail, ESS and log Z against K, the training curves."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from onestep_md.analysis import style
+from onestep_md.analysis.record import EvidenceRow, Measured, RunRecord
+
+
+def weight_figure(run: RunRecord) -> Figure:
+    """Sorted weights with the tail that k-hat describes, and how few samples carry how much."""
+    figure, axes = style.new_figure(3.3, 1, 2)
+    weights = np.sort(run.samples.weights)[::-1]
+    n, khat, limit = len(weights), run.headline.khat, run.headline.khat_limit
+    ax, rank = axes[0, 0], np.arange(1, n + 1)
+    positive = weights > 0
+    ax.loglog(rank[positive], n * weights[positive], color=style.REWEIGHTED, lw=2, label="samples")
+    tail = min(max(5, int(3 * np.sqrt(n))), n)
+    for k, dashes, colour, title in (
+        (khat, "--", style.GREEN if khat <= limit else style.WARNING, f"tail of k-hat {khat:.2f}"),
+        (limit, ":", style.MUTED, f"tail of the limit {limit:.2f}"),
+    ):
+        if np.isfinite(k):
+            ranks = np.geomspace(1, tail, 50)
+            ax.loglog(ranks, n * _pareto(weights[:tail], k, ranks), dashes, lw=1.6, color=colour,
+                      label=title)  # fmt: skip
+    ax.axhline(1.0, color=style.MUTED, lw=0.8)
+    ax.set_ylim(1e-3, 4 * max(ax.get_ylim()[1] / 2, 1.0))
+    ax.set_xlim(1, n)
+    style.label(ax, "samples, heaviest first", "weight / mean weight", "Weight tail")
+    style.legend(ax, loc="lower left")
+    _lorenz(axes[0, 1], weights)
+    return figure
+
+
+def _pareto(tail: np.ndarray, k: float, ranks: np.ndarray) -> np.ndarray:
+    """Weights at the given ranks if the tail (descending) is generalised Pareto with index k."""
+    # quantiles w = w_min + scale (p^-k - 1) / k at p = rank / m, scale from the median of the tail
+    m, median = len(tail), tail[len(tail) // 2] - tail[-1]
+    shape = k if abs(k) > 1e-3 else 1e-3
+    return tail[-1] + median * ((ranks / m) ** -shape - 1) / (2.0**shape - 1)
+
+
+def _lorenz(ax: Axes, weights: np.ndarray) -> None:
+    """Share of the total weight that the heaviest samples carry."""
+    fraction = np.arange(len(weights) + 1) / len(weights)
+    share = np.concatenate([[0.0], np.cumsum(weights)])
+    ax.plot(
+        100 * fraction, 100 * fraction, color=style.MUTED, lw=1, ls="--", label="equal weights"
+    )
+    ax.plot(100 * fraction, 100 * share, color=style.REWEIGHTED, lw=2, label="these samples")
+    for percent in (1, 10):
+        held = 100 * share[int(round(percent / 100 * len(weights)))]
+        ax.plot(percent, held, "o", color=style.REWEIGHTED, ms=5)
+        ax.annotate(
+            f"{percent} % carry {held:.0f} %", (percent + 3, max(held, 4.0)), fontsize=9.5,
+            va="center", path_effects=style.HALO,
+        )  # fmt: skip
+    ax.set(xlim=(0, 100), ylim=(0, 102))
+    style.percent_axis(ax.xaxis)
+    style.percent_axis(ax.yaxis)
+    style.label(ax, "heaviest samples", "share of the total weight", "Concentration")
+    style.legend(ax, loc="lower right")
+
+
+def steps_figure(run: RunRecord) -> Figure:
+    """ESS and log Z against the number of steps K; K = 0 is the base without the network."""
+    figure, axes = style.new_figure(3.3, 1, 3)
+    rows, place = run.evidence, np.arange(len(run.evidence))
+    ess, bounds, zoom = axes[0]
+    _points(ess, place, [_percent(row.ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
+    ess.plot(place, [100 * row.ess_clipped for row in rows], "s--", color=style.MUTED, ms=4, lw=1,
+             label="ESS, top 0.01 % clipped")  # fmt: skip
+    ess.set_ylim(0, 105)
+    style.percent_axis(ess.yaxis)
+    style.legend(ess, loc="best")
+    _points(bounds, place, [r.eubo for r in rows], style.DYNAMICS, "v-", "EUBO (upper bound)")
+    _points(bounds, place, [r.log_z for r in rows], style.REWEIGHTED, "o-", "log Z")
+    _points(bounds, place, [r.elbo for r in rows], style.RAW, "^-", "ELBO (lower bound)")
+    _mark_unbounded(bounds, place, rows)
+    _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "one-sided")
+    _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", "BAR with dynamics")
+    titles = ("Effective sample size", "Bounds of log Z", "log Z, close up")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_xticks(place, [str(row.steps) for row in rows])
+        ax.set_xlim(-0.4, len(rows) - 0.6)
+        ax.ticklabel_format(axis="y", useOffset=False) if ax is not ess else None
+        style.label(ax, "steps K (0: base alone)", "", title)
+    for ax in (bounds, zoom):
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+        ax.margins(y=0.3)
+        style.legend(ax, loc="best")
+    return figure
+
+
+def _percent(value: Measured) -> Measured:
+    return Measured(100 * value.value, 100 * value.error)
+
+
+def _points(
+    ax: Axes, place: np.ndarray, values: list[Measured], colour: str, marker: str, title: str
+) -> None:
+    """Finite values with their error bars; nothing at all if none is finite."""
+    y = np.array([v.value for v in values])
+    error = np.nan_to_num([v.error for v in values])
+    if np.isfinite(y).any():
+        ax.errorbar(place, y, error, fmt=marker, color=colour, ms=5.5, lw=1.6, capsize=3,
+                    label=title)  # fmt: skip
+
+
+def _mark_unbounded(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...]) -> None:
+    """Say where the ELBO is -inf: some sample has infinite energy."""
+    for x, row in zip(place, rows, strict=True):
+        if row.infinite:
+            ax.annotate("ELBO\n−∞", (x, 0.02), xycoords=("data", "axes fraction"), ha="center",
+                        fontsize=9, color=style.RAW)  # fmt: skip
+
+
+def training_figure(run: RunRecord) -> Figure:
+    """Losses, live one-step ESS, energy evaluations per second and the learner's idle time."""
+    figure, axes = style.new_figure(5.2, 2, 2)
+    m, step = run.metrics, run.metrics["step"]
+    losses, ess, rate, idle = axes.flat
+    for name, colour, title in (
+        ("loss_flow", style.DYNAMICS, "flow matching"),
+        ("loss_state", style.REWEIGHTED, "state consistency"),
+        ("loss_volume", style.RAW, "volume consistency"),
+        ("loss_energy", style.GREEN, "energy (kT)"),
+    ):
+        values = np.where(m[name] > 0, m[name], np.nan)
+        if np.isfinite(values).any():
+            losses.semilogy(step, values, color=colour, lw=1.3, label=title)
+    low, high = losses.get_ylim()
+    losses.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend
+    style.label(losses, "", "loss", "Losses")
+    style.legend(losses, loc="upper right", ncols=2)
+    ess.plot(step, 100 * m["ess"], color=style.REWEIGHTED, lw=1.5)
+    base = run.row(0)
+    if base is not None:
+        ess.axhline(100 * base.ess.value, color=style.MUTED, lw=1.2, ls="--", label="base alone")
+    final = 100 * run.headline.ess.value
+    ess.axhline(final, color=style.GREEN, lw=1.2, ls="--", label="final samples")
+    ess.set_ylim(0, 105)
+    style.percent_axis(ess.yaxis)
+    style.label(ess, "", "", "One-step ESS, live")
+    style.legend(ess, loc="lower right", ncols=2)
+    rate.plot(step, m["evaluations_per_s"], color=style.REWEIGHTED, lw=1.3)
+    rate.set_ylim(bottom=0)
+    style.label(rate, "training step", "1/s", "Energy evaluations per second")
+    idle.plot(step, 100 * m["learner_idle"], color=style.RAW, lw=1.3)
+    idle.set_ylim(0, max(10.0, 110 * float(np.nanmax(m["learner_idle"], initial=0.0))))
+    style.percent_axis(idle.yaxis)
+    style.label(idle, "training step", "", "Learner waiting for energies")
+    return figure

@@ -1,0 +1,187 @@
+"""Torsions by name, their angles, regions of torsion space, and the handedness of stereocentres.
+
+Signs follow IUPAC and mdtraj: looking along the middle bond, clockwise is positive. Used by the
+exploration summary, the free energies and the report.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from onestep_md.errors import ConfigError
+
+Quad = tuple[int, int, int, int]
+AtomSpec = int | str
+Ranges = Mapping[str, Sequence[float]]  # torsion name -> (low, high) in degrees, may wrap
+
+
+def load_topology(pdb: str | Path) -> mdtraj.Topology:
+    """Topology of a PDB file (a path) or of PDB text (a string with line ends)."""
+    if isinstance(pdb, str) and "\n" in pdb:
+        with tempfile.TemporaryDirectory() as folder:  # mdtraj reads files only
+            path = Path(folder) / "topology.pdb"
+            path.write_text(pdb)
+            return load_topology(path)
+    # standard_names=False: atoms keep the names the user reads in the file
+    return mdtraj.load_pdb(str(pdb), standard_names=False).topology
+
+
+def find_torsions(
+    pdb: str | Path, spec: str | Mapping[str, Sequence[AtomSpec]]
+) -> dict[str, Quad]:
+    """Named torsions as 0-based atom indices.
+
+    Args:
+        pdb: PDB text or path; its atom order is the order of all conformations.
+        spec: "auto" for phi and psi of every residue, named `phi`, `psi` where there is one of
+            each and `phi_2`, `psi_2`, ... (residue number) otherwise; or a mapping from a name to
+            four atoms, each a 0-based index or "RESNAME:RESID:ATOM" such as "ALA:2:CA".
+
+    Raises:
+        ConfigError: names the torsion and the atom that does not exist.
+    """
+    topology = load_topology(pdb)
+    if isinstance(spec, str):
+        if spec != "auto":
+            raise ConfigError(
+                f"sample.torsions: `{spec}` is neither `auto` nor a list of torsions."
+            )
+        return _backbone_torsions(topology)
+    return {name: _quad(topology, name, atoms) for name, atoms in spec.items()}
+
+
+def _backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
+    frame = mdtraj.Trajectory(np.zeros((1, topology.n_atoms, 3)), topology)
+    phi = mdtraj.compute_phi(frame)[0].tolist()
+    psi = mdtraj.compute_psi(frame)[0].tolist()
+    if len(phi) <= 1 and len(psi) <= 1:
+        return {name: tuple(q[0]) for name, q in (("phi", phi), ("psi", psi)) if q}
+    # atom 1 of psi (N-CA-C-N) and atom 2 of phi (C-N-CA-C) are both CA: the residue meant
+    named = [(topology.atom(q[2]).residue, "phi", q) for q in phi]
+    named += [(topology.atom(q[1]).residue, "psi", q) for q in psi]
+    named.sort(key=lambda entry: (entry[0].index, entry[1]))
+    return {f"{kind}_{residue.resSeq}": tuple(q) for residue, kind, q in named}
+
+
+def _quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:
+    if len(atoms) != 4:
+        raise ConfigError(
+            f"sample.torsions.{name}: a torsion has 4 atoms, {len(atoms)} are given."
+        )
+    quad = tuple(_atom_index(topology, name, atom) for atom in atoms)
+    if len(set(quad)) < 4:
+        raise ConfigError(f"sample.torsions.{name}: the same atom appears twice in {list(atoms)}.")
+    return quad
+
+
+def _atom_index(topology: mdtraj.Topology, torsion: str, atom: AtomSpec) -> int:
+    where = f"sample.torsions.{torsion}: atom `{atom}`"
+    if isinstance(atom, int):
+        if 0 <= atom < topology.n_atoms:
+            return atom
+        raise ConfigError(
+            f"{where} does not exist: the PDB has {topology.n_atoms} atoms, "
+            f"numbered 0 to {topology.n_atoms - 1}."
+        )
+    parts = atom.split(":")
+    if len(parts) != 3 or not parts[1].strip().lstrip("-").isdigit():
+        raise ConfigError(
+            f"{where} is not of the form RESNAME:RESID:ATOM (such as ALA:2:CA) or a 0-based index."
+        )
+    residue_name, number, atom_name = parts[0].strip(), int(parts[1]), parts[2].strip()
+    for residue in topology.residues:
+        if (residue.name, residue.resSeq) == (residue_name, number):
+            for candidate in residue.atoms:
+                if candidate.name == atom_name:
+                    return candidate.index
+            known = " ".join(candidate.name for candidate in residue.atoms)
+            raise ConfigError(f"{where} does not exist. {residue_name}:{number} has: {known}.")
+    known = " ".join(f"{residue.name}:{residue.resSeq}" for residue in topology.residues)
+    raise ConfigError(
+        f"{where}: there is no residue {residue_name}:{number}. The PDB has: {known}."
+    )
+
+
+def torsion_angles(x: np.ndarray, quads: Sequence[Quad]) -> np.ndarray:
+    """Torsion angles of conformations.
+
+    Args:
+        x: (n, atoms, 3) positions, any length unit.
+        quads: n_torsions tuples of four atom indices.
+
+    Returns:
+        (n, n_torsions) radians in [-pi, pi).
+    """
+    if not len(quads):
+        return np.zeros((len(x), 0))
+    a, b, c, d = (x[:, index] for index in np.asarray(quads).T)
+    b1, b2, b3 = b - a, c - b, d - c
+    normal_1, normal_2 = np.cross(b1, b2), np.cross(b2, b3)
+    sine = (b1 * normal_2).sum(-1) * np.linalg.norm(b2, axis=-1)
+    cosine = (normal_1 * normal_2).sum(-1)
+    angle = np.arctan2(sine, cosine)
+    return np.where(angle >= np.pi, -np.pi, angle)
+
+
+def region_membership(
+    angles: np.ndarray, names: Sequence[str], regions: Mapping[str, Ranges]
+) -> np.ndarray:
+    """Which conformations lie in which regions.
+
+    Args:
+        angles: (n, n_torsions) radians.
+        names: names of the torsions, in the order of the columns.
+        regions: region name -> torsion name -> (low, high) in degrees. A range with low > high
+            wraps through 180; torsions that a region does not name are free.
+
+    Returns:
+        (n, n_regions) bool, in the order of `regions`.
+    """
+    inside = np.ones((len(angles), len(regions)), dtype=bool)
+    column = {name: index for index, name in enumerate(names)}
+    for place, (region, ranges) in enumerate(regions.items()):
+        for torsion, (low, high) in ranges.items():
+            if torsion not in column:
+                known = ", ".join(names) or "none"
+                raise ConfigError(
+                    f"regions.{region}: there is no torsion `{torsion}`. Torsions: {known}. "
+                    "Name it under sample.torsions."
+                )
+            offset = np.mod(np.degrees(angles[:, column[torsion]]) - low, 360.0)
+            # a range of 360 degrees or more is the whole circle, not the empty range
+            inside[:, place] &= offset < (high - low if high - low >= 360 else (high - low) % 360)
+    return inside
+
+
+def chiral_volumes(
+    x: np.ndarray, bonds: Sequence[tuple[int, int]], elements: Sequence[str]
+) -> np.ndarray:
+    """Signed volumes spanned by the neighbours of each possible stereocentre.
+
+    A centre is an atom with four neighbours of which at most one is hydrogen; the sign of its
+    volume is its handedness and never changes without breaking a bond.
+
+    Args:
+        x: (n, atoms, 3) nm.
+        bonds: pairs of atom indices.
+        elements: element symbol of each atom.
+
+    Returns:
+        (n, n_centres) nm^3; compare signs with those of the input geometry.
+    """
+    neighbours: list[list[int]] = [[] for _ in elements]
+    for i, j in bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    centres = [
+        sorted(around)
+        for around in neighbours
+        if len(around) == 4 and sum(elements[atom] == "H" for atom in around) <= 1
+    ]
+    if not centres:
+        return np.zeros((len(x), 0))
+    corner, a, b, c = (x[:, index] for index in np.asarray(centres).T)
+    return (np.cross(a - corner, b - corner) * (c - corner)).sum(-1)

@@ -1,0 +1,158 @@
+"""A weighted ensemble as files that mdtraj, MDAnalysis, PyMOL and VMD open, and back.
+
+DCD keeps positions to 1e-7 nm, so energies recomputed from the frames are good to 1e-4 kT (XTC's
+5e-4 nm would cost 0.8 kT). Frames keep the order of the samples; `weights.npy` belongs to
+`samples.dcd` line by line, `resampled.dcd` has equal weights for tools that know none.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from onestep_md.errors import OneStepError, RunFolderError
+
+FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Conformations with weights; any average is `weights @ observable`.
+
+    Attributes:
+        trajectory: n frames, nm, molecules centred, atom order of the input PDB.
+        weights: (n,) float64, sum 1.
+        u: (n,) reduced potential, kT; +inf where it overflows.
+        log_q: (n,) log-density of the flow at the sample.
+        log_w: (n,) unnormalised log-weights -u - log_q.
+    """
+
+    trajectory: mdtraj.Trajectory
+    weights: np.ndarray
+    u: np.ndarray
+    log_q: np.ndarray
+    log_w: np.ndarray
+
+
+def write_trajectory(
+    folder: Path,
+    pdb_text: str,
+    x: np.ndarray,
+    log_w: np.ndarray,
+    u: np.ndarray,
+    log_q: np.ndarray,
+    generator: np.random.Generator,
+) -> None:
+    """Write topology.pdb, samples.dcd, weights.npy, samples.npz and resampled.dcd.
+
+    Every file is written aside and renamed, so that a crash leaves the old one whole.
+
+    Args:
+        folder: run folder, created if missing.
+        pdb_text: PDB with the atom order of x.
+        x: (n, atoms, 3) nm; written centred.
+        log_w: (n,) log-weights, -inf allowed.
+        u: (n,) reduced potential, kT.
+        log_q: (n,) log-density of the flow.
+        generator: for the equal-weight resampling.
+    """
+    weights = _normalise(log_w)
+    folder.mkdir(parents=True, exist_ok=True)
+    centred = x - x.mean(axis=1, keepdims=True)
+    chosen = resample_systematic(weights, generator)
+    _replace(folder / "topology.pdb", lambda path: path.write_text(pdb_text))
+    _replace(folder / "samples.dcd", lambda path: _write_dcd(path, centred))
+    _replace(folder / "resampled.dcd", lambda path: _write_dcd(path, centred[chosen]))
+    _replace(folder / "samples.npz", lambda path: _write_npz(path, u, log_q, log_w))
+    _replace(folder / "weights.npy", lambda path: _write_npy(path, weights))
+
+
+def load_run(path: str | Path) -> Ensemble:
+    """Read the weighted one-step ensemble of a finished run folder.
+
+    Raises:
+        RunFolderError: the folder is missing, unfinished, or its files do not belong together.
+    """
+    folder = Path(path)
+    check_finished(folder, FILES)
+    trajectory = mdtraj.load_dcd(
+        str(folder / "samples.dcd"),
+        top=mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False),
+    )
+    weights = np.load(folder / "weights.npy")
+    with np.load(folder / "samples.npz") as arrays:
+        u, log_q, log_w = (arrays[name] for name in ("u", "log_q", "log_w"))
+    lengths = {len(trajectory), len(weights), len(u), len(log_q), len(log_w)}
+    if len(lengths) > 1:
+        raise RunFolderError(
+            f"{folder}: samples.dcd has {len(trajectory)} frames, weights.npy {len(weights)} and "
+            f"samples.npz {len(u)} entries. They are from different runs; draw again with "
+            f"`python -m onestep_md.sample {folder}`."
+        )
+    return Ensemble(trajectory, weights, u, log_q, log_w)
+
+
+def check_finished(folder: Path, files: tuple[str, ...]) -> None:
+    """Raise RunFolderError with what to do unless all files are there."""
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: there is no such folder.")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if not missing:
+        return
+    lacking = f"{folder}: {', '.join(missing)} missing. "
+    if (folder / "config.yaml").is_file():
+        raise RunFolderError(
+            lacking + "The run is not finished; continue it with "
+            f"`python -m onestep_md.run {folder / 'config.yaml'} --resume {folder}`."
+        )
+    raise RunFolderError(lacking + "This is not a run folder of onestep_md.")
+
+
+def resample_systematic(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Indices of n equal-weight samples, in random order.
+
+    Sample i appears floor(n w_i) or ceil(n w_i) times: the least noise a resampling can add.
+    """
+    n = len(weights)
+    edges = np.cumsum(weights)
+    points = (np.arange(n) + generator.random()) / n * edges[-1]
+    chosen = np.searchsorted(edges, points, side="right")
+    last = int(np.flatnonzero(weights)[-1])  # rounding must not pick a weightless tail
+    return generator.permutation(np.minimum(chosen, last))
+
+
+def _normalise(log_w: np.ndarray) -> np.ndarray:
+    if not np.isfinite(log_w).any() or np.isnan(log_w).any() or np.isposinf(log_w).any():
+        raise OneStepError(
+            "The samples have no usable weights (all zero, or NaN among them): the flow misses "
+            "the target altogether. Train longer, or look at the exploration first."
+        )
+    weights = np.exp(log_w.astype(np.float64) - log_w.max())
+    return weights / weights.sum()
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    aside = path.with_name(f".{path.stem}.writing{path.suffix}")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_dcd(path: Path, x: np.ndarray) -> None:
+    # non-finite samples have weight zero; viewers choke on NaN, so their atoms sit at the origin
+    angstrom = np.nan_to_num(10.0 * x, nan=0.0, posinf=0.0, neginf=0.0)
+    with mdtraj.formats.DCDTrajectoryFile(str(path), "w", force_overwrite=True) as dcd:
+        dcd.write(angstrom.astype(np.float32))
+
+
+def _write_npz(path: Path, u: np.ndarray, log_q: np.ndarray, log_w: np.ndarray) -> None:
+    np.savez(path, u=u, log_q=log_q, log_w=log_w)
+
+
+def _write_npy(path: Path, weights: np.ndarray) -> None:
+    np.save(path, weights)

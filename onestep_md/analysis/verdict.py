@@ -1,0 +1,200 @@
+"""The evidence in plain words: what a chemist may do with these numbers, and what spoils them.
+
+Three levels. "good": nothing speaks against the numbers. "care": usable, with the named
+reservations. "bad": weights or map failed a test, so that error bars do not cover the error.
+"""
+
+import math
+from dataclasses import dataclass
+
+from onestep_md.analysis.record import EvidenceRow, Measured, Region, RunRecord
+from onestep_md.analysis.style import symbol
+
+FOLDED_LIMIT = 1e-3  # fraction of checked samples with a negative determinant
+FEWEST_EFFECTIVE = 100  # below it error bars are themselves unreliable
+DISAGREEMENT = 3.0  # combined standard errors
+LOW_ACCEPTANCE = 0.1  # of replica exchanges; below it replicas hardly mix
+
+TITLES = {
+    "good": "The weights and free energies can be used.",
+    "care": "Usable with care: see the warnings beside the numbers.",
+    "bad": "Do not rely on the reweighted numbers yet.",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Level, sentences for the top of the page, warnings for its sections."""
+
+    level: str
+    sentences: tuple[str, ...]
+    evidence_warnings: tuple[str, ...]
+    free_energy_warnings: tuple[str, ...]
+    run_warnings: tuple[str, ...]
+
+
+def judge(run: RunRecord) -> Verdict:
+    """Weigh the evidence of a run."""
+    head = run.headline
+    spread = log_z_spread(run)
+    sentences = [
+        _ess_sentence(run),
+        _weights_sentence(head),
+        _map_sentence(head),
+        _log_z_sentence(spread),
+        _regions_sentence(run.regions),
+    ]
+    if run.handedness.centres:
+        sentences.append(_handedness_sentence(run))
+    evidence = [text for row in run.evidence for text in row.warnings]
+    free_energy = _free_energy_warnings(run)
+    bad = (
+        not khat_ok(head)
+        or head.negative > FOLDED_LIMIT * max(head.checked, 1)
+        or not head.ess.value * head.n >= FEWEST_EFFECTIVE
+        or spread[0] > DISAGREEMENT
+    )
+    others = (*head.warnings, *free_energy, *_run_warnings(run))
+    return Verdict(
+        level="bad" if bad else "care" if others else "good",
+        sentences=tuple(text for text in sentences if text),
+        evidence_warnings=tuple(evidence),
+        free_energy_warnings=tuple(free_energy),
+        run_warnings=_run_warnings(run),
+    )
+
+
+def khat_ok(row: EvidenceRow) -> bool:
+    """Whether the tail of the weights is tame; nan is not."""
+    return row.khat <= row.khat_limit
+
+
+def z_score(a: Measured, b: Measured) -> float:
+    """(a - b) in combined standard errors; nan where an error is unknown or both are zero."""
+    error = math.hypot(a.error, b.error)
+    return (a.value - b.value) / error if error > 0 else math.nan
+
+
+def log_z_spread(run: RunRecord) -> tuple[float, list[str]]:
+    """Largest |z| between log Z from one step, from more steps and from BAR; what was compared."""
+    head = run.headline
+    others = [(f"K = {row.steps}", row.log_z) for row in run.evidence if row.steps == 4]
+    others += [("BAR against the dynamics", head.bar)]
+    others = [(name, value) for name, value in others if math.isfinite(value.value)]
+    scores = [abs(z_score(head.log_z, value)) for _, value in others]
+    scores = [score for score in scores if math.isfinite(score)]
+    return max(scores, default=math.nan), [f"K = {head.steps}", *(name for name, _ in others)]
+
+
+def _ess_sentence(run: RunRecord) -> str:
+    head, base = run.headline, run.row(0)
+    steps = "One-step" if head.steps == 1 else f"{head.steps}-step"
+    text = (
+        f"{steps} ESS {100 * head.ess.value:.3g} % over {head.n:,} samples, worth "
+        f"{head.ess.value * head.n:,.0f} independent ones"
+    )
+    if base is not None and base.ess.value > 0:
+        gain = head.ess.value / base.ess.value
+        text += f" ({100 * base.ess.value:.3g} % without the network, a factor {gain:.2g})"
+    return text + "."
+
+
+def _weights_sentence(row: EvidenceRow) -> str:
+    if math.isnan(row.khat):
+        return "k-hat could not be computed, so nothing vouches for the weights."
+    if khat_ok(row):
+        return f"Weights reliable: k-hat {row.khat:.2f}, limit {row.khat_limit:.2f}."
+    return (
+        f"Weights unreliable: k-hat {row.khat:.2f} is above {row.khat_limit:.2f}. The flow misses "
+        "part of the target and error bars may not cover it; train longer."
+    )
+
+
+def _map_sentence(row: EvidenceRow) -> str:
+    if not row.checked:
+        return "The map was not checked for folds; the weights are exact only if it has none."
+    if row.negative:
+        return (
+            f"{row.negative:,} of {row.checked:,} checked samples are folded (negative "
+            "determinant): their region is counted more than once."
+        )
+    # none of n seen: below 3/n with 95 % confidence
+    text = f"No folded samples in {row.checked:,}, so fewer than {300 / row.checked:.2g} %"
+    if math.isfinite(row.round_trip):
+        text += f"; inverting the map misses by at most {row.round_trip:.0e}"
+    return text + "."
+
+
+def _log_z_sentence(spread: tuple[float, list[str]]) -> str:
+    worst, compared = spread
+    if not math.isfinite(worst):
+        return ""
+    names = ", ".join(compared[:-1]) + f" and {compared[-1]}"
+    verb = "agree within" if worst <= DISAGREEMENT else "DISAGREE by"
+    return f"log Z from {names} {verb} {worst:.1f} combined standard errors."
+
+
+def _regions_sentence(regions: tuple[Region, ...]) -> str:
+    scores = [(abs(z_score(r.delta_f, r.dynamics_delta_f)), r.name) for r in regions]
+    scores = [(score, name) for score, name in scores if math.isfinite(score)]
+    if not scores:
+        return ""
+    worst, name = max(scores)
+    if worst <= DISAGREEMENT:
+        return (
+            "Reweighted region free energies and those of the dynamics agree within "
+            f"{worst:.1f} combined standard errors."
+        )
+    return (
+        f"The free energy of {symbol(name)} differs from that of the dynamics by {worst:.1f} combined "
+        "standard errors: a longer exploration tells which is right."
+    )
+
+
+def _handedness_sentence(run: RunRecord) -> str:
+    hand = run.handedness
+    centres = "centre" if hand.centres == 1 else "centres"
+    if not hand.inverted:
+        return f"Every sample has the handedness of the input ({hand.centres} {centres})."
+    share = 100 * hand.inverted / hand.n
+    return f"{hand.inverted:,} of {hand.n:,} raw samples ({share:.2g} %) have an inverted centre."
+
+
+def _free_energy_warnings(run: RunRecord) -> list[str]:
+    head, found = run.headline, []
+    if not khat_ok(head):
+        found.append(
+            f"k-hat {head.khat:.2f} is above {head.khat_limit:.2f}: the error bars of the "
+            "reweighted columns may be too small. Train longer."
+        )
+    if head.negative:
+        found.append(
+            f"{head.negative:,} of {head.checked:,} checked samples are folded: populations "
+            "around them are too high."
+        )
+    for region in run.regions:
+        score = z_score(region.delta_f, region.dynamics_delta_f)
+        if abs(score) > DISAGREEMENT:
+            found.append(
+                f"{symbol(region.name)}: reweighted and dynamics differ by {abs(score):.1f} combined "
+                "standard errors; one of them has not sampled this region well."
+            )
+        if not math.isfinite(region.delta_f.error):
+            found.append(
+                f"{symbol(region.name)}: too few samples fell into it for an error bar; draw more with "
+                "`python -m onestep_md.sample`."
+            )
+    return found
+
+
+def _run_warnings(run: RunRecord) -> tuple[str, ...]:
+    found = list(run.warnings)
+    lowest = min(run.acceptance, default=1.0)
+    if lowest < LOW_ACCEPTANCE:
+        found.append(
+            f"Replica exchange accepts only {100 * lowest:.0f} % between two of its temperatures: "
+            "the dynamics columns mix slowly; add temperatures."
+        )
+    if run.handedness.inverted:
+        found.append(_handedness_sentence(run))
+    return tuple(found)

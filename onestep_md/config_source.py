@@ -1,0 +1,190 @@
+"""Reads a YAML file and remembers where every key stands, so that a mistake can be located.
+
+PyYAML alone loses line numbers and lets the last of two equal keys win in silence; walking the
+node tree of `yaml.compose` keeps both. `--set` and `--seed` replace values and become the place
+that a mistake in them is reported at. Called by `config.load_config` only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from onestep_md.errors import ConfigError
+
+Key = tuple[str | int, ...]  # ("train", "batch"), ("exploration", "temperatures", 2)
+
+
+def dotted(key: Key) -> str:
+    """The key as users write it: `train.batch`, `exploration.temperatures[2]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return text.removeprefix(".")
+
+
+def to_yaml(values: Mapping[str, object]) -> str:
+    """YAML text of plain values, keys in the given order."""
+    return yaml.safe_dump(dict(values), sort_keys=False)
+
+
+class Source:
+    """The values of one YAML file with their places, and the mistakes found in them so far."""
+
+    def __init__(self, path: Path):
+        """Read the file.
+
+        Raises:
+            ConfigError: unreadable, not YAML, empty, or not a mapping.
+        """
+        self.path = path
+        self.data: dict[str, object] = {}
+        self._places: dict[Key, int | str] = {(): 1}  # line in the file, or a command-line option
+        self._option: str | None = None  # the --set that is being read
+        self._mistakes: list[tuple[int | str, str]] = []
+        node = self._compose(_read(path))
+        if node is None:
+            raise ConfigError(
+                f"{path}: the file is empty. It needs at least target.pdb, target.forcefield and "
+                "target.temperature; `python -m onestep_md.run --schema` lists every key."
+            )
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(
+                f"{path}:{_line(node)}: the file must consist of sections such as `target:` with "
+                "`key: value` lines under them."
+            )
+        self.data = self._build(node, (), ())
+
+    def _compose(self, text: str) -> yaml.Node | None:
+        try:
+            return yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self.path}:{_explain(error, text)}") from error
+
+    def _build(self, node: yaml.Node, key: Key, parents: tuple[int, ...]) -> object:
+        """Plain value of a node; notes the line of everything in it under `key`."""
+        if id(node) in parents:
+            self.mistake(key, f"`{dotted(key)}` contains itself through a YAML alias.")
+            return None
+        parents = (*parents, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._build(child, self._note(key, i, child), parents)
+                    for i, child in enumerate(node.value)]  # fmt: skip
+        if isinstance(node, yaml.MappingNode):
+            return self._build_mapping(node, key, parents)
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+            self.mistake(key, f"`{dotted(key)}` cannot be read: {reason}.")
+            return None
+
+    def _build_mapping(
+        self, node: yaml.MappingNode, key: Key, parents: tuple[int, ...]
+    ) -> dict[str, object]:
+        values: dict[str, object] = {}
+        where = f"in `{dotted(key)}`" if key else "at the top level"
+        for name_node, child in node.value:
+            if not isinstance(name_node, yaml.ScalarNode):
+                self.mistake(key, f"a key {where} is not a plain word.", line=_line(name_node))
+                continue
+            name = name_node.value  # as written: YAML would turn the key `on` into True
+            if name in values:
+                first = self._places[(*key, name)]
+                before = f", first given on line {first}" if isinstance(first, int) else ""
+                message = f"duplicate key `{name}` {where}{before}."
+                self.mistake((*key, name), message, line=_line(name_node))
+                continue
+            values[name] = self._build(child, self._note(key, name, name_node), parents)
+        return values
+
+    def _note(self, parent: Key, name: str | int, node: yaml.Node) -> Key:
+        key = (*parent, name)
+        self._places[key] = self._option or _line(node)
+        return key
+
+    def override(self, option: str) -> None:
+        """Apply one `--set KEY=VALUE`; the value is read as YAML.
+
+        Args:
+            option: such as `train.steps=200` or `regions.all={phi: [-180, 180]}`.
+        """
+        name, equals, text = option.partition("=")
+        name = name.strip()
+        place, key = f"--set {name}", tuple(name.split("."))
+        if not equals or not all(key):
+            self._mistakes.append(
+                (f"--set {option}", "must be KEY=VALUE, such as --set train.steps=200.")
+            )
+            return
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            reason = _explain(error, text).partition(": ")[2]
+            self._mistakes.append((place, f"`{text}` is {reason}"))
+            return
+        self._option = self._places[key] = place
+        value = None if node is None else self._build(node, key, ())
+        self._option = None
+        self.replace(key, value, place)
+
+    def replace(self, key: Key, value: object, place: str) -> None:
+        """Put a value where `key` points; mistakes in it are reported at `place`."""
+        section = self.data
+        for depth, part in enumerate(key[:-1], start=1):
+            if section.get(part) is None:
+                section[part] = {}
+            if not isinstance(section[part], dict):
+                message = f"`{dotted(key[:depth])}` holds a value, not keys of its own."
+                self._mistakes.append((place, message))
+                return
+            section = section[part]
+        section[key[-1]] = value
+        for known in [known for known in self._places if known[: len(key)] == key]:
+            del self._places[known]
+        self._places[key] = place
+
+    def mistake(self, key: Key, message: str, line: int | None = None) -> None:
+        """Note a mistake at `key`, or at the nearest enclosing key that is in the file."""
+        while key not in self._places:
+            key = key[:-1]
+        place = self._places[key]
+        # a line inside the value of --set means nothing to the user
+        if line is not None and isinstance(place, int):
+            place = line
+        self._mistakes.append((place, message))
+
+    def raise_mistakes(self) -> None:
+        """Raise one ConfigError with all mistakes, in the order of the file; none: do nothing."""
+        if not self._mistakes:
+            return
+        in_file = sorted((m for m in self._mistakes if isinstance(m[0], int)), key=lambda m: m[0])
+        lines = [f"{self.path}:{line}: {message}" for line, message in in_file]
+        lines += [f"{place}: {text}" for place, text in self._mistakes if isinstance(place, str)]
+        raise ConfigError("\n".join(dict.fromkeys(lines)))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not text in UTF-8; a YAML file is expected.") from error
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def _explain(error: yaml.YAMLError, text: str) -> str:
+    """`line: not valid YAML: reason`, with a hint for the commonest causes."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        reason = error.problem or str(error)
+        line = error.problem_mark.line + 1
+        if "'\\t'" in reason:
+            reason += " (indent with spaces, not tabs)"
+        if error.context and error.context_mark and error.context_mark.line + 1 != line:
+            reason += f" ({error.context} from line {error.context_mark.line + 1} on)"
+        return f"{line}: not valid YAML: {reason}."
+    position = getattr(error, "position", 0)  # a control character: ReaderError has no mark
+    line = text.count("\n", 0, position) + 1
+    return f"{line}: not valid YAML: {getattr(error, 'reason', error)}."

@@ -1,0 +1,295 @@
+"""A z-matrix for any single connected molecule, built from its bonds and one geometry.
+
+Every atom hangs on an already placed neighbour (`bond_to`) and is located by a bond length, an
+angle with `angle_to` and a torsion with `torsion_to`. The tree spans the bond graph, so rings are
+cut and their closing bonds follow from the other coordinates. Only the first atom on a bond axis
+carries the rotation about it; its siblings are placed relative to that first one, which leaves
+them a stiff improper near +-120 or 180 degrees. `internal.py` turns rows into coordinates.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+
+from onestep_md.errors import TargetError
+
+# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, the second
+# the least that is accepted; nothing closer to a line is ever used as a reference.
+_MARGINS = (15.0, 5.0)
+_ROOTS_TRIED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ZMatrix:
+    """Rows in placement order; atom numbers are those of the molecule, -1 where not defined.
+
+    Attributes:
+        atom: (n,) the atom this row places.
+        bond_to: (n,) its bonded reference; -1 in row 0.
+        angle_to: (n,) its angle reference; -1 in rows 0 and 1.
+        torsion_to: (n,) its torsion reference; -1 in rows 0 to 2.
+        proper: (n,) bool, the torsion is the one rotation about a bond between four bonded atoms;
+            the other torsions place siblings, or atoms next to linear groups.
+        fixed_length: (n,) constrained bond length in nm, nan where the bond is free.
+        levels: (start, stop) row ranges from row 3 on; rows of a range need only earlier ranges.
+        labels: element and number of every atom, in the order of the molecule.
+    """
+
+    atom: np.ndarray
+    bond_to: np.ndarray
+    angle_to: np.ndarray
+    torsion_to: np.ndarray
+    proper: np.ndarray
+    fixed_length: np.ndarray
+    levels: tuple[tuple[int, int], ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    atom: int
+    bond_to: int = -1
+    angle_to: int = -1
+    torsion_to: int = -1
+    proper: bool = False
+
+
+def build_zmatrix(
+    elements: Sequence[str],
+    bonds: Iterable[tuple[int, int]],
+    constraints: Iterable[tuple[int, int, float]],
+    positions: np.ndarray,
+) -> ZMatrix:
+    """Choose placement order and references for every atom.
+
+    Args:
+        elements: element symbol of every atom.
+        bonds: bonded pairs of atom numbers.
+        constraints: (i, j, nm) fixed distances; each must be a bond.
+        positions: (atoms, 3) nm, a reasonable geometry, used to stay away from straight lines.
+
+    Raises:
+        TargetError: fewer than four atoms, several molecules, a constraint that is not a bond of
+            the tree, or atoms that can only be placed along a straight line.
+    """
+    labels = tuple(f"{element}{i}" for i, element in enumerate(elements))
+    graph = _bond_graph(labels, bonds)
+    lengths = _constrained_lengths(graph, labels, constraints)
+    positions = np.asarray(positions, dtype=np.float64)
+    if positions.shape != (len(labels), 3) or not np.isfinite(positions).all():
+        raise TargetError(
+            f"the input geometry is not {len(labels)} finite positions; repair the PDB file."
+        )
+    unplaced = list(graph)
+    for root in _roots(graph, elements, positions)[:_ROOTS_TRIED]:
+        builder = _Builder(graph, root, elements, positions, lengths)
+        if builder.build():
+            return _assemble(builder.rows, lengths, labels)
+        unplaced = min(unplaced, builder.unplaced(), key=len)
+    raise TargetError(
+        f"no z-matrix for this geometry: {', '.join(labels[i] for i in unplaced)} can only be "
+        "placed along straight lines.\nMinimise the PDB structure first; a molecule that is "
+        "linear at rest, or has some ten atoms in a row, cannot be used."
+    )
+
+
+def _bond_graph(labels: tuple[str, ...], bonds: Iterable[tuple[int, int]]) -> nx.Graph:
+    if len(labels) < 4:
+        raise TargetError(
+            f"the molecule has {len(labels)} atoms; internal coordinates need at least 4."
+        )
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(labels)))
+    graph.add_edges_from((int(i), int(j)) for i, j in bonds)
+    parts = sorted(nx.connected_components(graph), key=len, reverse=True)
+    if len(parts) > 1:
+        stray = ", ".join(labels[i] for i in sorted(parts[1])[:8])
+        raise TargetError(
+            f"the bonds do not connect the atoms: {len(parts)} separate parts, one of them "
+            f"{stray}.\nGive a PDB with one molecule, and CONECT records for residues that are "
+            "not standard."
+        )
+    return graph
+
+
+def _constrained_lengths(
+    graph: nx.Graph, labels: tuple[str, ...], constraints: Iterable[tuple[int, int, float]]
+) -> dict[frozenset[int], float]:
+    lengths = {}
+    for i, j, length in constraints:
+        if not graph.has_edge(i, j):
+            raise TargetError(
+                f"the distance {labels[i]}-{labels[j]} is constrained but is not a bond; only "
+                "constrained bonds can be dropped.\nBuild the System with constraints on bonds "
+                "to hydrogen only, or with none."
+            )
+        lengths[frozenset((int(i), int(j)))] = float(length)
+    cycles = nx.cycle_basis(nx.Graph(tuple(pair) for pair in lengths))
+    if cycles:
+        ring = ", ".join(labels[i] for i in cycles[0])
+        raise TargetError(
+            f"all bonds of the ring {ring} are constrained; one of them cannot be a z-matrix "
+            "bond.\nBuild the System with constraints on bonds to hydrogen only, or with none."
+        )
+    return lengths
+
+
+def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> list[int]:
+    """Atoms with a bent pair of neighbours: heavy and central ones first, well connected."""
+    reach = nx.eccentricity(graph)
+
+    def rank(atom: int) -> tuple[bool, int, int, int]:
+        heavy = sum(elements[other] != "H" for other in graph[atom])
+        return elements[atom] == "H", reach[atom], -heavy, atom
+
+    def is_bent(atom: int) -> bool:
+        pairs = combinations(graph[atom], 2)
+        return any(_bent(positions, i, atom, k, _MARGINS[-1]) for i, k in pairs)
+
+    return sorted(filter(is_bent, graph), key=rank)
+
+
+class _Builder:
+    """Grows the rows of one spanning tree from one root."""
+
+    def __init__(
+        self,
+        graph: nx.Graph,
+        root: int,
+        elements: Sequence[str],
+        positions: np.ndarray,
+        lengths: dict[frozenset[int], float],
+    ):
+        self.graph, self.root, self.positions = graph, root, positions
+        self.tree, self.parent = _spanning_tree(graph, root, lengths)
+        depth = nx.single_source_shortest_path_length(self.tree, root)
+        weight = _heavy_descendants(self.parent, depth, elements)
+        # heavy atoms first, then level by level, the long branch before the short one
+        self.rank = {
+            i: (elements[i] == "H", depth[i], -weight[i], i) for i in range(len(elements))
+        }
+        self.rows: list[_Row] = []
+        self.placed: dict[int, int] = {}  # atom -> row
+        self.first_on_axis: dict[tuple[int, int], int] = {}
+        self.turning: set[frozenset[int]] = set()  # bonds that have their proper torsion
+
+    def unplaced(self) -> list[int]:
+        return [i for i in self.graph if i not in self.placed]
+
+    def build(self) -> bool:
+        """Place every atom; False when some cannot be placed."""
+        self._place(_Row(self.root))
+        frontier = set(self.tree[self.root])
+        while frontier:
+            row = self._next_row(sorted(frontier, key=self.rank.__getitem__))
+            if row is None:
+                return False
+            self._place(row)
+            frontier.remove(row.atom)
+            frontier.update(j for j in self.tree[row.atom] if j not in self.placed)
+        return True
+
+    def _next_row(self, atoms: list[int]) -> _Row | None:
+        for margin in _MARGINS:
+            for atom in atoms:
+                row = self._find_row(atom, margin)
+                if row is not None:
+                    return row
+        return None
+
+    def _place(self, row: _Row) -> None:
+        self.placed[row.atom] = len(self.rows)
+        self.rows.append(row)
+        if row.angle_to >= 0:
+            self.first_on_axis.setdefault((row.bond_to, row.angle_to), row.atom)
+        if row.proper:
+            self.turning.add(frozenset((row.bond_to, row.angle_to)))
+
+    def _find_row(self, atom: int, margin: float) -> _Row | None:
+        bond_to = self.parent[atom]
+        if len(self.rows) == 1:
+            return _Row(atom, bond_to)
+        for angle_to in self._candidates(bond_to, excluded=(bond_to,)):
+            if not _bent(self.positions, atom, bond_to, angle_to, margin):
+                continue
+            if len(self.rows) == 2:
+                return _Row(atom, bond_to, angle_to)
+            first = self.first_on_axis.get((bond_to, angle_to))
+            others = self._candidates(angle_to, excluded=(bond_to, angle_to))
+            for torsion_to in others if first is None else [first]:
+                if _bent(self.positions, bond_to, angle_to, torsion_to, _MARGINS[-1]):
+                    proper = first is None and self._turns(atom, bond_to, angle_to, torsion_to)
+                    return _Row(atom, bond_to, angle_to, torsion_to, proper)
+        return None
+
+    def _turns(self, *chain: int) -> bool:
+        return nx.is_path(self.graph, chain) and frozenset(chain[1:3]) not in self.turning
+
+    def _candidates(self, centre: int, excluded: tuple[int, ...]) -> Iterable[int]:
+        """Placed references around an atom: its neighbours in the tree, in the ring, the rest."""
+
+        def usable(atoms: Iterable[int]) -> list[int]:
+            chosen = (i for i in atoms if i in self.placed and i not in excluded)
+            ring = {i: not self.tree.has_edge(centre, i) for i in chosen}
+            return sorted(ring, key=lambda i: (ring[i], self.placed[i]))
+
+        yield from usable(self.graph[centre])
+        for shell in list(nx.bfs_layers(self.graph, centre))[2:]:  # only next to linear groups
+            yield from usable(shell)
+
+
+def _bent(positions: np.ndarray, i: int, j: int, k: int, margin: float) -> bool:
+    """Whether the angle i-j-k stays `margin` degrees away from 0 and 180."""
+    a, b = positions[i] - positions[j], positions[k] - positions[j]
+    if not (a.any() and b.any()):  # coincident atoms
+        return False
+    angle = np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
+    return bool(margin < angle < 180.0 - margin)
+
+
+def _spanning_tree(
+    graph: nx.Graph, root: int, lengths: dict[frozenset[int], float]
+) -> tuple[nx.Graph, dict[int, int]]:
+    """Breadth-first tree, except that constrained bonds are never the ones that are cut."""
+    shallow = {frozenset(edge) for edge in nx.bfs_edges(graph, root)}
+    weighted = nx.Graph()
+    for i, j in graph.edges:
+        pair = frozenset((i, j))
+        weighted.add_edge(i, j, weight=0 if pair in lengths else 1 if pair in shallow else 2)
+    tree = nx.minimum_spanning_tree(weighted)
+    return tree, {child: above for above, child in nx.bfs_edges(tree, root)}
+
+
+def _heavy_descendants(
+    parent: dict[int, int], depth: dict[int, int], elements: Sequence[str]
+) -> dict[int, int]:
+    count = {i: int(elements[i] != "H") for i in depth}
+    for atom in sorted(parent, key=lambda i: -depth[i]):
+        count[parent[atom]] += count[atom]
+    return count
+
+
+def _assemble(
+    rows: list[_Row], lengths: dict[frozenset[int], float], labels: tuple[str, ...]
+) -> ZMatrix:
+    """Sort the rows by level, so that every level is one contiguous range."""
+    level: dict[int, int] = {}
+    for number, row in enumerate(rows):
+        needs = [level[i] for i in (row.bond_to, row.angle_to, row.torsion_to) if i >= 0]
+        level[row.atom] = max(needs, default=-1) + 1 if number < 3 else max([2, *needs]) + 1
+    rows = sorted(rows, key=lambda row: level[row.atom])  # stable: keeps the placement order
+    starts = [i for i in range(3, len(rows)) if level[rows[i].atom] != level[rows[i - 1].atom]]
+    fixed = [lengths.get(frozenset((row.atom, row.bond_to)), np.nan) for row in rows]
+    return ZMatrix(
+        atom=np.array([row.atom for row in rows]),
+        bond_to=np.array([row.bond_to for row in rows]),
+        angle_to=np.array([row.angle_to for row in rows]),
+        torsion_to=np.array([row.torsion_to for row in rows]),
+        proper=np.array([row.proper for row in rows]),
+        fixed_length=np.array(fixed, dtype=np.float64),
+        levels=tuple(zip(starts, [*starts[1:], len(rows)], strict=True)),
+        labels=labels,
+    )

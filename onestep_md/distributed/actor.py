@@ -1,0 +1,68 @@
+"""What runs in a worker process: one evaluator with a clock around it, and how Ray places it.
+
+`ray_pool` is the only caller. Arguments arrive read-only and answers are plain arrays.
+"""
+
+import functools
+import os
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import ray
+
+from onestep_md.distributed.pool import EvaluatorFactory
+from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
+
+GPU_PLATFORMS = ("CUDA", "OpenCL", "HIP")
+
+
+class EvaluatorActor:
+    """One evaluator, made at the first call so that its errors reach the driver as they are."""
+
+    def __init__(self, factory: EvaluatorFactory):
+        self._factory = factory
+
+    @functools.cached_property
+    def _evaluator(self) -> PotentialEvaluator:
+        return self._factory()
+
+    def ready(self) -> tuple[str, int]:
+        """Host name and process id, as proof that the evaluator has been built."""
+        assert self._evaluator is not None
+        return socket.gethostname(), os.getpid()
+
+    def evaluate(self, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+        """((u, grad_u), seconds) of x (batch, atoms, 3)."""
+        evaluator = self._evaluator
+        started = time.perf_counter()
+        result = evaluator.evaluate(x)
+        return result, time.perf_counter() - started
+
+    def run_segments(self, segments: list[Segment]) -> tuple[list[SegmentResult], float]:
+        """(results, seconds) of pieces of dynamics."""
+        evaluator = self._evaluator
+        started = time.perf_counter()
+        results = [evaluator.run_segment(segment) for segment in segments]
+        return results, time.perf_counter() - started
+
+
+def actor_class(platform: str, workers: int) -> Any:
+    """The remote class: one CPU each, restarted for ever, no task retried by Ray itself."""
+    env = {"OMP_NUM_THREADS": "1"}
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    share = None
+    if platform not in GPU_PLATFORMS:
+        # num_gpus=0 no longer hides the GPUs, and they belong to the learner.
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpus:
+        share = 1 / -(-workers // gpus)
+    return ray.remote(EvaluatorActor).options(
+        num_cpus=1,
+        num_gpus=share,
+        max_restarts=-1,
+        max_task_retries=0,
+        scheduling_strategy="SPREAD",
+        runtime_env={"env_vars": env},
+    )

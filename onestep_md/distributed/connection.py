@@ -1,0 +1,66 @@
+"""Joining a Ray cluster that was named, or starting a private Ray; never picking one by chance."""
+
+import logging
+import os
+import socket
+import urllib.parse
+
+import ray
+
+import onestep_md
+from onestep_md.errors import PoolError
+
+OBJECT_STORE_BYTES = 500 * 2**20  # jobs are some 100 kB each; Ray's default is 30 % of memory
+
+
+def connect(address: str | None, workers: int | None) -> bool:
+    """Connect to Ray and tell whether this call did it, so that the same caller disconnects.
+
+    Args:
+        address: "host:port" or "ray://host:port"; None: `RAY_ADDRESS`, else a private Ray
+        workers: how many one-CPU actors a private Ray must be able to place
+    """
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address in (None, "local"):
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, workers or 1),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **quiet,
+        )
+        return True
+    if address != "auto":
+        _require_listener(address)
+    try:
+        # The other machines get the code that runs here, whatever they have installed.
+        ray.init(address=address, runtime_env={"py_modules": [onestep_md]}, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise PoolError(_unreachable(address, error)) from None
+    return True
+
+
+def _require_listener(address: str) -> None:
+    """Fail in seconds with a message; Ray itself would retry for minutes and then exit."""
+    parts = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or port is None:
+        raise PoolError(f"Ray address {address!r}: expected HOST:PORT, for instance 10.0.0.5:6379")
+    try:
+        socket.create_connection((parts.hostname, port), timeout=10.0).close()
+    except OSError as error:
+        raise PoolError(_unreachable(address, error)) from None
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    return (
+        f"no Ray cluster answers at {address} ({error}). Start one with `ray start --head`, "
+        "correct --address or RAY_ADDRESS, or leave both out to use this machine alone."
+    )

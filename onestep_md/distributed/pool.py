@@ -1,0 +1,126 @@
+"""Who computes energies: one interface, in this process or in Ray actors.
+
+The energy of a conformation and the end of a seeded piece of dynamics are pure functions of
+their input, so it makes no difference who computes them: `SerialEvaluators` here and
+`RayEvaluators` in `ray_pool` return equal results for any number of workers. `run`, `train` and
+`targets.exploration` are written against the `Evaluators` protocol only.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult, time_platforms
+from onestep_md.targets.molecule import Molecule
+
+EvaluatorFactory = Callable[[], PotentialEvaluator]
+
+
+class Evaluators(Protocol):
+    """Reduced energies, gradients and dynamics from one or many workers.
+
+    Attributes:
+        workers: number of evaluators asked for
+        platform: name of the OpenMM platform
+        evaluations: force evaluations that entered a result so far, dynamics included
+        infinite: conformations that came back as u = +inf so far
+        wait_seconds: time the driver has spent waiting in `collect` so far
+    """
+
+    workers: int
+    platform: str
+    evaluations: int
+    infinite: int
+    wait_seconds: float
+
+    def submit(self, x: np.ndarray) -> int:
+        """Start on x (batch, atoms, 3) in nm and return a ticket at once."""
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """Wait for u (batch,) in kT and grad_u (batch, atoms, 3) in kT/nm, in input order."""
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`collect(submit(x))`."""
+
+    def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
+        """Run independent pieces of dynamics; results in input order."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+class SerialEvaluators:
+    """One evaluator in this process: tests, debugging, and the reference for `RayEvaluators`."""
+
+    workers = 1
+
+    def __init__(self, factory: EvaluatorFactory, platform: str):
+        """Build the evaluator here. `factory` takes no argument; `platform` is its name."""
+        self.platform = platform
+        self.evaluations = 0
+        self.infinite = 0
+        self.wait_seconds = 0.0
+        self._evaluator = factory()
+        self._waiting: dict[int, np.ndarray] = {}
+        self._tickets = 0
+
+    def submit(self, x: np.ndarray) -> int:
+        """Remember a copy of x; the work is done in `collect`."""
+        self._tickets += 1
+        self._waiting[self._tickets] = np.array(x, dtype=np.float64)
+        return self._tickets
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate what `submit` remembered."""
+        started = time.perf_counter()
+        x = self._waiting.pop(ticket)
+        u, grad_u = self._evaluator.evaluate(x)
+        self.evaluations += len(x)
+        self.infinite += int(np.isposinf(u).sum())
+        self.wait_seconds += time.perf_counter() - started
+        return u, grad_u
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and gradients of x (batch, atoms, 3)."""
+        return self.collect(self.submit(x))
+
+    def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
+        """Run the segments one after the other."""
+        results = [self._evaluator.run_segment(segment) for segment in segments]
+        self.evaluations += sum(result.force_evaluations for result in results)
+        return results
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def open_evaluators(
+    molecule: Molecule,
+    platform: str,
+    workers: int | None,
+    local: bool,
+    address: str | None,
+    patience: float,
+) -> Evaluators:
+    """Evaluators of `molecule`, in this process or on Ray.
+
+    Args:
+        molecule: the target
+        platform: an OpenMM platform, or "auto" to time the candidates here and keep the fastest
+        workers: number of Ray actors; None: one per CPU that Ray has
+        local: True keeps everything in this process
+        address: Ray cluster to join; None: `RAY_ADDRESS`, else a Ray of our own on this machine
+        patience: seconds without any living evaluator after which the run stops
+    """
+    if platform == "auto":
+        platform = time_platforms(molecule).name
+    factory = functools.partial(PotentialEvaluator, molecule, platform)
+    if local:
+        return SerialEvaluators(factory, platform)
+    # Imported late: --local must work, and start at once, without touching Ray.
+    from onestep_md.distributed.ray_pool import RayEvaluators
+
+    return RayEvaluators(factory, platform, workers, address=address, patience=patience)

@@ -1,0 +1,1 @@
+"""Numbers and error bars from log weights: ESS, evidence, free energies."""

@@ -1,0 +1,168 @@
+"""Free-energy differences between regions of configuration space, with bootstrap errors.
+
+delta_f of a region relative to the reference region is -log(p / p_reference) in kT. Weighted flow
+samples are independent and are resampled one by one; dynamics frames are correlated and are
+resampled in contiguous blocks (Kuensch 1989), pooled over walkers so that walkers that disagree
+widen the error bars. Called at the end of a run; `agreement` compares the two.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onestep_md.estimators.correlation import contiguous_blocks, statistical_inefficiency
+from onestep_md.estimators.evidence import Estimate, agreement
+from onestep_md.estimators.weights import ess, normalised_weights
+
+__all__ = ["RegionFreeEnergy", "agreement", "dynamics_free_energies", "region_free_energies"]
+
+BLOCKS = 20  # blocks to aim for; fewer make the error bars themselves uncertain
+FEWEST_BLOCKS = 4  # below it no error bar is given
+MOSTLY = 0.95  # share of bootstrap replicates that must visit a region for it to get an error bar
+
+
+@dataclass(frozen=True)
+class RegionFreeEnergy:
+    """Population and free energy of one region.
+
+    An error is inf where too few independent visits were seen to know it; a region that was never
+    visited has delta_f = inf.
+    """
+
+    name: str
+    reference: str  # region with delta_f = 0
+    probability: Estimate
+    delta_f: Estimate  # kT
+    n_samples_inside: int  # raw count, before weighting
+
+
+def region_free_energies(
+    names: list[str],
+    inside: np.ndarray,
+    log_w: np.ndarray,
+    reference: str | None,
+    generator: np.random.Generator,
+    replicates: int = 200,
+) -> list[RegionFreeEnergy]:
+    """Free energies from independent weighted samples.
+
+    Args:
+        names: the regions.
+        inside: bool (n, regions), whether a sample lies in a region.
+        log_w: (n,) log weights; zeros for unweighted samples.
+        reference: name of the region with delta_f = 0; None for the most populated one.
+        generator: draws the bootstrap replicates.
+        replicates: number of bootstrap replicates.
+    """
+    inside = _checked_inside(names, inside)
+    weights = normalised_weights(log_w)
+    n = weights.size
+    weighted = weights[:, None] * np.column_stack([inside, np.ones(n)])  # last column: sum of w
+    sums = np.empty((replicates, weighted.shape[1]))
+    for row in sums:
+        counts = np.bincount(generator.integers(n, size=n), minlength=n)
+        row[:] = counts @ weighted
+    return _assemble(names, inside, weighted.sum(axis=0), sums, reference, ess(log_w) * n)
+
+
+def dynamics_free_energies(
+    names: list[str],
+    inside: np.ndarray,
+    walkers: np.ndarray | None,
+    reference: str | None,
+    generator: np.random.Generator,
+    replicates: int = 200,
+) -> list[RegionFreeEnergy]:
+    """Free energies from correlated, equally weighted dynamics frames.
+
+    Args:
+        names: the regions.
+        inside: bool (n, regions), in time order within a walker.
+        walkers: (n,) walker id of every frame; None for one trajectory.
+        reference: name of the region with delta_f = 0; None for the most populated one.
+        generator: draws the bootstrap replicates.
+        replicates: number of bootstrap replicates.
+    """
+    inside = _checked_inside(names, inside)
+    n = inside.shape[0]
+    g = max(statistical_inefficiency(column, walkers) for column in inside.T)
+    # long blocks are independent, many blocks give a steady error: ten correlation times if that
+    # leaves BLOCKS of them, fewer otherwise, but never less than two
+    length = max(min(10.0 * g, n / BLOCKS), 2.0 * g)
+    block, cut = contiguous_blocks(n, length, walkers)
+    per_frame = np.column_stack([inside, np.ones(n)])  # last column: frames
+    n_blocks = int(block.max()) + 1
+    per_block = np.stack([np.bincount(block, column, n_blocks) for column in per_frame.T], axis=1)
+    counts = generator.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=replicates)
+    if n_blocks < FEWEST_BLOCKS:
+        widen = np.inf
+    else:
+        # the bootstrap varies around the sample's own mean: (B - 1) / B of the true variance
+        widen = np.sqrt(n_blocks / (n_blocks - 1.0))
+        # for correlations rho^t the mean of a block of L frames has the variance
+        # (sigma^2 / L) (g - (g^2 - 1) / (2 L)), and g of it is wanted;
+        # whole walkers are independent of each other and need no such correction
+        if cut:
+            widen /= np.sqrt(1.0 - (g - 1.0 / g) / (2.0 * max(n / n_blocks, 2.0 * g)))
+    sums = counts @ per_block
+    return _assemble(names, inside, per_frame.sum(axis=0), sums, reference, n / g, widen)
+
+
+def _assemble(
+    names: list[str],
+    inside: np.ndarray,
+    total: np.ndarray,
+    sums: np.ndarray,
+    reference: str | None,
+    n_effective: float,
+    widen: float = 1.0,
+) -> list[RegionFreeEnergy]:
+    """Turns sums over samples (regions + 1,) and over replicates (replicates, regions + 1)."""
+    p, p_replicates = total[:-1] / total[-1], sums[:, :-1] / sums[:, -1:]
+    first = int(np.argmax(p)) if reference is None else names.index(reference)
+    delta, delta_replicates = _delta_f(p, first), _delta_f(p_replicates, first)
+    return [
+        RegionFreeEnergy(
+            name=name,
+            reference=names[first],
+            probability=_probability(p[i], p_replicates[:, i], widen, n_effective),
+            delta_f=_relative(i == first, delta[i], delta_replicates[:, i], widen),
+            n_samples_inside=int(inside[:, i].sum()),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _delta_f(p: np.ndarray, first: int) -> np.ndarray:
+    """-log(p_i / p_first) along the last axis; inf where p_i is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(p[..., first, None]) - np.log(p)
+
+
+def _relative(is_reference: bool, delta: float, replicates: np.ndarray, widen: float) -> Estimate:
+    """delta_f with its error: the spread of the replicates, inf where that cannot be known."""
+    finite = replicates[np.isfinite(replicates)]
+    if is_reference and np.isfinite(delta):
+        error = 0.0
+    elif np.isinf(widen) or not np.isfinite(delta) or finite.size < MOSTLY * replicates.size:
+        error = np.inf
+    else:
+        error = finite.std() * widen
+    return Estimate(float(delta), float(error))
+
+
+def _probability(p: float, replicates: np.ndarray, widen: float, n_effective: float) -> Estimate:
+    """Population with its error; never or always seen in n trials is uncertain by 1 / n."""
+    if p <= 0.0 or p >= 1.0:
+        error = 1.0 / n_effective
+    else:
+        error = np.inf if np.isinf(widen) else replicates.std() * widen
+    return Estimate(float(p), float(error))
+
+
+def _checked_inside(names: list[str], inside: np.ndarray) -> np.ndarray:
+    """Membership as bool (n, regions)."""
+    inside = np.asarray(inside, dtype=bool)
+    if inside.ndim != 2 or inside.shape[0] == 0 or inside.shape[1] != len(names) or not names:
+        raise ValueError(f"inside must be (n, {len(names)}) with n > 0, not {inside.shape}")
+    return inside

@@ -1,0 +1,118 @@
+"""Importance weights: normalisation, effective sample size, tail index, resampling.
+
+A flow sample x ~ q carries log w = log p~(x) - log q(x), with p~ = exp(-u) unnormalised. A sample
+of infinite energy has log w = -inf and weight zero, and it counts: dropping it would change q.
+Every function takes log_w of shape (n,) and none of them clips or smooths what it is given.
+Used by `evidence`, `free_energy` and by whoever writes or draws weighted samples.
+"""
+
+import numpy as np
+
+from onestep_md.errors import OneStepError
+
+
+def checked_log_w(log_w: np.ndarray) -> np.ndarray:
+    """Returns log_w as float64 (n,), after refusing what no estimator can use."""
+    log_w = np.asarray(log_w, dtype=np.float64)
+    if log_w.ndim != 1 or log_w.size == 0:
+        raise ValueError(f"log_w must have shape (n,) with n > 0, not {log_w.shape}")
+    if np.isnan(log_w).any() or np.isposinf(log_w).any():
+        raise ValueError(
+            "log_w holds nan or +inf: a sample without a finite energy or image gets -inf"
+        )
+    return log_w
+
+
+def relative_weights(log_w: np.ndarray) -> np.ndarray:
+    """Returns w / max(w), in [0, 1], shape (n,); all zero where every log weight is -inf."""
+    log_w = checked_log_w(log_w)
+    return np.exp(log_w - log_w.max()) if np.isfinite(log_w.max()) else np.zeros_like(log_w)
+
+
+def normalised_weights(log_w: np.ndarray) -> np.ndarray:
+    """Returns the weights (n,) in float64, summing to 1.
+
+    Raises:
+        OneStepError: every weight is zero, so there is no distribution to speak of.
+    """
+    relative = relative_weights(log_w)
+    if not relative.any():
+        raise OneStepError(
+            f"all {relative.size} samples have infinite energy or zero weight: no sample can be "
+            "weighted. Train longer, or look at the raw samples for overlapping atoms."
+        )
+    return relative / relative.sum()
+
+
+def ess(log_w: np.ndarray) -> float:
+    """Returns Kish's effective sample size as a fraction of n, in [0, 1]."""
+    relative = relative_weights(log_w)
+    # ESS / n = (sum w)^2 / (n sum w^2)
+    return float(relative.sum() ** 2 / (relative.size * (relative**2).sum() or 1.0))
+
+
+def ess_error(log_w: np.ndarray) -> float:
+    """Returns the standard error of `ess` (a fraction), by the delta method.
+
+    It sees only the tail that was drawn: with a k-hat above 0.5 the true error is larger.
+    """
+    w = relative_weights(log_w)
+    fraction = ess(log_w)
+    if fraction == 0.0:
+        return float("nan")
+    # r = m1^2 / m2 with the moments m1 = <w>, m2 = <w^2>
+    # dr = r (2 dm1 / m1 - dm2 / m2), so each sample contributes r (2 w / m1 - w^2 / m2 - 1),
+    # whose mean over the samples is r (2 - 1 - 1) = 0
+    influence = fraction * (2.0 * w / w.mean() - w**2 / (w**2).mean() - 1.0)
+    return float(np.sqrt((influence**2).mean() / w.size))
+
+
+def clipped_ess(log_w: np.ndarray, fraction: float = 1e-4) -> float:
+    """Returns `ess` with the top `fraction` of the weights set to the smallest of them.
+
+    A convention of published tables, biased upwards; with fraction * n <= 1 it equals `ess`.
+    """
+    log_w = checked_log_w(log_w)
+    top = max(1, int(np.ceil(fraction * log_w.size)))
+    smallest_of_top = np.partition(log_w, log_w.size - top)[log_w.size - top]
+    return ess(np.minimum(log_w, smallest_of_top))
+
+
+def khat(log_w: np.ndarray) -> float:
+    """Returns the PSIS tail index k-hat of the weights (arXiv 1507.02646).
+
+    Weights have finite moments below order 1/k. Equal weights have no tail: -inf. Too few samples
+    (n < 25), or a tail in which nearly all weights are zero or tied: nan.
+    """
+    relative = np.sort(relative_weights(log_w))
+    n = relative.size
+    tail = relative[-max(5, int(3.0 * np.sqrt(n))) :]
+    # a tail of (nearly) zeros and a few huge weights would be fitted as a light one
+    if n < 25 or tail[0] == 0.0:
+        return float("nan")
+    if tail[0] == tail[-1]:
+        return float("-inf")
+    from arviz_stats.base import array_stats  # numpy and scipy only, unlike arviz_stats itself
+
+    # psislw takes MINUS the log weights (its home is leave-one-out, with log likelihoods)
+    with np.errstate(all="ignore"):
+        k = float(array_stats.psislw(-np.asarray(log_w, dtype=np.float64))[1])
+    return k if np.isfinite(k) else float("nan")
+
+
+def khat_limit(n: int) -> float:
+    """Returns the k-hat above which n weights are not to be trusted: min(0.7, 1 - 1/log10 n)."""
+    return min(0.7, 1.0 - 1.0 / np.log10(n)) if n > 10 else 0.0
+
+
+def resample(log_w: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws n indices in proportion to the weights, by systematic resampling.
+
+    Returns:
+        Rising indices (n,); sample i occurs floor(n w_i) or ceil(n w_i) times.
+    """
+    cumulative = np.cumsum(normalised_weights(log_w))
+    cumulative /= cumulative[-1]
+    # side="right" skips samples of zero weight, also where a position meets an edge exactly
+    positions = (np.arange(n) + generator.random()) / n
+    return np.searchsorted(cumulative, positions, side="right")

@@ -1,0 +1,122 @@
+r"""The four losses of the step-conditioned flow. Each returns one scalar per sample, (batch,).
+
+Notation: s flow state, t flow time (0 base, 1 target), d step size, f = grad_s log p of the target
+in flow coordinates. Path: s_t = cos(pi t/2) z + sin(pi t/2) s_1 on the line (variance preserving),
+the shortest arc on circles.
+
+* flow matching, at the smallest step: v(s_t; t, d) against the velocity of the path. The method is
+  arXiv 2512.05251 with its sampling objective replaced by regression, because a molecule comes with
+  configurations and forces.
+* state consistency: one step lands where two half steps of the teacher land (same, eq. for L_sc).
+* volume consistency: one step changes volume as much as the two half steps do; on log-determinants
+  as published, or on one tangent vector.
+* energy: reverse Kullback-Leibler divergence of the K-step map from the target, by its path
+  gradient, which vanishes sample by sample when the flow is exact (Roeder et al., arXiv
+  1703.09194; Vaitl et al., arXiv 2206.09016).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from onestep_md.flow.step import StepFlow
+from onestep_md.flow.transforms import wrap
+
+MIN_STEP = 1.0 / 128.0
+_FORCE_CLIP = 6.0  # of f + s, in standard deviations of the base: overlaps reach thousands
+
+
+def path_point(z: Tensor, s1: Tensor, t: Tensor, n_linear: int) -> Tensor:
+    """State on the path from base sample z to configuration s1 at times t (batch,)."""
+    t = t.unsqueeze(-1)
+    angle = 0.5 * math.pi * t
+    line = torch.cos(angle) * z[:, :n_linear] + torch.sin(angle) * s1[:, :n_linear]
+    arc = wrap(s1[:, n_linear:] - z[:, n_linear:])
+    return torch.cat([line, wrap(z[:, n_linear:] + t * arc)], dim=-1)
+
+
+def difference(a: Tensor, b: Tensor, n_linear: int) -> Tensor:
+    """a - b, by the shorter way round on circles."""
+    return torch.cat([a[:, :n_linear] - b[:, :n_linear], wrap(a[:, n_linear:] - b[:, n_linear:])], -1)
+
+
+def flow_matching(
+    flow: StepFlow, z: Tensor, s1: Tensor, force: Tensor, t: Tensor
+) -> Tensor:
+    """Squared error of the velocity of the smallest step.
+
+    On the line the target uses the force: combining the two score identities of the path (from
+    the noise end, and from the target's own gradient) with weights cos^2 and sin^2 gives
+    v = (pi/2) cos(pi t/2) E[f(s_1) + s_1 | s_t], which has no variance at all for a Gaussian
+    target, where the ordinary velocity s_1 cos - z sin has (pi/2)^2 per coordinate.
+
+    Args:
+        flow: the step map.
+        z: (batch, dim) base samples.
+        s1: (batch, dim) target configurations.
+        force: (batch, dim) grad log p at s1.
+        t: (batch,) flow times.
+    """
+    n = flow.n_linear
+    s = path_point(z, s1, t, n)
+    moved, _ = flow.step(s, t, MIN_STEP)
+    velocity = difference(moved, s, n) / MIN_STEP
+    pull = (force[:, :n] + s1[:, :n]).clamp(-_FORCE_CLIP, _FORCE_CLIP)
+    line = 0.5 * math.pi * torch.cos(0.5 * math.pi * t).unsqueeze(-1) * pull
+    target = torch.cat([line, wrap(s1[:, n:] - z[:, n:])], dim=-1)
+    return (velocity - target).square().sum(-1)
+
+
+def two_half_steps(flow: StepFlow, s: Tensor, t: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """State and summed log-determinant after two steps of d/2."""
+    s, first = flow.step(s, t, 0.5 * d)
+    s, second = flow.step(s, t + 0.5 * d, 0.5 * d)
+    return s, first + second
+
+
+def consistency_logdet(
+    flow: StepFlow, teacher: StepFlow, s: Tensor, t: Tensor, d: Tensor
+) -> tuple[Tensor, Tensor]:
+    """State consistency and volume consistency on exact log-determinants (published form)."""
+    with torch.no_grad():
+        target, target_log_det = two_half_steps(teacher, s, t, d)
+    moved, log_det = flow.step(s, t, d)
+    state = difference(moved, target, flow.n_linear).square().sum(-1)
+    return state, (log_det - target_log_det).square()
+
+
+def consistency_tangent(
+    flow: StepFlow, teacher: StepFlow, s: Tensor, t: Tensor, d: Tensor, tangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """State consistency and volume consistency on one random tangent vector.
+
+    If DF v agrees for every direction v, the Jacobians and so the volumes agree; one
+    Jacobian-vector product tells more than the single number log|det|.
+    """
+    with torch.no_grad():
+        target, target_tangent = torch.func.jvp(
+            lambda state: two_half_steps(teacher, state, t, d)[0], (s,), (tangent,)
+        )
+    moved, moved_tangent = torch.func.jvp(
+        lambda state: flow.step(state, t, d)[0], (s,), (tangent,)
+    )
+    state = difference(moved, target, flow.n_linear).square().sum(-1)
+    return state, (moved_tangent - target_tangent).square().sum(-1)
+
+
+def path_gradient(frozen: StepFlow, s: Tensor, force: Tensor, steps: int) -> Tensor:
+    """grad_s [log q(s) - log p(s)] with the parameters of q held fixed, (batch, dim).
+
+    Args:
+        frozen: a copy of the flow that needs no parameter gradients.
+        s: (batch, dim) flow samples.
+        force: (batch, dim) grad log p at s.
+        steps: K of the map that made them.
+    """
+    with torch.enable_grad():
+        s = s.detach().requires_grad_()
+        z, log_det = frozen.inverse(s, steps)
+        log_q = -0.5 * z[:, : frozen.n_linear].square().sum(-1) - log_det
+        (score,) = torch.autograd.grad(log_q.sum(), s)
+    return score - force

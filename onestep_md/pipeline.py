@@ -1,0 +1,292 @@
+"""The stages of a run in order: molecule, evaluators, exploration, chart, training, results.
+
+Called by the command line once the configuration is known to be valid. Every stage leaves its
+result in the run folder, so that `--resume` repeats nothing that is done.
+"""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.analysis.report import write_report
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.trajectories import write_trajectory
+from onestep_md.buffer import Buffer
+from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.config import Config
+from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.distributed.pool import Evaluators, open_evaluators
+from onestep_md.errors import RunFolderError
+from onestep_md.flow.step import StepFlow
+from onestep_md.progress import Display
+from onestep_md.results import evidence_table, measure, write_results
+from onestep_md.run_folder import (
+    environment,
+    keep_target,
+    load_run_config,
+    prepare_folder,
+    write_json,
+)
+from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
+from onestep_md.targets.exploration import Exploration, explore
+from onestep_md.targets.molecule import Molecule, load_molecule
+from onestep_md.train import TrainState, start_state, train
+
+HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
+
+
+@dataclass(frozen=True)
+class Model:
+    """A chart and an untrained or restored flow, with the exploration frames behind them."""
+
+    chart: MolecularChart
+    state: TrainState
+    exploration: Exploration
+    training: np.ndarray  # (n,) bool: exploration frames the flow may see
+    identity: str
+
+
+def check(config: Config, local: bool) -> None:
+    """Validate everything short of computing: print the target, one energy and the plan."""
+    display = Display()
+    molecule = load_molecule(config.target, config.folder)
+    _print_target(display, molecule, config)
+    choice = time_platforms(molecule)
+    platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
+    u, grad_u = PotentialEvaluator(molecule, platform).evaluate(molecule.positions[None])
+    where = "this process" if local else f"{config.cluster.evaluators} Ray evaluators"
+    display.say(f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}")
+    display.say(f"largest force: {np.abs(grad_u).max():.1f} kT/nm")
+    display.say(f"platform: {choice}")
+    display.say(f"plan: energies in {where}, learner on {_threads(config)} CPU threads")
+    dynamics, training, sampling = _planned_evaluations(config)
+    display.say(
+        f"      {dynamics:.2g} energy evaluations of dynamics, {training:.2g} in training, "
+        f"{sampling:.2g} for the results"
+    )
+
+
+def run(
+    config: Config, folder: Path, resume: bool, local: bool, address: str | None, name: str
+) -> None:
+    """All stages; everything that is already in the folder is reused."""
+    prepare_folder(folder, config, resume)
+    display = Display(folder / "log.txt")
+    torch.set_num_threads(_threads(config))
+    molecule = load_molecule(config.target, config.folder)
+    _print_target(display, molecule, config)
+    evaluators = open_pool(config, molecule, local, address)
+    try:
+        display.say(
+            f"evaluators: {evaluators.workers} on {evaluators.platform}; "
+            f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
+        )
+        resources = {
+            "evaluators": evaluators.workers,
+            "platform": evaluators.platform,
+            "learner_threads": torch.get_num_threads(),
+        }
+        record = environment(config, molecule.fingerprint.as_dict(), resources)
+        write_json(folder / "environment.json", record)
+        keep_target(folder, molecule.pdb_text, molecule.system_xml)
+
+        exploration, seconds = _explored(config, molecule, evaluators, folder, display)
+        model = build_model(config, molecule, exploration)
+        saved = latest_checkpoint(folder / "checkpoints")
+        if saved:
+            model.state.restore(load_checkpoint(saved, model.identity))
+            display.say(f"continuing from {saved.name}")
+        _trained(config, model, evaluators, folder, display)
+
+        display.say()
+        write_results(config, molecule, model, evaluators, folder, display, seconds)
+    finally:
+        evaluators.close()
+        display.stop()
+    display.say(f"report: {write_report(folder)}")
+    display.close()
+
+
+def open_pool(
+    config: Config, molecule: Molecule, local: bool, address: str | None
+) -> Evaluators:
+    """Evaluators as the configuration and the command line ask for them."""
+    workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
+    return open_evaluators(
+        molecule, config.cluster.platform, workers, local, address, config.cluster.patience
+    )
+
+
+def build_model(config: Config, molecule: Molecule, exploration: Exploration) -> Model:
+    """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
+    training = _training_frames(exploration.replica)
+    zmatrix = build_zmatrix(
+        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
+    )
+    coordinates = InternalCoordinates(zmatrix)
+    frames = torch.from_numpy(exploration.frames[training])
+    q, _ = coordinates.from_cartesian(frames)
+    chart = MolecularChart(coordinates, q)
+    torch.manual_seed(config.seed)  # initial weights of the network
+    flow = StepFlow(
+        chart.n_linear,
+        chart.n_circular,
+        config.flow.layers,
+        config.flow.width,
+        config.flow.bins,
+        seed=config.seed,
+    )
+    s, _ = chart.from_cartesian(frames)
+    force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
+    pick = torch.Generator().manual_seed(config.seed)
+    index = torch.randint(len(s), (config.train.buffer,), generator=pick)
+    buffer = Buffer(s[index], force[index])
+    state = start_state(flow, buffer, config.train, config.seed)
+    identity = (
+        f"target {molecule.fingerprint.system_sha256[:12]} at {molecule.temperature} K, "
+        f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
+    )
+    return Model(chart, state, exploration, training, identity)
+
+
+def load_trained(config: Config, molecule: Molecule, folder: Path) -> Model:
+    """Model of a finished run.
+
+    Raises:
+        RunFolderError: the run has no checkpoint yet.
+    """
+    saved, cache = latest_checkpoint(folder / "checkpoints"), folder / "exploration.npz"
+    if saved is None or not cache.exists():
+        raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
+    exploration = Exploration.load(cache, _exploration_key(config, molecule))
+    model = build_model(config, molecule, exploration)
+    model.state.restore(load_checkpoint(saved, model.identity))
+    return model
+
+
+def draw_more(
+    run_folder: Path,
+    n: int,
+    steps: int,
+    out: Path,
+    seed: int,
+    local: bool,
+    address: str | None,
+) -> None:
+    """Draw n K-step samples from a finished run into the folder `out`."""
+    if out.exists() and any(out.iterdir()):
+        raise RunFolderError(f"{out} is not empty; choose another folder with --out")
+    config = load_run_config(run_folder)
+    display = Display()
+    molecule = load_molecule(config.target, config.folder)
+    model = load_trained(config, molecule, run_folder)
+    torch.set_num_threads(_threads(config))
+    evaluators = open_pool(config, molecule, local, address)
+    try:
+        samples, evidence = measure(model, evaluators, n, steps, seed)
+    finally:
+        evaluators.close()
+    generator = np.random.default_rng(seed)
+    write_trajectory(
+        out, molecule.pdb_text, samples.x, samples.log_w, samples.u, samples.log_q, generator
+    )
+    write_json(out / "evidence.json", evidence.as_dict())
+    for line in (*evidence_table([evidence]), *evidence.warnings()):
+        display.say(line)
+    display.say(f"{n} samples in {samples.seconds:.1f} s: {out}")
+
+
+def _training_frames(replica: np.ndarray) -> np.ndarray:
+    """All but the last fifth, in time order; neighbours in time never end up on both sides."""
+    return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
+
+
+def _explored(
+    config: Config,
+    molecule: Molecule,
+    evaluators: Evaluators,
+    folder: Path,
+    display: Display,
+) -> tuple[Exploration, float]:
+    """Replica exchange, or its cached result; also the seconds that it took."""
+    cache, key = folder / "exploration.npz", _exploration_key(config, molecule)
+    clock = folder / "exploration.json"
+    if cache.exists():
+        display.say(f"exploration: reusing {cache.name}")
+        seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
+        return Exploration.load(cache, key), seconds
+    start = time.monotonic()
+    display.start("exploration")
+    exploration = explore(
+        molecule, evaluators, config.exploration, config.seed, progress=display.advance
+    )
+    display.stop()
+    seconds = time.monotonic() - start
+    exploration.save(cache, key)
+    write_json(clock, {"seconds": seconds})
+    accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
+    display.say(
+        f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
+        f"evaluations in {seconds:.0f} s; exchanges accepted: {accepted}"
+    )
+    return exploration, seconds
+
+
+def _trained(
+    config: Config, model: Model, evaluators: Evaluators, folder: Path, display: Display
+) -> None:
+    state, chart = model.state, model.chart
+    if state.step >= config.train.steps:
+        return
+    size = sum(p.numel() for p in state.flow.parameters())
+    display.say(
+        f"chart: {chart.n_linear} stiff coordinates, {chart.n_circular} rotatable torsions "
+        f"({'; '.join(name.removeprefix('torsion ') for name in chart.names)})\n"
+        f"flow: {size:,} parameters"
+    )
+    display.start("training")
+    train(
+        state, config.train, chart, evaluators, folder, model.identity, show=display.advance
+    )
+    display.stop()
+    display.say(
+        f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
+        f"{state.seconds:.0f} s"
+    )
+
+
+def _exploration_key(config: Config, molecule: Molecule) -> str:
+    """Changes with the target, the exploration settings and the seed."""
+    settings = json.dumps(config.exploration.model_dump(mode="json"), sort_keys=True)
+    text = f"{molecule.fingerprint.system_sha256} {molecule.temperature} {settings} {config.seed}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _threads(config: Config) -> int:
+    """Learner threads: half of the cores, the evaluators need the others."""
+    wanted = config.cluster.learner_threads
+    return max(1, (os.cpu_count() or 2) // 2) if wanted == "auto" else wanted
+
+
+def _planned_evaluations(config: Config) -> tuple[float, float, float]:
+    run = config.exploration
+    time_steps = (run.duration + run.equilibration) * 1000.0 / run.timestep
+    dynamics = time_steps * len(run.temperatures)
+    return dynamics, config.train.steps * config.train.batch, config.sample.n * len(config.sample.steps)
+
+
+def _print_target(display: Display, molecule: Molecule, config: Config) -> None:
+    for line in molecule.fingerprint.lines():
+        display.say(line)
+    # a misspelt atom must not cost an hour of training first
+    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    angles = torsion_angles(molecule.positions[None], list(torsions.values()))
+    region_membership(angles, list(torsions), config.regions)

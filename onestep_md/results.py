@@ -1,0 +1,224 @@
+"""Final numbers of a run: samples and evidence at every K, free energies, and their files."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.trajectories import write_trajectory
+from onestep_md.config import Config
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.estimators.evidence import Estimate, Evidence, agreement, evaluate_evidence
+from onestep_md.estimators.free_energy import (
+    RegionFreeEnergy,
+    dynamics_free_energies,
+    region_free_energies,
+)
+from onestep_md.evaluate import Samples, certify, draw_samples, log_weights_at
+from onestep_md.progress import Display
+from onestep_md.run_folder import write_json, write_text
+from onestep_md.targets.molecule import Molecule
+
+_EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
+
+
+def write_results(
+    config: Config,
+    molecule: Molecule,
+    model,
+    evaluators: Evaluators,
+    folder: Path,
+    display: Display,
+    exploration_seconds: float,
+) -> None:
+    """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
+    start, counted = time.monotonic(), evaluators.evaluations
+    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    quads = list(torsions.values())
+    arrays, evidence, free_energies = {}, [], {}
+    for steps in config.sample.steps:
+        samples, row = measure(model, evaluators, config.sample.n, steps, config.seed)
+        evidence.append(row)
+        angles = torsion_angles(samples.x, quads)
+        arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
+        arrays[f"k{steps}_torsions"] = angles
+        if config.regions:
+            free_energies[steps] = _flow_regions(config, list(torsions), angles, samples)
+        if steps == _EXPORTED_STEPS:
+            generator = np.random.default_rng(config.seed)
+            write_trajectory(
+                folder,
+                molecule.pdb_text,
+                samples.x,
+                samples.log_w,
+                samples.u,
+                samples.log_q,
+                generator,
+            )
+    exploration = model.exploration
+    arrays["dynamics_torsions"] = torsion_angles(exploration.frames, quads)
+    arrays["dynamics_u"] = exploration.u
+    dynamics = []
+    if config.regions:
+        reference = free_energies[_EXPORTED_STEPS][0].reference
+        dynamics = _dynamics_regions(
+            config, list(torsions), arrays["dynamics_torsions"], model, reference
+        )
+    np.savez(folder / "steps.npz", **arrays)
+
+    table = evidence_table(evidence) + free_energy_table(
+        molecule.kT, free_energies.get(_EXPORTED_STEPS, []), dynamics
+    )
+    warnings = [text for row in evidence for text in row.warnings()]
+    for line in (*table, *(f"WARNING {text}" for text in warnings)):
+        display.say(line)
+    write_text(folder / "free_energy.txt", "\n".join(table) + "\n")
+    write_json(
+        folder / "free_energy.json",
+        _free_energy_json(config, molecule, free_energies, dynamics),
+    )
+    write_json(
+        folder / "results.json",
+        {
+            "fingerprint": molecule.fingerprint.as_dict(),
+            "torsions": list(torsions),
+            "evidence": [row.as_dict() for row in evidence],
+            "evaluations": {
+                "exploration": exploration.evaluations,
+                "training": model.state.evaluations,
+                "sampling": evaluators.evaluations - counted,
+            },
+            "seconds": {
+                "exploration": exploration_seconds,
+                "training": model.state.seconds,
+                "sampling": time.monotonic() - start,
+            },
+            "exchange_acceptance": [float(rate) for rate in exploration.exchange_acceptance],
+            "warnings": warnings,
+        },
+    )
+
+
+def measure(
+    model, evaluators: Evaluators, n: int, steps: int, seed: int
+) -> tuple[Samples, Evidence]:
+    """Draw n samples at one K and collect their evidence."""
+    flow, chart = model.state.teacher, model.chart
+    # one independent stream per K, so that adding a K changes no other number
+    generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
+    samples = draw_samples(flow, chart, evaluators, n, steps, generator)
+    exploration, held_out = model.exploration, ~model.training
+    log_w_target = log_weights_at(
+        flow, chart, exploration.frames[held_out], exploration.u[held_out], steps
+    )
+    certificates = certify(flow, chart, steps, generator)
+    row = evaluate_evidence(
+        steps,
+        samples.log_w,
+        log_w_target,
+        target_walkers=exploration.replica[held_out],
+        negative_determinants=certificates.negative,
+        checked=certificates.checked,
+        round_trip=certificates.round_trip,
+        seconds=samples.seconds,
+    )
+    return samples, row
+
+
+def _flow_regions(
+    config: Config, names: list[str], angles: np.ndarray, samples: Samples
+) -> list[RegionFreeEnergy]:
+    return region_free_energies(
+        list(config.regions),
+        region_membership(angles, names, config.regions),
+        samples.log_w,
+        None,
+        np.random.default_rng(config.seed),
+    )
+
+
+def _dynamics_regions(
+    config: Config, names: list[str], angles: np.ndarray, model, reference: str
+) -> list[RegionFreeEnergy]:
+    return dynamics_free_energies(
+        list(config.regions),
+        region_membership(angles, names, config.regions),
+        model.exploration.replica,
+        reference,
+        np.random.default_rng(config.seed),
+    )
+
+
+def evidence_table(evidence: list[Evidence]) -> list[str]:
+    """The table over K, as lines of text."""
+    lines = [
+        f"{'K':>2}  {'ESS':>15}  {'clipped':>8}  {'k-hat':>5}  {'log Z':>20}  {'ELBO':>20}  "
+        f"{'EUBO':>20}  {'BAR':>20}  {'det<=0':>10}  {'round trip':>10}"
+    ]
+    for row in evidence:
+        lines.append(
+            f"{row.steps:>2}  {100 * row.ess:5.1f} +- {100 * row.ess_error:3.1f} %  "
+            f"{100 * row.ess_clipped:6.1f} %  {row.khat:5.2f}  {row.log_z.format(''):>20}  "
+            f"{row.elbo.format(''):>20}  {_text(row.eubo):>20}  {_text(row.bar):>20}  "
+            f"{row.negative_determinants}/{row.checked:<6}  {row.round_trip:10.1e}"
+        )
+    return lines
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimate.format("")
+
+
+def free_energy_table(
+    kT: float, flow: list[RegionFreeEnergy], dynamics: list[RegionFreeEnergy]
+) -> list[str]:
+    """One line per region: reweighted one-step samples beside the exploration dynamics."""
+    if not flow:
+        return []
+    lines = ["", f"free energies relative to {flow[0].reference} (one step, reweighted | dynamics)"]
+    for ours, theirs in zip(flow, dynamics, strict=True):
+        z = agreement(ours.delta_f, theirs.delta_f)
+        beside = "" if math.isnan(z) or ours.name == ours.reference else f"   z = {z:+.1f}"
+        lines.append(
+            f"  {ours.name:<10} {ours.delta_f.format_kt_and_kj(kT):<42} | "
+            f"{theirs.delta_f.format('kT')}{beside}"
+        )
+    return lines
+
+
+def _free_energy_json(
+    config: Config,
+    molecule: Molecule,
+    free_energies: dict[int, list[RegionFreeEnergy]],
+    dynamics: list[RegionFreeEnergy],
+) -> dict:
+    rows = []
+    for ours, theirs in zip(free_energies.get(_EXPORTED_STEPS, []), dynamics, strict=True):
+        rows.append(
+            {
+                "name": ours.name,
+                "torsions": config.regions[ours.name],
+                "reference": ours.reference,
+                "delta_f": ours.delta_f.value,
+                "d_delta_f": ours.delta_f.error,
+                "probability": ours.probability.value,
+                "d_probability": ours.probability.error,
+                "dynamics_delta_f": theirs.delta_f.value,
+                "dynamics_d_delta_f": theirs.delta_f.error,
+                "dynamics_probability": theirs.probability.value,
+                "dynamics_d_probability": theirs.probability.error,
+                "per_steps": {
+                    str(k): asdict(next(r for r in regions if r.name == ours.name).delta_f)
+                    for k, regions in free_energies.items()
+                },
+            }
+        )
+    return {
+        "temperature": molecule.temperature,
+        "kT_kJ_per_mol": molecule.kT,
+        "regions": rows,
+    }

@@ -1,0 +1,73 @@
+"""Command line: train a one-step sampler of a molecule, draw weighted samples, report.
+
+    python -m onestep_md.run systems/alanine.yaml
+
+Exit codes: 0 done; 2 configuration; 3 target; 4 evaluators; 5 checkpoint; 6 run folder;
+75 interrupted and resumable. Nothing heavy is imported before the configuration is valid.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onestep_md.config import load_config, schema_text
+from onestep_md.errors import OneStepError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_schema(wanted: bool) -> None:
+    if wanted:
+        print(schema_text())
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="YAML file that describes molecule and run.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name>.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the run in the run folder.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Replaces the seed of the file.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace one key: train.steps=200."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine.")
+    ] = None,
+    local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Validate, evaluate one energy, print the plan, and stop.")
+    ] = False,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema", callback=_print_schema, is_eager=True, help="Print every key and its unit."
+        ),
+    ] = False,
+) -> None:
+    """Train a one-step Boltzmann sampler, draw weighted samples, and estimate free energies."""
+    config = load_config(file, override or [], seed)
+    folder = out or Path("runs") / file.stem
+
+    from onestep_md import pipeline  # torch, ray and openmm only from here on
+
+    if check:
+        pipeline.check(config, local)
+    else:
+        pipeline.run(config, folder, resume, local, address, name=file.stem)
+
+
+def main(command: typer.Typer) -> None:
+    """Run a typer application; deliberate errors become one message and their exit code."""
+    try:
+        command()
+    except OneStepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main(app)

@@ -1,0 +1,116 @@
+"""The run folder: refuse to overwrite one, remember what made it, write files atomically."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from onestep_md.config import Config, config_text, load_config
+from onestep_md.errors import RunFolderError
+
+_PACKAGES = ("onestep_md", "torch", "ray", "openmm", "mdtraj", "numpy", "scipy", "pymbar")
+
+
+def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Create the run folder, or accept an existing one for `--resume`.
+
+    Raises:
+        RunFolderError: it already holds a run, or there is nothing to resume.
+    """
+    existing = folder / "config.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; choose another folder with --out")
+    if resume and not existing.exists():
+        raise RunFolderError(f"{folder} holds no run to resume; start it without --resume")
+    if not resume and folder.exists() and any(folder.iterdir()):
+        what = "already holds a run" if existing.exists() else "is not empty"
+        raise RunFolderError(
+            f"{folder} {what}. Continue it with --resume, or choose another folder with --out."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(existing, config_text(config))
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {folder}: {error}") from error
+
+
+def keep_target(folder: Path, pdb_text: str, system_xml: str) -> None:
+    """Keep the molecule itself: the run folder works without the files of the YAML."""
+    write_text(folder / "input.pdb", pdb_text)
+    write_text(folder / "system.xml", system_xml)
+
+
+def load_run_config(folder: Path) -> Config:
+    """Configuration of a finished or interrupted run, its target read from the run folder.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise RunFolderError(f"{folder} holds no run (no config.yaml in it)")
+    config = load_config(path)
+    kept = {"pdb": "input.pdb", "system": "system.xml", "forcefield": None, "constraints": "none"}
+    return config.model_copy(update={"target": config.target.model_copy(update=kept)})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON completely or not at all; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value
+
+
+def environment(config: Config, fingerprint: dict, resources: dict) -> dict:
+    """Versions, machine and command line, for `environment.json`."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "argv": sys.argv,
+        "seed": config.seed,
+        "host": platform.node(),
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "cpus": os.cpu_count(),
+        "git": _git_commit(),
+        "versions": versions,
+        "resources": resources,
+        "fingerprint": fingerprint,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

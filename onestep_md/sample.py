@@ -1,0 +1,37 @@
+"""Command line: draw more weighted samples from a finished run.
+
+    python -m onestep_md.sample runs/alanine --n 100000 --steps 1
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onestep_md.run import main
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    n: Annotated[int, typer.Option(help="How many samples.", min=100)] = 10_000,
+    steps: Annotated[int, typer.Option(help="Network evaluations per sample, K.", min=0)] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default RUN/samples-K<steps>-<n>.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine.")
+    ] = None,
+    local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
+) -> None:
+    """Draw samples, weigh them exactly, print their evidence, and write trajectory and weights."""
+    from onestep_md.pipeline import draw_more
+
+    draw_more(run, n, steps, out or run / f"samples-K{steps}-{n}", seed, local, address)
+
+
+if __name__ == "__main__":
+    main(app)

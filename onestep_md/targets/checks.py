@@ -1,0 +1,153 @@
+"""What a molecule is refused for, each with a message that says what to do.
+
+The density is exp(-U / kT) over the free motion of one molecule in R^3. So: one connected
+molecule, no box, no particle whose position is not a coordinate of its own, no constraint but
+bond lengths, and an energy that moving and turning the whole does not change. Called by
+`load_molecule` in the order of this file.
+"""
+
+from pathlib import Path
+
+import networkx
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from onestep_md.errors import TargetError
+
+WATER = {"HOH", "WAT", "H2O", "TIP3", "TIP4", "SOL", "SPC", "DOD"}
+
+
+def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
+    """The bonds as index pairs, after everything a topology alone can be refused for."""
+    residues = list(topology.residues())
+    if any(residue.name in WATER for residue in residues) and len(residues) > 1:
+        raise TargetError(
+            f"{path} contains water. Explicit solvent is refused: the density must be that of "
+            "one molecule. Delete the water and the ions and use an implicit solvent, for "
+            "example forcefield: [amber99sbildn.xml, amber99_obc.xml]."
+        )
+    if topology.getPeriodicBoxVectors() is not None:
+        raise TargetError(
+            f"{path} has a periodic box (its CRYST1 line). Boxes are refused: the density must "
+            "be that of one molecule in free space. If the box is a leftover, delete that line."
+        )
+    for atom in topology.atoms():
+        if atom.element is None:
+            raise TargetError(
+                f"{path}: no chemical element for {label(atom)}. Fill columns 77-78 of its line; "
+                "extra points and virtual sites are not supported."
+            )
+    pairs = {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(topology.getNumAtoms()))
+    graph.add_edges_from(pairs)
+    for residue in residues:
+        indices = [atom.index for atom in residue.atoms()]
+        if len(indices) > 1 and graph.subgraph(indices).number_of_edges() == 0:
+            raise TargetError(
+                f"{path}: residue {residue.name}:{residue.id} has no bonds. It is not a standard "
+                "residue, so the PDB must list its bonds in CONECT records."
+            )
+    atoms = list(topology.atoms())
+    parts = sorted(networkx.connected_components(graph), key=len, reverse=True)
+    if len(parts) > 1:
+        names = ", ".join(label(atoms[min(part)]) for part in parts[:4])
+        raise TargetError(
+            f"{path} holds {len(parts)} molecules that no bond connects (they start at {names}). "
+            "Only one molecule can be sampled: delete the others. If they are one molecule, atom "
+            "names are not the PDB's standard ones: correct them or add CONECT records."
+        )
+    return tuple(sorted(pairs))
+
+
+def check_same_molecule(
+    system: openmm.System, topology: app.Topology, bonds, system_path: Path, path: Path
+) -> None:
+    """Refuses a System that was made from other atoms than the PDB's, or in another order."""
+    if system.getNumParticles() != topology.getNumAtoms():
+        raise TargetError(
+            f"{system_path} has {system.getNumParticles()} particles but {path} has "
+            f"{topology.getNumAtoms()} atoms. Use the PDB that the System was made from; it must "
+            "contain every hydrogen, and virtual sites are not supported."
+        )
+    near = dict(networkx.all_pairs_shortest_path_length(networkx.Graph(bonds), cutoff=2))
+    atoms = list(topology.atoms())
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for k in range(force.getNumBonds()):
+                i, j = force.getBondParameters(k)[:2]
+                if j not in near[i]:  # 1-3 neighbours are CHARMM's Urey-Bradley terms
+                    raise TargetError(
+                        f"{system_path} has a bond between {label(atoms[i])} and "
+                        f"{label(atoms[j])}, which {path} has not. Use the PDB that the System "
+                        "was made from, with the same atom order."
+                    )
+
+
+def check_particles(system: openmm.System, topology: app.Topology) -> None:
+    """Refuses atoms that are no free coordinates: virtual sites and frozen ones."""
+    for atom in topology.atoms():
+        if system.isVirtualSite(atom.index):
+            raise TargetError(
+                f"{label(atom)} is a virtual site. Its position is a function of other atoms, "
+                "which leaves no density over it; use a force field without virtual sites."
+            )
+        if system.getParticleMass(atom.index).value_in_unit(unit.dalton) <= 0:
+            raise TargetError(
+                f"{label(atom)} has zero mass, that is, it is held in place. Give it its mass; "
+                "every atom must be free to move."
+            )
+
+
+def checked_constraints(
+    system: openmm.System, bonds: tuple[tuple[int, int], ...], topology: app.Topology
+) -> tuple[tuple[int, int, float], ...]:
+    """The constraints as (i, j, length in nm), after refusing all but bond lengths."""
+    atoms = list(topology.atoms())
+    constraints, bonded = [], set(bonds)
+    for k in range(system.getNumConstraints()):
+        i, j, length = system.getConstraintParameters(k)
+        i, j = min(i, j), max(i, j)
+        if (i, j) not in bonded:
+            raise TargetError(
+                f"The distance between {label(atoms[i])} and {label(atoms[j])} is constrained, "
+                "but they are not bonded. Only bond lengths may be constrained: build the System "
+                "with constraints=None or HBonds (and rigidWater=False)."
+            )
+        constraints.append((i, j, length.value_in_unit(unit.nanometer)))
+    return tuple(constraints)
+
+
+def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> float:
+    """Energy of the input geometry in kJ/mol; refuses one that moving the molecule changes."""
+    platform = openmm.Platform.getPlatformByName("Reference")
+    try:
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    except openmm.OpenMMException as error:
+        raise TargetError(f"OpenMM cannot use the System made for {path}: {error}") from error
+
+    def energy(x: np.ndarray) -> float:
+        context.setPositions(x)
+        state = context.getState(energy=True)
+        return state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+
+    here = energy(positions)
+    if not np.isfinite(here):
+        raise TargetError(
+            f"The energy of {path} is {here}: atoms lie on top of each other. Minimise the "
+            "structure first, for example with openmm.LocalEnergyMinimizer."
+        )
+    turn = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    moved = energy(positions @ turn.T + 0.5)
+    if abs(moved - here) > 1e-6 * max(1.0, abs(here)):
+        raise TargetError(
+            f"The energy changes from {here:.6f} to {moved:.6f} kJ/mol when the molecule is moved "
+            "and turned as a whole. Remove position restraints and external fields."
+        )
+    return here
+
+
+def label(atom: app.topology.Atom) -> str:
+    """In the notation that the YAML uses, such as ALA:2:CA."""
+    return f"{atom.residue.name}:{atom.residue.id}:{atom.name}"

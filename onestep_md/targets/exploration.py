@@ -1,0 +1,304 @@
+"""Replica-exchange molecular dynamics: where the training data of the flow comes from.
+
+Replicas at temperatures T_0 < T_1 < ... run Langevin segments in rounds; after each round every
+second pair of neighbours may swap, with probability min(1, exp((b_i - b_j) (u_i - u_j))), where
+u = U / kT_0 and b_i = T_0 / T_i (Sugita and Okamoto, Chem. Phys. Lett. 314, 141 (1999)). Frames
+of T_0 are kept with energy and gradient. All randomness comes from the seed and the place in the
+protocol, so the result does not depend on who runs the segments. Called once per run folder.
+"""
+
+import os
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.targets.evaluator import Segment, SegmentResult
+from onestep_md.targets.molecule import Molecule
+
+HOT_FRAMES = 20_000
+MAX_FAILURES = 6  # failed segments in a row, each at half the time step of the one before
+REPORT_SECONDS = 0.5
+EXCHANGE, DYNAMICS = 0, 1  # first spawn key of the random streams
+
+
+class SegmentRunner(Protocol):
+    """The part of `distributed.pool.Evaluators` that is needed here."""
+
+    def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
+        """Run independent pieces of dynamics; results in input order."""
+
+
+class Settings(Protocol):
+    """The `exploration` section of the configuration, see `config.Exploration`."""
+
+    temperatures: Sequence[float]
+    duration: float
+    equilibration: float
+    timestep: float
+    exchange_interval: float
+    frame_interval: float
+    friction: float
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What replica exchange found.
+
+    Attributes:
+        frames: (n, atoms, 3) in nm, of the lowest temperature, in time order
+        u: (n,) their reduced energies in kT
+        grad_u: (n, atoms, 3) their gradients in kT/nm
+        replica: (n,) which walker each frame belongs to; a walker changes temperature
+        hot_frames: (m, atoms, 3) a thinned set of the frames of all temperatures
+        temperatures: (replicas,) in K
+        exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
+        evaluations: force evaluations spent
+        restarts: segments that left the finite numbers and were run again
+    """
+
+    frames: np.ndarray
+    u: np.ndarray
+    grad_u: np.ndarray
+    replica: np.ndarray
+    hot_frames: np.ndarray
+    temperatures: np.ndarray
+    exchange_acceptance: np.ndarray
+    evaluations: int
+    restarts: int
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write an npz file, completely or not at all.
+
+        Args:
+            path: of the file
+            fingerprint: of everything the result depends on; `load` wants the same
+        """
+        temporary = path.with_name(path.name + ".tmp")
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        try:
+            with open(temporary, "wb") as stream:
+                np.savez(stream, fingerprint=np.array(fingerprint), **arrays)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise RunFolderError(
+                f"cannot write {path}: {error}. Free some space and start again with --resume."
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str) -> "Exploration":
+        """Read what `save` wrote.
+
+        Raises:
+            TargetError: it was made with another target, other settings or another seed
+            RunFolderError: the file is damaged
+        """
+        try:
+            with np.load(path) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            found = str(arrays.pop("fingerprint"))
+            evaluations, restarts = int(arrays.pop("evaluations")), int(arrays.pop("restarts"))
+            exploration = cls(evaluations=evaluations, restarts=restarts, **arrays)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise RunFolderError(
+                f"cannot read {path}: {error}. Delete it to explore again."
+            ) from error
+        if found != fingerprint:
+            raise TargetError(
+                f"{path} was made with another target, other exploration settings or another "
+                "seed. Restore those, choose another folder with --out, or delete the file to "
+                "explore again."
+            )
+        return exploration
+
+
+def explore(
+    molecule: Molecule,
+    evaluators: SegmentRunner,
+    settings: Settings,
+    seed: int,
+    progress: Callable[[float, str], None] | None = None,
+) -> Exploration:
+    """Run the whole protocol.
+
+    Args:
+        molecule: where all replicas start
+        evaluators: who runs the segments
+        settings: temperatures in K, times in ps (duration includes equilibration), timestep in fs
+        seed: determines everything
+        progress: told the fraction done and a message, about twice a second
+
+    Raises:
+        TargetError: a replica keeps failing
+    """
+    plan = _Plan(settings, seed)
+    ladder = [_Replica(np.array(molecule.positions), i) for i in range(len(plan.temperatures))]
+    record = _Record(plan)
+    reported = time.monotonic()
+    for k in range(plan.rounds):
+        segments = [plan.segment(k, i, replica) for i, replica in enumerate(ladder)]
+        results = evaluators.map_segments(segments)
+        for i, (replica, result) in enumerate(zip(ladder, results, strict=True)):
+            record.count(result)
+            replica.take(result, plan.temperatures[i])
+        if k >= plan.discarded:
+            record.keep(k, ladder, results)
+        ladder = _exchange(ladder, plan, k, record)
+        if progress and (time.monotonic() - reported > REPORT_SECONDS or k + 1 == plan.rounds):
+            reported = time.monotonic()
+            progress((k + 1) / plan.rounds, record.message(k + 1))
+    return record.exploration()
+
+
+@dataclass
+class _Replica:
+    """The state at one temperature: the last one that was good."""
+
+    positions: np.ndarray
+    walker: int
+    velocities: np.ndarray | None = None
+    u: float = np.inf
+    failures: int = 0  # in a row
+
+    def take(self, result: SegmentResult, temperature: float) -> None:
+        if result.ok:
+            self.positions, self.velocities = result.positions, result.velocities
+            self.u, self.failures = result.u_end, 0
+            return
+        self.velocities = None  # the old ones led to the failure: draw new ones
+        self.failures += 1
+        if self.failures > MAX_FAILURES:
+            raise TargetError(
+                f"exploration: the replica at {temperature:g} K failed {self.failures} times in "
+                "a row, at ever smaller time steps. Look for clashes in the input geometry, "
+                "minimise it, or lower exploration.timestep or the highest temperature."
+            )
+
+
+class _Plan:
+    """The protocol in steps and rounds, and the random streams of each of its places."""
+
+    def __init__(self, settings: Settings, seed: int):
+        self.temperatures = np.array(settings.temperatures, dtype=np.float64)
+        self.timestep, self.friction, self.seed = settings.timestep, settings.friction, seed
+        interval = settings.exchange_interval
+        self.frames_per_round = max(1, round(interval / settings.frame_interval))
+        per_frame = 1000.0 * interval / self.timestep / self.frames_per_round
+        self.frame_every = max(1, round(per_frame))
+        self.steps = self.frame_every * self.frames_per_round
+        self.picoseconds = self.steps * self.timestep / 1000.0  # of a round
+        self.rounds = max(2, round(settings.duration / self.picoseconds))
+        self.discarded = min(round(settings.equilibration / self.picoseconds), self.rounds - 1)
+
+    def segment(self, k: int, i: int, replica: _Replica) -> Segment:
+        """The segment of round k at temperature i; gentler after a failure."""
+        stream = np.random.SeedSequence(self.seed, spawn_key=(DYNAMICS, k, i))
+        return Segment(
+            positions=replica.positions,
+            velocities=replica.velocities,
+            temperature=float(self.temperatures[i]),
+            steps=self.steps,
+            timestep=self.timestep * 0.5**replica.failures,
+            friction=self.friction,
+            frame_every=self.frame_every,
+            seed=int(stream.generate_state(1)[0] >> 1),
+        )
+
+    def uniforms(self, k: int) -> np.ndarray:
+        """One number in [0, 1) per pair of neighbours, for the exchanges after round k."""
+        stream = np.random.SeedSequence(self.seed, spawn_key=(EXCHANGE, k))
+        return np.random.default_rng(stream).random(len(self.temperatures) - 1)
+
+
+@dataclass
+class _Record:
+    """What is kept of the rounds."""
+
+    plan: _Plan
+    results: list[SegmentResult] = field(default_factory=list)
+    walkers: list[int] = field(default_factory=list)
+    hot: list[np.ndarray] = field(default_factory=list)
+    attempts: np.ndarray = field(init=False)
+    accepted: np.ndarray = field(init=False)
+    evaluations: int = 0
+    restarts: int = 0
+
+    def __post_init__(self):
+        self.attempts, self.accepted = np.zeros((2, len(self.plan.temperatures) - 1))
+
+    def count(self, result: SegmentResult) -> None:
+        self.evaluations += result.force_evaluations
+        self.restarts += not result.ok
+
+    def keep(self, k: int, ladder: list[_Replica], results: list[SegmentResult]) -> None:
+        plan = self.plan
+        total = (plan.rounds - plan.discarded) * plan.frames_per_round * len(ladder)
+        stride = -(-total // HOT_FRAMES)
+        for i, result in enumerate(results):
+            # The offset i keeps the replicas from all being thinned at the same times.
+            index = (k - plan.discarded) * plan.frames_per_round + np.arange(len(result.frames))
+            self.hot.append(result.frames[(index + i) % stride == 0])
+        self.results.append(results[0])
+        self.walkers += [ladder[0].walker] * len(results[0].frames)
+
+    def rates(self) -> np.ndarray:
+        return self.accepted / np.maximum(self.attempts, 1)
+
+    def message(self, k: int) -> str:
+        plan, rates = self.plan, self.rates()
+        done, total = k * plan.picoseconds, plan.rounds * plan.picoseconds
+        restarts = f", {self.restarts} restarts" if self.restarts else ""
+        return (
+            f"{done:.0f}/{total:.0f} ps x {len(plan.temperatures)} replicas, "
+            f"exchanges {100 * rates.min():.0f}-{100 * rates.max():.0f} %{restarts}"
+        )
+
+    def exploration(self) -> Exploration:
+        frames = np.concatenate([result.frames for result in self.results])
+        if not len(frames):
+            raise TargetError(
+                "exploration: every segment at the lowest temperature failed. Minimise the input "
+                "geometry or lower exploration.timestep."
+            )
+        return Exploration(
+            frames=frames,
+            u=np.concatenate([result.u for result in self.results]),
+            grad_u=np.concatenate([result.grad_u for result in self.results]),
+            replica=np.array(self.walkers),
+            hot_frames=np.concatenate(self.hot)[:HOT_FRAMES],
+            temperatures=self.plan.temperatures,
+            exchange_acceptance=self.rates(),
+            evaluations=self.evaluations,
+            restarts=self.restarts,
+        )
+
+
+def _exchange(ladder: list[_Replica], plan: _Plan, k: int, record: _Record) -> list[_Replica]:
+    """Swap neighbours (0, 1), (2, 3), ... after even rounds and (1, 2), ... after odd ones."""
+    ladder, uniforms = list(ladder), plan.uniforms(k)
+    b = plan.temperatures[0] / plan.temperatures
+    for i in range(k % 2, len(ladder) - 1, 2):
+        low, high = ladder[i], ladder[i + 1]
+        record.attempts[i] += 1
+        if not (np.isfinite(low.u) and np.isfinite(high.u)):
+            continue
+        # w = p_i(x_high) p_j(x_low) / (p_i(x_low) p_j(x_high)),  p_i(x) = exp(-b_i u(x)) / Z_i
+        log_w = (b[i] - b[i + 1]) * (low.u - high.u)
+        if log_w >= 0 or uniforms[i] < np.exp(log_w):
+            record.accepted[i] += 1
+            ladder[i], ladder[i + 1] = high, low
+            _rescale(high, plan.temperatures[i] / plan.temperatures[i + 1])
+            _rescale(low, plan.temperatures[i + 1] / plan.temperatures[i])
+    return ladder
+
+
+def _rescale(replica: _Replica, ratio: float) -> None:
+    """Bring the velocities to the new temperature, so that kinetic energies stay in balance."""
+    if replica.velocities is not None:
+        replica.velocities = replica.velocities * np.sqrt(ratio)

@@ -1,0 +1,289 @@
+"""A molecule as the rest of the package sees it, read from PDB + force field or System XML.
+
+`load_molecule` builds and checks; what it returns is plain text and numpy arrays, so that it
+pickles to any worker, which makes its own OpenMM context from `system_xml`. The density is
+exp(-U / kT) of one free molecule; `checks` refuses what does not have one. Called by the driver
+and by `--check`.
+"""
+
+import difflib
+import hashlib
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.checks import (
+    check_particles,
+    check_same_molecule,
+    checked_bonds,
+    checked_constraints,
+    checked_energy,
+)
+
+KB = 0.00831446261815324  # kJ/mol/K
+# Forces that carry no energy but would act on the dynamics.
+WITHOUT_ENERGY = {"CMMotionRemover", "AndersenThermostat"}
+NO_HYDROGENS = (
+    "The PDB must contain every hydrogen: add them with openmm.app.Modeller.addHydrogens or "
+    "with PDBFixer (fixer.addMissingHydrogens)."
+)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What identifies the target; two runs with equal fingerprints sample the same density."""
+
+    pdb: str
+    forcefield: tuple[str, ...]
+    solvent: str
+    cutoff: str
+    constraints: str
+    atoms: int
+    temperature: float  # K
+    system_sha256: str
+    u_input: float  # kT, of the input geometry
+
+    def lines(self) -> list[str]:
+        """For printing, one property per line."""
+        rows = (
+            ("molecule", f"{self.pdb}, {self.atoms} atoms"),
+            ("force field", " + ".join(self.forcefield)),
+            ("solvent", self.solvent),
+            ("cutoff", self.cutoff),
+            ("constraints", self.constraints),
+            ("temperature", f"{self.temperature:g} K"),
+            ("system sha256", self.system_sha256[:16]),
+            ("input energy", f"{self.u_input:.4f} kT"),
+        )
+        return [f"{name:<14}{value}" for name, value in rows]
+
+    def as_dict(self) -> dict:
+        """For JSON files and checkpoints."""
+        return asdict(self) | {"forcefield": list(self.forcefield)}
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """One molecule in vacuum or implicit solvent at one temperature.
+
+    Attributes:
+        system_xml: Serialized OpenMM System.
+        pdb_text: Topology and input geometry; its atom order is the order of everything.
+        positions: (atoms, 3) input geometry in nm.
+        elements: (atoms,) chemical symbols.
+        atom_names: (atoms,) as in the PDB.
+        residues: (atoms,) labels such as "ALA:2".
+        masses: (atoms,) in Da, as in the force field.
+        bonds: Pairs of atom indices.
+        constraints: (i, j, length in nm); each is one of the bonds.
+        temperature: In K.
+        fingerprint: Identity of the target.
+    """
+
+    system_xml: str
+    pdb_text: str
+    positions: np.ndarray
+    elements: tuple[str, ...]
+    atom_names: tuple[str, ...]
+    residues: tuple[str, ...]
+    masses: np.ndarray
+    bonds: tuple[tuple[int, int], ...]
+    constraints: tuple[tuple[int, int, float], ...]
+    temperature: float
+    fingerprint: Fingerprint
+
+    @property
+    def kT(self) -> float:
+        """Thermal energy at the target temperature, in kJ/mol."""
+        return KB * self.temperature
+
+
+def load_molecule(target, folder: Path) -> Molecule:
+    """Reads, parametrises and checks the molecule of a `target` section.
+
+    Args:
+        target: The configuration's target: pdb, forcefield or system, constraints, temperature.
+        folder: Folder of the YAML file; relative paths start there.
+
+    Raises:
+        TargetError: With what is wrong, where, and what to do.
+    """
+    folder = Path(folder)
+    path = _existing(target.pdb, folder, "target.pdb")
+    pdb = _read_pdb(path)
+    bonds = checked_bonds(pdb.topology, path)
+    if target.system is not None:
+        source = (target.system,)
+        system_path = _existing(target.system, folder, "target.system")
+        system = _read_system(system_path)
+        check_same_molecule(system, pdb.topology, bonds, system_path, path)
+    else:
+        source = tuple(target.forcefield)
+        forcefield = _read_forcefield(source, folder)
+        system = _create_system(forcefield, pdb.topology, target.constraints, path)
+    for k in reversed(range(system.getNumForces())):
+        if system.getForce(k).getName() in WITHOUT_ENERGY:
+            system.removeForce(k)
+    check_particles(system, pdb.topology)
+    constraints = checked_constraints(system, bonds, pdb.topology)
+
+    positions = pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    positions = np.array(positions, dtype=np.float64)
+    system_xml = openmm.XmlSerializer.serialize(system)
+    fingerprint = Fingerprint(
+        pdb=Path(target.pdb).name,
+        forcefield=source,
+        solvent=_solvent(system),
+        cutoff=_cutoff(system),
+        constraints=f"{len(constraints)} bond lengths" if constraints else "none",
+        atoms=len(positions),
+        temperature=float(target.temperature),
+        system_sha256=_checksum(system_xml),
+        u_input=checked_energy(system, positions, path) / (KB * target.temperature),
+    )
+    text = io.StringIO()
+    app.PDBFile.writeFile(pdb.topology, positions * unit.nanometer, text, keepIds=True)
+    atoms = list(pdb.topology.atoms())
+    masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(len(atoms))]
+    return Molecule(
+        system_xml=system_xml,
+        pdb_text=text.getvalue(),
+        positions=positions,
+        elements=tuple(atom.element.symbol for atom in atoms),
+        atom_names=tuple(atom.name for atom in atoms),
+        residues=tuple(f"{atom.residue.name}:{atom.residue.id}" for atom in atoms),
+        masses=np.array(masses),
+        bonds=bonds,
+        constraints=constraints,
+        temperature=float(target.temperature),
+        fingerprint=fingerprint,
+    )
+
+
+def _existing(name: str, folder: Path, key: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise TargetError(
+            f"{key}: {path} does not exist. Paths are relative to the folder of the YAML file."
+        )
+    return path
+
+
+def _read_pdb(path: Path) -> app.PDBFile:
+    lines = path.read_text(errors="replace").splitlines()
+    count = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
+    if count < 4:
+        raise TargetError(
+            f"{path} holds {count} ATOM and HETATM records; a molecule of at least 4 atoms is "
+            "needed, in PDB format."
+        )
+    try:
+        pdb = app.PDBFile(str(path))
+    except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
+        raise TargetError(
+            f"{path} cannot be read as a PDB file: {error!r}. Coordinates stand in columns 31-54, "
+            "elements in columns 77-78."
+        ) from error
+    lengths = pdb.topology.getUnitCellDimensions()
+    if lengths is not None and max(lengths.value_in_unit(unit.angstrom)) < 1.001:
+        pdb.topology.setPeriodicBoxVectors(None)  # 1 x 1 x 1 A is the PDB's word for "no crystal"
+    return pdb
+
+
+def _read_system(path: Path) -> openmm.System:
+    try:
+        system = openmm.XmlSerializer.deserialize(path.read_text())
+    except Exception as error:
+        raise TargetError(f"{path} cannot be read: {error}") from error
+    if not isinstance(system, openmm.System):
+        raise TargetError(
+            f"{path} holds a serialized {type(system).__name__}, not a System. Write it with "
+            "openmm.XmlSerializer.serialize(system)."
+        )
+    if system.usesPeriodicBoundaryConditions():
+        raise TargetError(
+            f"{path} uses periodic boundary conditions. Boxes are refused: the density must be "
+            "that of one molecule in free space. Build the System with nonbondedMethod=NoCutoff."
+        )
+    return system
+
+
+def _read_forcefield(names: tuple[str, ...], folder: Path) -> app.ForceField:
+    data = Path(app.__file__).parent / "data"
+    files = []
+    for name in names:
+        local = folder / name
+        if local.is_file():
+            try:
+                ElementTree.parse(local)
+            except ElementTree.ParseError as error:
+                raise TargetError(f"target.forcefield: {local} is broken XML: {error}") from error
+        files.append(str(local) if local.is_file() else name)
+    try:
+        return app.ForceField(*files)
+    except ValueError as error:
+        missing = re.search(r'Could not locate file "(.*)"', str(error))
+        if not missing:
+            raise TargetError(f"target.forcefield {' + '.join(names)}: {error}") from error
+        known = [file.relative_to(data).as_posix() for file in data.rglob("*.xml")]
+        close = difflib.get_close_matches(missing[1], known, n=1)
+        raise TargetError(
+            f"target.forcefield: {missing[1]} is neither a file in {folder} nor one of OpenMM's "
+            f"force fields.{f' Did you mean {close[0]}?' if close else ''}"
+        ) from error
+    except Exception as error:
+        raise TargetError(
+            f"target.forcefield {' + '.join(names)} cannot be read: {error!r}"
+        ) from error
+
+
+def _create_system(
+    forcefield: app.ForceField, topology: app.Topology, constraints: str, path: Path
+) -> openmm.System:
+    unmatched = forcefield.getUnmatchedResidues(topology)
+    if unmatched:
+        residue = unmatched[0]
+        where = f"{path}: residue {residue.name}:{residue.id}"
+        if not any(atom.element.symbol == "H" for atom in residue.atoms()):
+            raise TargetError(f"{where} has no hydrogen atoms. {NO_HYDROGENS}")
+    try:
+        return forcefield.createSystem(
+            topology,
+            nonbondedMethod=app.NoCutoff,
+            constraints={"none": None, "hbonds": app.HBonds}[constraints],
+            rigidWater=False,
+            removeCMMotion=False,
+        )
+    except Exception as error:
+        if not unmatched:
+            raise TargetError(f"{path}: OpenMM cannot build the System: {error}") from error
+        raise TargetError(
+            f"{where} has no template in the force field. OpenMM says: {error}\n"
+            "Check for missing atoms, hydrogens and caps (PDBFixer repairs them), name a force "
+            "field that knows the residue, or give target.system: a serialized System XML."
+        ) from error
+
+
+def _solvent(system: openmm.System) -> str:
+    names = {type(force).__name__ for force in system.getForces()}
+    born = names & {"GBSAOBCForce", "CustomGBForce", "AmoebaGeneralizedKirkwoodForce"}
+    return f"implicit, generalised Born ({', '.join(sorted(born))})" if born else "vacuum"
+
+
+def _cutoff(system: openmm.System) -> str:
+    """Says "none" unless a force truncates its interactions (0 is NoCutoff everywhere)."""
+    cut = [f for f in system.getForces() if getattr(f, "getNonbondedMethod", int)() != 0]
+    lengths = {f.getCutoffDistance().value_in_unit(unit.nanometer) for f in cut}
+    return ", ".join(f"{length:g} nm" for length in sorted(lengths)) or "none"
+
+
+def _checksum(system_xml: str) -> str:
+    # Without the version of OpenMM, or an upgrade would look like another molecule.
+    return hashlib.sha256(re.sub(r' openmmVersion="[^"]*"', "", system_xml).encode()).hexdigest()

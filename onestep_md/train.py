@@ -1,0 +1,304 @@
+r"""The training loop: one function, read from top to bottom.
+
+Each step does two things at once. Flow samples of a K-step map, K drawn from {1, 2, 4, 8}, are on
+their way through the evaluators, while the learner regresses the small steps on the buffer (flow
+matching) and makes big steps agree with two half steps of the teacher (state and volume
+consistency). Then the energies arrive: their path gradient sharpens the K-step map itself, and
+the weighted samples enter the buffer. The order of arithmetic does not depend on timing, so the
+same seed gives the same run on any number of evaluators.
+"""
+
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onestep_md.buffer import Buffer
+from onestep_md.checkpoint import save_checkpoint
+from onestep_md.config import Train
+from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.errors import Interrupted
+from onestep_md.flow import losses
+from onestep_md.flow.step import StepFlow
+
+STEP_COUNTS = (1, 2, 4, 8)
+_LOG_EVERY = 10  # steps between lines of metrics.jsonl
+_WARMUP = 50  # steps of linearly rising learning rate
+_FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
+_GRADIENT_NORM = 1.0
+_PATH_CLIP = 20.0  # norm of one sample's path gradient: a clash must not steer the batch
+
+
+@dataclass
+class TrainState:
+    """Everything the next step depends on; this is what a checkpoint holds."""
+
+    flow: StepFlow
+    teacher: StepFlow  # exponential moving average of the flow; also what is sampled in the end
+    optimizer: torch.optim.Adam
+    buffer: Buffer
+    generator: torch.Generator
+    step: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    def dump(self) -> dict:
+        """Tensors and primitives."""
+        return {
+            "flow": self.flow.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "buffer": self.buffer.state(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, saved: dict) -> None:
+        """Continue from `dump()`."""
+        self.flow.load_state_dict(saved["flow"])
+        self.teacher.load_state_dict(saved["teacher"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.buffer = Buffer.from_state(saved["buffer"])
+        self.generator.set_state(saved["generator"])
+        self.step, self.evaluations = saved["step"], saved["evaluations"]
+        self.seconds = saved["seconds"]
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What one step tells the log."""
+
+    loss_energy: float  # mean of log q - log p - log Z over the batch, kT, clipped samples included
+    loss_flow: float
+    loss_state: float
+    loss_volume: float
+    ess: float  # Kish ESS of this batch if it was made in one step, else nan
+    infinite: int  # samples with u = +inf in the batch
+
+
+def start_state(
+    flow: StepFlow, buffer: Buffer, settings: Train, seed: int
+) -> TrainState:
+    """A fresh state; the untrained flow is the identity, so training starts at the base."""
+    teacher = copy.deepcopy(flow).requires_grad_(False)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    generator = torch.Generator().manual_seed(seed)
+    return TrainState(flow, teacher, optimizer, buffer, generator)
+
+
+def train(
+    state: TrainState,
+    settings: Train,
+    chart: MolecularChart,
+    evaluators: Evaluators,
+    folder: Path,
+    identity: str,
+    show: Callable[[float, str], None],
+) -> None:
+    """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
+    """
+    stop = _StopRequest()
+    monitor = _Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
+    checkpoints, saved_at = folder / "checkpoints", time.monotonic()
+    with stop:
+        while state.step < settings.steps:
+            _set_learning_rate(state, settings)
+            info = train_step(state, settings, chart, evaluators)
+            show(state.step / settings.steps, monitor.record(info))
+            if stop.requested or time.monotonic() - saved_at > settings.checkpoint_interval:
+                save_checkpoint(checkpoints, state.step, state.dump(), identity)
+                saved_at = time.monotonic()
+            if stop.requested:
+                raise Interrupted(
+                    f"stopped at step {state.step} of {settings.steps}; everything is saved in "
+                    f"{folder}.\n  Continue with --resume."
+                )
+    save_checkpoint(checkpoints, state.step, state.dump(), identity)
+
+
+def train_step(
+    state: TrainState, settings: Train, chart: MolecularChart, evaluators: Evaluators
+) -> StepInfo:
+    """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
+    flow, generator, n_linear = state.flow, state.generator, state.flow.n_linear
+    state.optimizer.zero_grad()
+
+    # ---- flow samples leave for the evaluators
+    steps = STEP_COUNTS[int(torch.multinomial(torch.tensor(settings.step_shares), 1, generator=generator))]
+    z = chart.sample_base(settings.batch, generator)
+    s, log_det = flow(z.float(), steps)
+    wide = s.detach().double()
+    with torch.no_grad():
+        x, log_det_chart = chart.to_cartesian(wide)
+    ticket = evaluators.submit(x.numpy())
+
+    # ---- meanwhile: small steps on the buffer, big steps against two half steps
+    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart)
+    regression = (
+        settings.flow_weight * matching
+        + settings.state_weight * state_loss
+        + settings.volume_weight * volume_loss
+    )
+    regression.backward()
+    score = frozen_score(flow, s, steps)
+
+    # ---- the energies are back: path gradient of the K-step map
+    u, grad_u = (torch.from_numpy(array.copy()) for array in evaluators.collect(ticket))
+    force = chart.pull_back(wide, grad_u).float()
+    pull = (score - force).nan_to_num(0.0, 0.0, 0.0)
+    norm = pull.norm(dim=-1, keepdim=True)
+    pull = pull * (_PATH_CLIP / norm.clamp(min=_PATH_CLIP))
+    (settings.energy_weight * (pull * s).sum(-1).mean()).backward()
+    torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
+    state.optimizer.step()
+    _update_teacher(state, settings.teacher_decay)
+
+    # ---- weighted samples enter the buffer
+    log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
+    ess = _batch_ess(log_w)
+    state.buffer.refresh(wide, force, log_w, int(ess * settings.batch * 0.5), generator)
+    state.step += 1
+    finite = log_w[torch.isfinite(log_w)]
+    reverse_kl = torch.logsumexp(finite, 0) - math.log(len(log_w)) - finite.mean()
+    return StepInfo(
+        loss_energy=float(reverse_kl),
+        loss_flow=float(matching.detach()),
+        loss_state=float(state_loss.detach()),
+        loss_volume=float(volume_loss.detach()),
+        ess=ess if steps == 1 else math.nan,
+        infinite=len(log_w) - len(finite),
+    )
+
+
+def _buffer_losses(
+    state: TrainState, settings: Train, chart: MolecularChart
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch means of flow matching, state consistency and volume consistency."""
+    flow, generator, n = state.flow, state.generator, settings.regression_batch
+    s1, force = state.buffer.draw(n, generator)
+    z = chart.sample_base(n, generator).float()
+    t = torch.rand(n, generator=generator)
+    matching = losses.flow_matching(flow, z, s1, force, t).mean()
+
+    # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d
+    levels = round(-math.log2(losses.MIN_STEP))
+    d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
+    t = d * torch.floor(torch.rand(n, generator=generator) / d)
+    s = losses.path_point(z, s1, t, flow.n_linear)
+    if settings.volume_loss == "logdet":
+        state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)
+    else:
+        tangent = torch.randn(n, flow.dim, generator=generator)
+        state_loss, volume_loss = losses.consistency_tangent(
+            flow, state.teacher, s, t, d, tangent
+        )
+    return matching, state_loss.mean(), volume_loss.mean()
+
+
+def _set_learning_rate(state: TrainState, settings: Train) -> None:
+    done = state.step / settings.steps
+    cosine = _FINAL_RATE + (1.0 - _FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
+    rate = settings.learning_rate * min(1.0, (state.step + 1) / _WARMUP) * cosine
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def _update_teacher(state: TrainState, decay: float) -> None:
+    # a young average forgets faster, so that it does not remember the identity
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    for average, parameter in zip(
+        state.teacher.parameters(), state.flow.parameters(), strict=True
+    ):
+        average.lerp_(parameter, 1.0 - decay)
+
+
+def _batch_ess(log_w: Tensor) -> float:
+    w = torch.softmax(log_w, 0)
+    return float(1.0 / (w.square().sum() * len(w)))
+
+
+class _Monitor:
+    """Appends StepInfo averages to metrics.jsonl and makes the one status line."""
+
+    def __init__(self, state: TrainState, evaluators: Evaluators, path: Path, total: int):
+        self.state, self.evaluators, self.path, self.total = state, evaluators, path, total
+        self.recent: list[StepInfo] = []
+        self.ess = math.nan
+        self._mark()
+
+    def _mark(self) -> None:
+        self.clock = time.monotonic()
+        self.counted = self.evaluators.evaluations
+        self.waited = self.evaluators.wait_seconds
+
+    def record(self, info: StepInfo) -> str:
+        """Take one step's info; returns the status line."""
+        self.recent.append(info)
+        if not math.isnan(info.ess):
+            self.ess = info.ess if math.isnan(self.ess) else 0.9 * self.ess + 0.1 * info.ess
+        if self.state.step % _LOG_EVERY == 0:
+            self._write()
+        return self.line
+
+    line = ""
+
+    def _write(self) -> None:
+        elapsed = time.monotonic() - self.clock
+        count = self.evaluators.evaluations - self.counted
+        self.state.seconds += elapsed
+        self.state.evaluations += count
+        row = {
+            name: sum(getattr(info, name) for info in self.recent) / len(self.recent)
+            for name in ("loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite")
+        }
+        row |= {
+            "step": self.state.step,
+            "seconds": round(self.state.seconds, 3),
+            "ess": None if math.isnan(self.ess) else self.ess,
+            "evaluations": self.state.evaluations,
+            "evaluations_per_s": count / elapsed,
+            "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
+            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "buffer_fresh": self.state.buffer.fresh,
+        }
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        self.line = (
+            f"step {self.state.step}/{self.total}  loss {row['loss_energy']:.2f} kT  "
+            f"flow {row['loss_flow']:.3f}  state {row['loss_state']:.4f}  "
+            f"volume {row['loss_volume']:.4f}  one-step ESS {100 * self.ess:.0f} %  "
+            f"{row['evaluations_per_s'] / 1000:.1f}k evals/s"
+        )
+        self.recent = []
+        self._mark()
+
+
+class _StopRequest:
+    """Turns SIGTERM and Ctrl-C into a flag for the duration of a `with` block."""
+
+    def __init__(self):
+        self.requested = False
+
+    def _handle(self, signum, frame) -> None:
+        self.requested = True
+
+    def __enter__(self) -> None:
+        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def __exit__(self, *exc) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

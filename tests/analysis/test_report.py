@@ -1,0 +1,153 @@
+"""The report of made-up runs: good, bad, several residues, no peptide, damaged folders."""
+
+import json
+import math
+import re
+
+import pytest
+from synthetic_run import write_run_folder
+
+from onestep_md.analysis.page import duration, estimate
+from onestep_md.analysis.record import Measured, read_run
+from onestep_md.analysis.report import write_report
+from onestep_md.analysis.verdict import judge, z_score
+from onestep_md.errors import RunFolderError
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return write_run_folder(tmp_path_factory.mktemp("good"), n=3000)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    return write_run_folder(tmp_path_factory.mktemp("bad"), n=3000, trouble=True)
+
+
+def _edit(folder, name, change):
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+def test_good_run(good):
+    path = write_report(good)
+    html = path.read_text()
+    assert path == good / "report.html"
+    assert "can be used" in html and 'class="warning"' not in html
+    for words in ("Ace-Ala-Nme", "C6H12N2O2", "Ramachandran", "1.62 ± 0.06", "3f1b6a0c9d27"):
+        assert words in html
+    figures = {p.name for p in (good / "figures").iterdir()}
+    assert figures == {
+        f"{name}.png"
+        for name in ("ramachandran", "torsions", "energies", "steps", "weights", "training")
+    }
+    # self-contained: pictures are embedded, nothing is fetched
+    assert len(re.findall(r'src="data:image/png;base64,', html)) == 6
+    assert not re.search(r'(src|href)="(?!data:)|url\(|@import', html)
+
+
+def test_bad_run_says_so_beside_the_numbers(bad):
+    html = write_report(bad).read_text()
+    assert "Do not rely" in html and "Weights unreliable" in html
+    spoiled = html[html.index("Free energies of conf") : html.index("Where the samples are")]
+    assert 'class="warning"' in spoiled and "C7ax: reweighted and dynamics differ" in spoiled
+    assert "2.87 ± ?" in spoiled  # an unknown error is shown as unknown
+    evidence = html[html.index("<h2>Evidence") : html.index("<h2>Training")]
+    assert 'class="warning"' in evidence and 'class="bad">0.91' in evidence
+
+
+def test_handedness_is_counted(good):
+    assert read_run(good).handedness.inverted == 0
+    assert read_run(good).handedness.centres == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "level", "words"),
+    [
+        ("khat", 0.83, "bad", "k-hat 0.83 is above"),
+        ("khat", None, "bad", "could not be computed"),
+        ("negative_determinants", 40, "bad", "40 of 10,000 checked samples are folded"),
+        ("negative_determinants", 1, "care", "1 of 10,000 checked samples are folded"),
+        ("bar", {"value": -30.0, "error": 0.01}, "bad", "DISAGREE"),
+        ("ess", 0.01, "bad", "worth 30 independent"),
+        ("checked", 0, "good", "not checked for folds"),
+    ],
+)
+def test_each_failed_test_reaches_the_verdict(tmp_path, key, value, level, words):
+    folder = write_run_folder(tmp_path, n=3000)
+    _edit(folder, "results.json", lambda r: r["evidence"][1].update({key: value}))
+    verdict = judge(read_run(folder))
+    assert verdict.level == level
+    assert words in " ".join(verdict.sentences)
+
+
+def test_low_exchange_and_run_warnings_are_shown(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    _edit(
+        folder,
+        "results.json",
+        lambda r: r.update(exchange_acceptance=[0.4, 0.02], warnings=["a <b> note"]),
+    )
+    html = write_report(folder).read_text()
+    assert "accepts only 2 %" in html and "a &lt;b&gt; note" in html
+
+
+def test_one_row_per_residue_and_no_regions(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000, pairs=2)
+    _edit(folder, "free_energy.json", lambda r: r.update(regions=[]))
+    html = write_report(folder).read_text()
+    assert "Ramachandran" in html and "Free energies of conformations" not in html
+
+
+@pytest.mark.parametrize("torsions", [("chi", "gamma", "delta"), ("chi",)])
+def test_molecule_without_backbone(tmp_path, torsions):
+    folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=torsions)
+    if len(torsions) == 1:
+        _edit(folder, "free_energy.json", lambda r: r.update(regions=[]))
+    html = write_report(folder).read_text()
+    assert "Ramachandran" not in html
+    assert (folder / "figures" / "surface.png").exists() == (len(torsions) > 1)
+    assert (folder / "figures" / "torsions.png").exists()
+
+
+def test_missing_optional_files(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    for name in ("metrics.jsonl", "environment.json", "config.yaml"):
+        (folder / name).unlink()
+    html = write_report(folder).read_text()
+    assert "<h2>Training" not in html and folder.name in html
+
+
+def test_damaged_folders_are_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
+    folder = write_run_folder(tmp_path / "run", n=3000)
+    _edit(folder, "results.json", lambda r: r["evidence"][0].pop("khat"))
+    with pytest.raises(RunFolderError, match="khat"):
+        write_report(folder)
+    (folder / "results.json").unlink()
+    with pytest.raises(RunFolderError, match=r"results.json missing.*--resume"):
+        write_report(folder)
+
+
+def test_estimates_are_cut_by_their_error():
+    cases = {
+        (2.3149, 0.0411): "2.31 ± 0.04",
+        (2.3149, 0.0148): "2.315 ± 0.015",
+        (-37.4, 3.2): "−37 ± 3",
+        (123.4, 41.0): "120 ± 40",
+        (-0.001, 0.2): "0.0 ± 0.2",
+        (2.0, math.nan): "2.00 ± ?",
+    }
+    for (value, error), text in cases.items():
+        assert estimate(Measured(value, error)) == text
+    assert estimate(Measured(2.0, 0.2), 2.5) == "5.0 ± 0.5"
+    assert duration(59.0) == "59 s" and duration(1031) == "17 min 11 s"
+    assert duration(7800) == "2 h 10 min"
+
+
+def test_z_score():
+    assert z_score(Measured(1.0, 0.3), Measured(0.0, 0.4)) == pytest.approx(2.0)
+    assert math.isnan(z_score(Measured(0.0, 0.0), Measured(0.0, 0.0)))
+    assert math.isnan(z_score(Measured(1.0), Measured(0.0, 0.1)))

@@ -1,0 +1,327 @@
+"""What `load_molecule` reads, and the message of everything that it refuses."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import networkx
+import numpy as np
+import openmm
+import pytest
+from openmm import app, unit
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.molecule import KB, load_molecule
+
+SYSTEMS = Path(__file__).parents[2] / "systems"
+AMBER99 = ("amber99sbildn.xml", "amber99_obc.xml")
+ALANINE = (SYSTEMS / "alanine.pdb").read_text()
+WATER = (
+    "HETATM   23  O   HOH B   4      20.000  20.000  20.000  1.00  0.00           O\n"
+    "HETATM   24  H1  HOH B   4      20.957  20.000  20.000  1.00  0.00           H\n"
+    "HETATM   25  H2  HOH B   4      19.760  20.927  20.000  1.00  0.00           H\n"
+)
+
+
+def load(folder=SYSTEMS, **changes):
+    target = {
+        "pdb": "alanine.pdb",
+        "forcefield": AMBER99,
+        "system": None,
+        "constraints": "none",
+        "temperature": 300.0,
+    }
+    return load_molecule(SimpleNamespace(**target | changes), folder)
+
+
+def load_text(folder, text, **changes):
+    (folder / "alanine.pdb").write_text(text)
+    return load(folder, **changes)
+
+
+def alanine_system(**options):
+    pdb = app.PDBFile(str(SYSTEMS / "alanine.pdb"))
+    return app.ForceField(*AMBER99).createSystem(pdb.topology, **options)
+
+
+def load_system(folder, system, text=ALANINE):
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    return load_text(folder, text, forcefield=None, system="system.xml")
+
+
+def refusal(load_function, *args, **kwargs):
+    with pytest.raises(TargetError) as caught:
+        load_function(*args, **kwargs)
+    return str(caught.value)
+
+
+# ---- what is read
+
+
+def test_alanine_is_described_in_pdb_order():
+    molecule = load()
+    assert molecule.positions.shape == (22, 3) and molecule.positions.dtype == np.float64
+    assert molecule.elements[:6] == ("C", "H", "H", "H", "C", "O")
+    assert molecule.atom_names[8] == "CA" and molecule.residues[8] == "ALA:2"
+    assert len(molecule.bonds) == 21 and (4, 6) in molecule.bonds
+    assert molecule.masses[1] == pytest.approx(1.008, abs=1e-3)
+    assert molecule.kT == pytest.approx(2.4943387, abs=1e-6)
+    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
+    assert KB == pytest.approx(gas_constant, rel=1e-9)
+
+
+def test_the_molecule_carries_no_centre_of_mass_remover():
+    system = openmm.XmlSerializer.deserialize(load().system_xml)
+    assert "CMMotionRemover" not in [force.getName() for force in system.getForces()]
+    assert system.getNumConstraints() == 0
+
+
+def test_pdb_text_reads_back_as_the_same_molecule(tmp_path):
+    molecule = load()
+    again = load_text(tmp_path, molecule.pdb_text)
+    assert again.bonds == molecule.bonds and again.atom_names == molecule.atom_names
+    np.testing.assert_allclose(again.positions, molecule.positions, atol=1e-6)
+    assert again.fingerprint == molecule.fingerprint
+
+
+def test_the_molecule_travels_to_other_processes():
+    molecule = load()
+    copy = pickle.loads(pickle.dumps(molecule))
+    assert copy.fingerprint == molecule.fingerprint and copy.system_xml == molecule.system_xml
+
+
+def test_fingerprint_tells_targets_apart():
+    fingerprint = load().fingerprint
+    assert fingerprint.solvent.startswith("implicit") and fingerprint.cutoff == "none"
+    assert fingerprint.constraints == "none" and fingerprint.atoms == 22
+    assert any("amber99sbildn.xml + amber99_obc.xml" in line for line in fingerprint.lines())
+    assert fingerprint.as_dict()["forcefield"] == list(AMBER99)
+    vacuum = load(forcefield=AMBER99[:1]).fingerprint
+    assert vacuum.solvent == "vacuum" and vacuum.system_sha256 != fingerprint.system_sha256
+    hot = load(temperature=600.0).fingerprint
+    assert hot.system_sha256 == fingerprint.system_sha256
+    assert hot.u_input == pytest.approx(fingerprint.u_input / 2, rel=1e-12)
+
+
+def test_fingerprint_is_the_same_in_another_process():
+    code = (
+        "from types import SimpleNamespace as N; from pathlib import Path;"
+        "from onestep_md.targets.molecule import load_molecule as f;"
+        f"t = N(pdb='alanine.pdb', forcefield={AMBER99!r}, system=None, constraints='none',"
+        "temperature=300.0);"
+        f"print(f(t, Path({str(SYSTEMS)!r})).fingerprint.system_sha256)"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(SYSTEMS.parent)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == load().fingerprint.system_sha256
+
+
+def test_a_system_xml_gives_the_same_target_as_its_force_field(tmp_path):
+    molecule = load_system(tmp_path, alanine_system())  # with the CMMotionRemover in it
+    assert molecule.fingerprint.system_sha256 == load().fingerprint.system_sha256
+    assert molecule.fingerprint.forcefield == ("system.xml",)
+    assert molecule.bonds == load().bonds
+
+
+def test_a_cutoff_in_the_system_is_in_the_fingerprint(tmp_path):
+    system = alanine_system(
+        nonbondedMethod=app.CutoffNonPeriodic, nonbondedCutoff=1.2 * unit.nanometer
+    )
+    assert load_system(tmp_path, system).fingerprint.cutoff == "1.2 nm"
+
+
+def test_hbonds_are_constrained_bonds():
+    molecule = load(constraints="hbonds")
+    assert len(molecule.constraints) == 12
+    for i, j, length in molecule.constraints:
+        assert (i, j) in molecule.bonds and "H" in (molecule.elements[i], molecule.elements[j])
+        assert 0.09 < length < 0.12
+
+
+def test_a_local_force_field_file_is_found_beside_the_yaml(tmp_path):
+    data = Path(app.__file__).parent / "data" / "amber99sbildn.xml"
+    (tmp_path / "mine.xml").write_text(data.read_text())
+    molecule = load_text(tmp_path, ALANINE, forcefield=("mine.xml",))
+    assert molecule.fingerprint.forcefield == ("mine.xml",)
+    expected = load(forcefield=("amber99sbildn.xml",)).fingerprint
+    assert molecule.fingerprint.system_sha256 == expected.system_sha256
+
+
+# ---- the shipped structures
+
+
+@pytest.mark.parametrize(("pdb", "atoms"), [("alanine.pdb", 22), ("trialanine.pdb", 42)])
+def test_the_peptides_are_l_with_trans_amides(pdb, atoms):
+    molecule = load(pdb=pdb)
+    x = molecule.positions
+    keys = zip(molecule.residues, molecule.atom_names, strict=True)
+    index = {key: i for i, key in enumerate(keys)}
+    assert len(x) == atoms
+    last = int(molecule.residues[-1].split(":")[1])
+    for n in range(2, last):
+        ca = x[index[f"ALA:{n}", "CA"]]
+        arms = [x[index[f"ALA:{n}", name]] - ca for name in ("N", "C", "CB")]
+        assert np.linalg.det(arms) > 0  # CORN: from H, CO-R-N runs clockwise
+    for i, j in molecule.bonds:
+        if {molecule.atom_names[i], molecule.atom_names[j]} == {"C", "N"}:
+            c, n = (i, j) if molecule.atom_names[i] == "C" else (j, i)
+            if molecule.residues[c] == molecule.residues[n]:
+                continue  # the methyl carbon of NME is called C too
+            oxygen = x[index[molecule.residues[c], "O"]] - x[c]
+            hydrogen = x[index[molecule.residues[n], "H"]] - x[n]
+            assert oxygen @ hydrogen < 0  # trans: C=O and N-H point apart
+
+
+def test_thymidine_is_a_molecule_with_two_rings_in_implicit_solvent():
+    molecule = load(pdb="thymidine.pdb", forcefield=("amber14/DNA.OL15.xml", "implicit/obc2.xml"))
+    rings = networkx.cycle_basis(networkx.Graph(molecule.bonds))
+    assert len(molecule.elements) == 31 and sorted(map(len, rings)) == [5, 6]
+    assert molecule.fingerprint.solvent.startswith("implicit")
+    assert molecule.fingerprint.u_input < 0
+
+
+# ---- what is refused
+
+
+def test_a_pdb_without_hydrogens(tmp_path):
+    heavy = [line for line in ALANINE.splitlines() if not line[:6].strip() or line[76:78] != " H"]
+    message = refusal(load_text, tmp_path, "\n".join(heavy))
+    assert "ACE:1 has no hydrogen" in message
+    assert "addHydrogens" in message and "PDBFixer" in message
+
+
+def test_one_missing_hydrogen_is_explained_by_openmm(tmp_path):
+    lines = [line for line in ALANINE.splitlines() if line[12:21] != " HB1 ALA "]
+    message = refusal(load_text, tmp_path, "\n".join(lines))
+    assert "ALA:2 has no template" in message and "missing 1 H atom" in message
+
+
+def test_a_residue_without_template(tmp_path):
+    message = refusal(load, pdb="thymidine.pdb", forcefield=("amber14/protein.ff14SB.xml",))
+    assert "DT:1 has no template" in message and "target.system" in message
+
+
+def test_missing_files_are_named_with_their_folder(tmp_path):
+    message = refusal(load, tmp_path)
+    assert str(tmp_path / "alanine.pdb") in message and "folder of the YAML" in message
+    (tmp_path / "alanine.pdb").write_text(ALANINE)
+    message = refusal(load, tmp_path, forcefield=None, system="system.xml")
+    assert "target.system" in message and str(tmp_path / "system.xml") in message
+
+
+def test_a_misspelt_force_field_gets_a_suggestion():
+    message = refusal(load, forcefield=("amber99sbildm.xml",))
+    assert "amber99sbildm.xml" in message and "Did you mean amber99sbildn.xml?" in message
+
+
+def test_broken_xml(tmp_path):
+    (tmp_path / "broken.xml").write_text("<ForceField><AtomTypes>")
+    message = refusal(load_text, tmp_path, ALANINE, forcefield=("broken.xml",))
+    assert "broken.xml is broken XML" in message
+    message = refusal(load, tmp_path, forcefield=None, system="broken.xml")
+    assert "broken.xml cannot be read" in message
+
+
+def test_another_serialized_object_is_no_system(tmp_path):
+    integrator = openmm.XmlSerializer.serialize(openmm.VerletIntegrator(0.001))
+    (tmp_path / "system.xml").write_text(integrator)
+    message = refusal(load_text, tmp_path, ALANINE, forcefield=None, system="system.xml")
+    assert "VerletIntegrator, not a System" in message
+
+
+@pytest.mark.parametrize("text", ["", "no PDB at all\n", ALANINE[:160]])
+def test_a_pdb_without_molecule(tmp_path, text):
+    assert "at least 4 atoms is needed" in refusal(load_text, tmp_path, text)
+
+
+def test_a_pdb_with_unreadable_coordinates(tmp_path):
+    text = ALANINE[:30] + "  x.yyyy" + ALANINE[38:]
+    assert "cannot be read as a PDB" in refusal(load_text, tmp_path, text)
+
+
+def test_two_molecules(tmp_path):
+    first = [line for line in ALANINE.splitlines() if line.startswith(("ATOM", "HETATM"))]
+    second = [line[:21] + "B" + line[22:30] + "  20.0" + line[36:] for line in first]
+    message = refusal(load_text, tmp_path, "\n".join([*first, "TER", *second, "END"]))
+    assert "2 molecules that no bond connects" in message and "ACE:1:CH3" in message
+
+
+def test_explicit_solvent_and_boxes(tmp_path):
+    atoms = ALANINE.split("TER")[0]
+    message = refusal(load_text, tmp_path, atoms + "TER\n" + WATER + "END\n")
+    assert "Explicit solvent is refused" in message and "implicit" in message
+    box = "CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 P 1           1\n"
+    message = refusal(load_text, tmp_path, box + ALANINE)
+    assert "CRYST1" in message and "delete that line" in message
+    no_crystal = box.replace("30.000", " 1.000")
+    assert "CRYST1" not in load_text(tmp_path, no_crystal + ALANINE).pdb_text
+
+
+def test_a_periodic_system(tmp_path):
+    pdb = app.PDBFile(str(SYSTEMS / "alanine.pdb"))
+    pdb.topology.setPeriodicBoxVectors(np.eye(3) * 3 * unit.nanometer)
+    system = app.ForceField(AMBER99[0]).createSystem(
+        pdb.topology, nonbondedMethod=app.PME, nonbondedCutoff=1.0 * unit.nanometer
+    )
+    assert "periodic boundary conditions" in refusal(load_system, tmp_path, system)
+
+
+def test_a_system_of_another_molecule(tmp_path):
+    text = (SYSTEMS / "trialanine.pdb").read_text()
+    message = refusal(load_system, tmp_path, alanine_system(), text)
+    assert "22 particles" in message and "42 atoms" in message
+
+
+def test_a_system_with_another_atom_order(tmp_path):
+    lines = ALANINE.splitlines()
+    first = next(i for i, line in enumerate(lines) if line[12:21] == " HA  ALA ")
+    other = next(i for i, line in enumerate(lines) if line[12:21] == " CB  ALA ")
+    lines[first], lines[other] = lines[other], lines[first]
+    message = refusal(load_system, tmp_path, alanine_system(), "\n".join(lines))
+    assert "same atom order" in message
+
+
+def test_virtual_sites_and_frozen_atoms(tmp_path):
+    system = alanine_system()
+    system.setParticleMass(21, 0.0)
+    assert "NME:3:H3 has zero mass" in refusal(load_system, tmp_path, system)
+    system.setVirtualSite(21, openmm.TwoParticleAverageSite(18, 20, -0.5, 1.5))
+    assert "NME:3:H3 is a virtual site" in refusal(load_system, tmp_path, system)
+
+
+def test_constraints_that_are_no_bonds(tmp_path):
+    system = alanine_system(constraints=app.HAngles)
+    message = refusal(load_system, tmp_path, system)
+    assert "are not bonded" in message and "constraints=None or HBonds" in message
+    assert len(load_system(tmp_path, alanine_system(constraints=app.HBonds)).constraints) == 12
+
+
+def test_position_restraints(tmp_path):
+    system = alanine_system()
+    restraint = openmm.CustomExternalForce("100*((x-1)^2+y^2+z^2)")
+    restraint.addParticle(0, [])
+    system.addForce(restraint)
+    assert "Remove position restraints" in refusal(load_system, tmp_path, system)
+
+
+def test_atoms_on_top_of_each_other(tmp_path):
+    lines = ALANINE.splitlines()
+    lines[21] = lines[21][:30] + lines[0][30:54] + lines[21][54:]
+    assert "on top of each other" in refusal(load_text, tmp_path, "\n".join(lines))
+
+
+def test_a_residue_whose_bonds_are_missing(tmp_path):
+    ligand = (SYSTEMS / "thymidine.pdb").read_text().replace(" DT A", "LIG A")
+    message = refusal(load_text, tmp_path, ligand)
+    assert "LIG:1 has no bonds" in message and "CONECT" in message
+
+
+def test_an_atom_without_element(tmp_path):
+    lines = ALANINE.splitlines()
+    lines[5] = lines[5].replace(" O   ACE", " EP  ACE")[:76] + "EP"
+    assert "no chemical element for ACE:1:EP" in refusal(load_text, tmp_path, "\n".join(lines))

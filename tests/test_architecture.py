@@ -1,0 +1,111 @@
+"""Imports only point downwards, and each heavy dependency stays in its own folder.
+
+Read from the source by `ast`, imports inside functions included.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "onestep_md"
+CONFIG = {"config.py", "config_types.py", "config_schema.py", "config_source.py"}
+COMMANDS = {"run.py", "sample.py", "report.py", "benchmark.py", "progress.py"}
+# dependency -> folders and top-level files that may import it
+HOMES = {
+    "openmm": {"targets"},
+    "ray": {"distributed"},
+    "mdtraj": {"analysis"},
+    "matplotlib": {"analysis"},
+    "pymbar": {"estimators"},
+    "arviz_stats": {"estimators"},
+    "scipy": {"estimators"},
+    "networkx": {"coordinates", "targets"},
+    "e3nn": {"flow"},
+    "pydantic": CONFIG,
+    "yaml": CONFIG,
+    "typer": COMMANDS,
+    "rich": COMMANDS,
+}
+# folder -> what else of this package it may import; everything may import errors
+BELOW = {
+    "targets": {"config"},
+    "coordinates": set(),
+    "flow": {"coordinates"},
+    "estimators": set(),
+    "analysis": set(),
+    "distributed": {"targets"},
+}
+HEAVY = {"torch", "ray", "openmm", "mdtraj", "matplotlib", "scipy", "pymbar", "networkx"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names of all modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def violations(path: Path) -> list[str]:
+    """Imports of one file that the rules above forbid."""
+    home = path.relative_to(PACKAGE).parts[0]
+    found = []
+    for name in imported_modules(path):
+        top, *rest = name.split(".")
+        if top in HOMES and home not in HOMES[top]:
+            found.append(name)
+        if top == "onestep_md" and rest and home in BELOW:
+            if rest[0] not in BELOW[home] | {home, "errors"}:
+                found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
+def test_imports_follow_the_rules(path):
+    assert violations(path) == []
+
+
+def test_a_forbidden_import_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "flow").mkdir()
+    bad = tmp_path / "flow" / "bad.py"
+    bad.write_text("def f():\n    import ray.train\n    from onestep_md.targets import molecule\n")
+    assert sorted(violations(bad)) == ["onestep_md.targets.molecule", "ray.train"]
+
+
+def heavy_after(code: str) -> str:
+    """Heavy modules that a fresh interpreter holds after running some code."""
+    code += f"\nimport sys\nprint('heavy:', sorted({HEAVY!r} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+COMMAND_LINE = """
+import runpy, sys
+sys.argv[1:] = {arguments!r}
+try:
+    runpy.run_module("onestep_md.run", run_name="__main__")
+except SystemExit as end:
+    assert end.code == {code}, end.code
+"""
+
+
+def test_configuration_imports_nothing_heavy():
+    code = "import onestep_md.config\nonestep_md.config.load_config('systems/alanine.yaml')"
+    assert heavy_after(code) == "heavy: []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["--schema"], 0), (["absent.yaml"], 2)]
+)
+def test_help_and_configuration_errors_import_nothing_heavy(arguments, code):
+    assert heavy_after(COMMAND_LINE.format(arguments=arguments, code=code)) == "heavy: []"
