@@ -6,6 +6,7 @@ pydantic's errors into the words of `Words`. Used by `config` only.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,11 @@ _ATOM = re.compile(r"[^:\s]+:-?\d+:[^:\s]+")
 
 
 def _number(value: object) -> object:
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
 
 
 def _whole(value: object) -> object:
@@ -76,7 +81,7 @@ def _steps(value: object) -> object:
     return value
 
 
-_Float = Annotated[float, Strict(), BeforeValidator(_number), Field(allow_inf_nan=False)]
+_Float = Annotated[float, Strict(), BeforeValidator(_number)]
 
 Number = Annotated[_Float, Words("number")]
 Kelvin = Annotated[_Float, Words("number", "K")]
@@ -134,7 +139,7 @@ def explain(error: dict, unit: str) -> str:
         ("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"),
     ):  # fmt: skip
         if name in context:
-            return f"must be {text} {context[name]:g}{' ' + unit if unit else ''}"
+            return f"must be {text} {context[name]:.12g} {unit}".rstrip()
     match error["type"]:
         case "float_type":
             return "must be a number"
@@ -142,8 +147,6 @@ def explain(error: dict, unit: str) -> str:
             return "must be a whole number"
         case "string_type":
             return "must be text"
-        case "finite_number":
-            return "must be a finite number"
         case "tuple_type":
             return "must be a list, in square brackets"
         case "dict_type":

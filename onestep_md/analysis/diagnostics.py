@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis import style
 from onestep_md.analysis.record import EvidenceRow, Measured, RunRecord
@@ -47,9 +47,7 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
     """Share of the total weight that the heaviest samples carry."""
     fraction = np.arange(len(weights) + 1) / len(weights)
     share = np.concatenate([[0.0], np.cumsum(weights)])
-    ax.plot(
-        100 * fraction, 100 * fraction, color=style.MUTED, lw=1, ls="--", label="equal weights"
-    )
+    ax.plot([0, 100], [0, 100], color=style.MUTED, lw=1, ls="--", label="equal weights")
     ax.plot(100 * fraction, 100 * share, color=style.REWEIGHTED, lw=2, label="these samples")
     for percent in (1, 10):
         held = 100 * share[int(round(percent / 100 * len(weights)))]
@@ -148,6 +146,7 @@ def training_figure(run: RunRecord) -> Figure:
     style.legend(ess, loc="lower right", ncols=2)
     rate.plot(step, m["evaluations_per_s"], color=style.REWEIGHTED, lw=1.3)
     rate.set_ylim(bottom=0)
+    rate.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     style.label(rate, "training step", "1/s", "Energy evaluations per second")
     idle.plot(step, 100 * m["learner_idle"], color=style.RAW, lw=1.3)
     idle.set_ylim(0, max(10.0, 110 * float(np.nanmax(m["learner_idle"], initial=0.0))))

@@ -18,7 +18,8 @@ CSS = """
 :root { --ink: #1d2229; --soft: #5c6570; --line: #e2e5e9; --blue: #1f6fb5; --red: #b3261e; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f4f5f7; color: var(--ink);
-  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,
+  sans-serif; }
 main { max-width: 1000px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 2px; letter-spacing: -0.01em; }
 h2 { font-size: 19px; margin: 0 0 10px; letter-spacing: -0.005em; }
@@ -34,7 +35,8 @@ section, .verdict { background: white; border: 1px solid var(--line); border-rad
 .verdict ul { margin: 0; padding-left: 20px; }
 .verdict li { margin: 2px 0; }
 .tiles { display: grid; grid-template-columns: repeat(5, 1fr); gap: 12px; margin: 0 0 18px; }
-.tile { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
+.tile { background: white; border: 1px solid var(--line); border-radius: 10px;
+  padding: 12px 14px; }
 .tile b { display: block; font-size: 23px; line-height: 1.25; font-weight: 650;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tile span { color: var(--soft); font-size: 13px; line-height: 1.35; display: block; }
@@ -44,8 +46,9 @@ table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
 tr.groups th { border-bottom: 0; padding-bottom: 0; }
 th.group + th.group { border-left: 10px solid white; }
-th { white-space: nowrap; text-align: right; font-weight: 600; color: var(--soft); vertical-align: bottom;
-  border-bottom: 2px solid var(--line); padding: 5px 6px; line-height: 1.3; }
+th { white-space: nowrap; text-align: right; font-weight: 600; color: var(--soft);
+  vertical-align: bottom; border-bottom: 2px solid var(--line); padding: 5px 6px;
+  line-height: 1.3; }
 tr.groups th.group { text-align: center; border-bottom: 1px solid var(--line); color: var(--ink); }
 td { text-align: right; padding: 5px 6px; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
@@ -76,12 +79,13 @@ pre { background: #f6f7f9; border: 1px solid var(--line); border-radius: 8px; pa
   font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0 0; }
 details summary { cursor: pointer; color: var(--blue); margin-top: 14px; }
-@media (max-width: 760px) { .tiles { grid-template-columns: repeat(2, 1fr); }
+@media screen and (max-width: 760px) { .tiles { grid-template-columns: repeat(2, 1fr); }
   .columns { grid-template-columns: 1fr; } }
-@media print { body { background: white; font-size: 12px; } main { max-width: none; padding: 0; }
-  section, .verdict, .tile { break-inside: avoid; border-color: #ccc; }
-  section.long { break-inside: auto; } table { font-size: 11px; } td, th { padding: 3px 5px; }
-  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } @page { margin: 14mm; } }
+@media print { @page { margin: 12mm; } body { background: white; }
+  main { zoom: 0.7; padding: 0; } .scroll { overflow: visible; }
+  section, .verdict, .tile, figure, .warning, tr { break-inside: avoid; }
+  section.long { break-inside: auto; } h2, h3 { break-after: avoid; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
 
 
@@ -132,7 +136,8 @@ def plain_table(rows: Sequence[tuple[str, str]]) -> str:
 def table(head: str, rows: Sequence[str], dense: bool = False) -> str:
     """A table from ready-made header and body rows; `dense` for many columns."""
     kind, body = ' class="dense"' if dense else "", "\n".join(rows)
-    return f'<div class="scroll"><table{kind}><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    cells = f"<thead>{head}</thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table{kind}>{cells}</table></div>'
 
 
 def cell(text: str, bad: bool = False) -> str:

@@ -28,6 +28,13 @@ _METRICS = (
     "evaluations_per_s",
     "learner_idle",
 )
+_NAMES = {  # how keys of the fingerprint and the environment are shown
+    "temperature": "temperature (K)",
+    "u_input": "input energy (kT)",
+    "argv": "command",
+    "pdb": "PDB",
+    "cpus": "CPU cores",
+}
 
 
 @dataclass(frozen=True)
@@ -285,7 +292,7 @@ def _rows(values: dict) -> tuple[tuple[str, str], ...]:
     """JSON as (name, value) pairs."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
-        name = str(key).replace("_", " ")
+        name = _NAMES.get(key, str(key).replace("_", " "))
         if isinstance(value, dict):
             rows.append((name, ", ".join(f"{k} {v}" for k, v in value.items())))
         elif isinstance(value, list):

@@ -135,7 +135,8 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
     if not run.regions:
         return ""
     head = (
-        '<tr class="groups"><th></th><th class="group" colspan="3">one-step samples, reweighted</th>'
+        '<tr class="groups"><th></th><th class="group" colspan="3">'
+        "one-step samples, reweighted</th>"
         '<th class="group" colspan="3">dynamics (exploration)</th><th></th></tr>'
         "<tr><th>region</th><th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
         "<th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
@@ -199,8 +200,8 @@ def _conformations(run: RunRecord, draw: _Painter) -> str:
                 "torsions",
                 surfaces.profile_figure,
                 "Free energy along each torsion, in bins of 6°; bands are one standard error "
-                "(bootstrap; for the dynamics in 20 contiguous blocks). Bins with fewer than 4 samples "
-                "are left out.",
+                "(bootstrap; for the dynamics in 20 contiguous blocks). Bins with fewer than 4 "
+                "samples are left out.",
             )
         )
     parts.append(
@@ -242,9 +243,9 @@ def _evidence(run: RunRecord, verdict: Verdict, draw: _Painter) -> str:
         draw(
             "weights",
             diagnostics.weight_figure,
-            "Left: k-hat is the slope of the heaviest weights; steeper than the dotted limit means "
-            "that averages hang on a few samples. Right: how much weight the heaviest samples "
-            "hold.",
+            "Left: k-hat is the slope of the heaviest weights; steeper than the dotted limit "
+            "means that averages hang on a few samples. Right: how much weight the heaviest "
+            "samples hold.",
         ),
         long=True,
     )

@@ -66,7 +66,7 @@ def legend(ax: Axes, **place: object) -> None:
 
 def percent_axis(axis) -> None:
     """Ticks as `20 %`."""
-    axis.set_major_formatter(PercentFormatter(symbol=" %"))
+    axis.set_major_formatter(PercentFormatter(decimals=0, symbol=" %"))
 
 
 def degrees_axis(axis, tick: int = 60) -> None:

@@ -83,7 +83,7 @@ def surface_figure(run: RunRecord) -> Figure:
     surfaces = [[free_energy_surface(a[:, c], w) for _, a, w in ensembles] for c in columns]
     finite = np.concatenate([s[np.isfinite(s)] for row in surfaces for s in row])
     top = float(np.clip(np.ceil(np.percentile(finite, 99)), 4, 10))
-    figure, axes = style.new_figure(3.1 * len(pairs) + 0.4, len(pairs), 3, layout="compressed")
+    figure, axes = style.new_figure(2.95 * len(pairs) + 0.35, len(pairs), 3, layout="compressed")
     for (row, pair), (column, (title, _, _)) in product(enumerate(pairs), enumerate(ensembles)):
         ax = axes[row, column]
         image = _draw_surface(ax, surfaces[row][column], top)

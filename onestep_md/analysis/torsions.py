@@ -68,9 +68,7 @@ def _backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
 
 def _quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:
     if len(atoms) != 4:
-        raise ConfigError(
-            f"sample.torsions.{name}: a torsion has 4 atoms, {len(atoms)} are given."
-        )
+        raise ConfigError(f"sample.torsions.{name}: a torsion has 4 atoms, not {len(atoms)}.")
     quad = tuple(_atom_index(topology, name, atom) for atom in atoms)
     if len(set(quad)) < 4:
         raise ConfigError(f"sample.torsions.{name}: the same atom appears twice in {list(atoms)}.")

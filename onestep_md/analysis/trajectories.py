@@ -106,7 +106,7 @@ def check_finished(folder: Path, files: tuple[str, ...]) -> None:
     if (folder / "config.yaml").is_file():
         raise RunFolderError(
             lacking + "The run is not finished; continue it with "
-            f"`python -m onestep_md.run {folder / 'config.yaml'} --resume {folder}`."
+            f"`python -m onestep_md.run FILE.yaml --out {folder} --resume`."
         )
     raise RunFolderError(lacking + "This is not a run folder of onestep_md.")
 

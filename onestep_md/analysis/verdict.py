@@ -146,8 +146,8 @@ def _regions_sentence(regions: tuple[Region, ...]) -> str:
             f"{worst:.1f} combined standard errors."
         )
     return (
-        f"The free energy of {symbol(name)} differs from that of the dynamics by {worst:.1f} combined "
-        "standard errors: a longer exploration tells which is right."
+        f"The free energy of {symbol(name)} differs from that of the dynamics by {worst:.1f} "
+        "combined standard errors: a longer exploration tells which is right."
     )
 
 
@@ -176,13 +176,13 @@ def _free_energy_warnings(run: RunRecord) -> list[str]:
         score = z_score(region.delta_f, region.dynamics_delta_f)
         if abs(score) > DISAGREEMENT:
             found.append(
-                f"{symbol(region.name)}: reweighted and dynamics differ by {abs(score):.1f} combined "
-                "standard errors; one of them has not sampled this region well."
+                f"{symbol(region.name)}: reweighted and dynamics differ by {abs(score):.1f} "
+                "combined standard errors; one of them has not sampled this region well."
             )
         if not math.isfinite(region.delta_f.error):
             found.append(
-                f"{symbol(region.name)}: too few samples fell into it for an error bar; draw more with "
-                "`python -m onestep_md.sample`."
+                f"{symbol(region.name)}: too few samples fell into it for an error bar; draw more "
+                "with `python -m onestep_md.sample`."
             )
     return found
 

@@ -1,4 +1,4 @@
-"""Makes the synthetic run folder importable and shares one of each kind."""
+"""Makes the synthetic run folder importable from the tests beside it."""
 
 import sys
 from pathlib import Path

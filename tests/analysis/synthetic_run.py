@@ -172,7 +172,7 @@ def _write_json(folder, torsions, evidence, trouble):
     }
     regions = []
     named = REGIONS if torsions[:2] == ("phi", "psi") else {
-        name: {torsions[i]: limits for i, limits in enumerate(ranges.values())}
+        name: dict(zip(torsions, ranges.values(), strict=False))
         for name, ranges in REGIONS.items()
     }  # fmt: skip
     for (name, value), ranges in zip(delta_f.items(), named.values(), strict=True):

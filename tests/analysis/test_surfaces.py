@@ -40,7 +40,7 @@ def test_weights_turn_one_profile_into_another():
 
 def test_blocks_widen_the_band_of_correlated_frames():
     generator = np.random.default_rng(2)
-    angle = np.repeat(generator.vonmises(0.0, 1.0, 400), 25)
+    angle = np.repeat(generator.vonmises(0.0, 1.0, 2000), 25)
     n = len(angle)
     _, low, high = torsion_profile(angle, np.ones(n), np.arange(n), generator)
     _, low_b, high_b = torsion_profile(angle, np.ones(n), np.arange(n) // 500, generator)
