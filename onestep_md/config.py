@@ -115,6 +115,18 @@ class Train(_Section):
     learning_rate: types.Number = Field(
         1e-3, gt=0, le=1, description="Peak learning rate of Adam."
     )
+    regression_batch: types.Whole = Field(
+        256, ge=1, description="Buffer configurations per step, for flow matching and consistency."
+    )
+    flow_weight: types.Number = Field(
+        0.01, ge=0, description="Weight of flow matching, the smallest step on the buffer."
+    )
+    state_weight: types.Number = Field(
+        0.1, ge=0, description="Weight of state consistency, one step against two half steps."
+    )
+    volume_weight: types.Number = Field(
+        0.02, ge=0, description="Weight of volume consistency, see train.volume_loss."
+    )
     volume_loss: Literal["tangent", "logdet"] = Field(
         "tangent",
         description="How a big step learns to change volume like two half steps: tangent "

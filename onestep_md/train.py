@@ -30,11 +30,13 @@ from onestep_md.flow import losses
 from onestep_md.flow.step import StepFlow
 
 STEP_COUNTS = (1, 2, 4, 8)
+_STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 _GRADIENT_NORM = 1.0
-_PATH_CLIP = 20.0  # norm of one sample's path gradient: a clash must not steer the batch
+_TEACHER_DECAY = 0.998
+_REFRESH = 0.5  # of the effective samples of a batch enter the buffer
 
 
 @dataclass
@@ -78,7 +80,7 @@ class TrainState:
 class StepInfo:
     """What one step tells the log."""
 
-    loss_energy: float  # mean of log q - log p - log Z over the batch, kT, clipped samples included
+    loss_energy: float  # log mean w - mean log w of the batch: reverse KL divergence, kT
     loss_flow: float
     loss_state: float
     loss_volume: float
@@ -137,7 +139,7 @@ def train_step(
     state.optimizer.zero_grad()
 
     # ---- flow samples leave for the evaluators
-    steps = STEP_COUNTS[int(torch.multinomial(torch.tensor(settings.step_shares), 1, generator=generator))]
+    steps = STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
     z = chart.sample_base(settings.batch, generator)
     s, log_det = flow(z.float(), steps)
     wide = s.detach().double()
@@ -153,23 +155,20 @@ def train_step(
         + settings.volume_weight * volume_loss
     )
     regression.backward()
-    score = frozen_score(flow, s, steps)
+    score = losses.score(flow, s, steps)
 
     # ---- the energies are back: path gradient of the K-step map
-    u, grad_u = (torch.from_numpy(array.copy()) for array in evaluators.collect(ticket))
+    u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
     force = chart.pull_back(wide, grad_u).float()
-    pull = (score - force).nan_to_num(0.0, 0.0, 0.0)
-    norm = pull.norm(dim=-1, keepdim=True)
-    pull = pull * (_PATH_CLIP / norm.clamp(min=_PATH_CLIP))
-    (settings.energy_weight * (pull * s).sum(-1).mean()).backward()
+    log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
+    losses.energy(s, score - force, log_w).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
-    _update_teacher(state, settings.teacher_decay)
+    _update_teacher(state)
 
     # ---- weighted samples enter the buffer
-    log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
     ess = _batch_ess(log_w)
-    state.buffer.refresh(wide, force, log_w, int(ess * settings.batch * 0.5), generator)
+    state.buffer.refresh(wide, force, log_w, int(_REFRESH * ess * settings.batch), generator)
     state.step += 1
     finite = log_w[torch.isfinite(log_w)]
     reverse_kl = torch.logsumexp(finite, 0) - math.log(len(log_w)) - finite.mean()
@@ -217,9 +216,9 @@ def _set_learning_rate(state: TrainState, settings: Train) -> None:
 
 
 @torch.no_grad()
-def _update_teacher(state: TrainState, decay: float) -> None:
+def _update_teacher(state: TrainState) -> None:
     # a young average forgets faster, so that it does not remember the identity
-    decay = min(decay, (1 + state.step) / (10 + state.step))
+    decay = min(_TEACHER_DECAY, (1 + state.step) / (10 + state.step))
     for average, parameter in zip(
         state.teacher.parameters(), state.flow.parameters(), strict=True
     ):

@@ -56,7 +56,7 @@ def judge(run: RunRecord) -> Verdict:
     )
     others = (*head.warnings, *free_energy, *_run_warnings(run))
     return Verdict(
-        level="bad" if bad else "care" if others else "good",
+        level="bad" if bad else "care" if others or not head.checked else "good",
         sentences=tuple(text for text in sentences if text),
         evidence_warnings=tuple(evidence),
         free_energy_warnings=tuple(free_energy),

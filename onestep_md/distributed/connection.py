@@ -23,6 +23,7 @@ def connect(address: str | None, workers: int | None) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray").setLevel(logging.ERROR)  # some of it speaks before init sets this
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
     address = address or os.environ.get("RAY_ADDRESS")
     if address in (None, "local"):

@@ -10,11 +10,12 @@ the shortest arc on circles.
 * state consistency: one step lands where two half steps of the teacher land (same, eq. for L_sc).
 * volume consistency: one step changes volume as much as the two half steps do; on log-determinants
   as published, or on one tangent vector.
-* energy: reverse Kullback-Leibler divergence of the K-step map from the target, by its path
-  gradient, which vanishes sample by sample when the flow is exact (Roeder et al., arXiv
-  1703.09194; Vaitl et al., arXiv 2206.09016).
+* energy: divergence of the K-step map from the target, by its path gradient, which vanishes
+  sample by sample when the flow is exact (Roeder et al., arXiv 1703.09194; Vaitl et al., arXiv
+  2206.09016).
 """
 
+import copy
 import math
 
 import torch
@@ -24,6 +25,7 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
+_PULL_CLIP = 20.0  # norm of one sample's path gradient; a typical one is 2
 _FORCE_CLIP = 6.0  # of f + s, in standard deviations of the base: overlaps reach thousands
 
 
@@ -105,18 +107,37 @@ def consistency_tangent(
     return state, (moved_tangent - target_tangent).square().sum(-1)
 
 
-def path_gradient(frozen: StepFlow, s: Tensor, force: Tensor, steps: int) -> Tensor:
-    """grad_s [log q(s) - log p(s)] with the parameters of q held fixed, (batch, dim).
+def score(flow: StepFlow, s: Tensor, steps: int) -> Tensor:
+    """grad_s log q(s) of the K-step flow at its own samples, parameters held fixed, (batch, dim).
 
     Args:
-        frozen: a copy of the flow that needs no parameter gradients.
+        flow: the step map.
         s: (batch, dim) flow samples.
-        force: (batch, dim) grad log p at s.
         steps: K of the map that made them.
     """
+    frozen = copy.deepcopy(flow).requires_grad_(False)
     with torch.enable_grad():
         s = s.detach().requires_grad_()
         z, log_det = frozen.inverse(s, steps)
-        log_q = -0.5 * z[:, : frozen.n_linear].square().sum(-1) - log_det
-        (score,) = torch.autograd.grad(log_q.sum(), s)
-    return score - force
+        log_q = -0.5 * z[:, : flow.n_linear].square().sum(-1) - log_det
+        return torch.autograd.grad(log_q.sum(), s)[0]
+
+
+def energy(s: Tensor, pull: Tensor, log_w: Tensor) -> Tensor:
+    """Scalar whose gradient is the weighted path gradient of the K-step map.
+
+    For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
+    E_q[a(w) grad_s(log q - log p) . dF], with a(w) = 1 for the reverse Kullback-Leibler divergence
+    and a(w) = w for the forward one. We take a(w) = w / (1 + w), w relative to its median: like
+    the forward one it lets clashes, which weigh nothing, have no say (they would steer the batch
+    with forces of 10^4), and like the reverse one no single heavy sample can take over.
+
+    Args:
+        s: (batch, dim) flow samples, differentiable in the parameters.
+        pull: (batch, dim) grad_s [log q(s) - log p(s)], parameters held fixed.
+        log_w: (batch,) log weights, -inf allowed.
+    """
+    share = torch.sigmoid(log_w - log_w.median()).to(s.dtype)
+    pull = pull.nan_to_num(0.0, 0.0, 0.0)
+    pull = pull * (_PULL_CLIP / pull.norm(dim=-1, keepdim=True).clamp(min=_PULL_CLIP))
+    return (share * (pull * s).sum(-1)).sum() / share.sum()

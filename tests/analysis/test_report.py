@@ -71,7 +71,7 @@ def test_handedness_is_counted(good):
         ("negative_determinants", 1, "care", "1 of 10,000 checked samples are folded"),
         ("bar", {"value": -30.0, "error": 0.01}, "bad", "DISAGREE"),
         ("ess", 0.01, "bad", "worth 30 independent"),
-        ("checked", 0, "good", "not checked for folds"),
+        ("checked", 0, "care", "not checked for folds"),
     ],
 )
 def test_each_failed_test_reaches_the_verdict(tmp_path, key, value, level, words):

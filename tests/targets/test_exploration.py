@@ -185,19 +185,20 @@ def test_same_seed_same_result_other_seed_another(alanine, serial, explored):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_gives_the_same_exploration(alanine, explored, workers):
+def test_ray_gives_the_same_exploration_and_is_ended_by_who_started_it(alanine, explored):
     ray = pytest.importorskip("ray")
     from onestep_md.distributed.pool import open_evaluators
 
-    monkeyfree = ray.is_initialized()
-    pool = open_evaluators(alanine, "Reference", workers, False, None, 60.0)
-    try:
+    before = ray.is_initialized()
+    two = open_evaluators(alanine, "Reference", 2, False, None, 60.0)
+    one = open_evaluators(alanine, "Reference", 1, False, None, 60.0)
+    for pool in (one, two):
         assert_equal(explore(alanine, pool, settings(), seed=3), explored)
         assert pool.evaluations == explored.evaluations
-    finally:
-        pool.close()
-    assert ray.is_initialized() == monkeyfree
+    one.close()
+    assert ray.is_initialized()
+    two.close()
+    assert ray.is_initialized() == before
 
 
 def test_progress_ends_at_one(alanine, serial):
