@@ -312,7 +312,9 @@ class RayEvaluators:
             return
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > self._patience:
-            last = self.health.failures[-1] if self.health.failures else "none has started"
+            free = ray.available_resources().get("CPU", 0)
+            last = f"none has started; each needs a CPU and Ray has {free:.0f} free"
+            last = self.health.failures[-1] if self.health.failures else last
             raise PoolError(
                 f"none of the {self.workers} evaluators has answered for {self._patience:.0f} s "
                 "(cluster.patience). Look at the cluster with `ray status`; a run that wrote a "

@@ -185,19 +185,17 @@ def test_same_seed_same_result_other_seed_another(alanine, serial, explored):
 
 
 @pytest.mark.cluster
-def test_ray_gives_the_same_exploration_and_is_ended_by_who_started_it(alanine, explored):
+def test_ray_gives_the_same_exploration_and_ends_with_the_pool(alanine, explored):
     ray = pytest.importorskip("ray")
     from onestep_md.distributed.pool import open_evaluators
 
     before = ray.is_initialized()
-    two = open_evaluators(alanine, "Reference", 2, False, None, 60.0)
-    one = open_evaluators(alanine, "Reference", 1, False, None, 60.0)
-    for pool in (one, two):
+    pool = open_evaluators(alanine, "Reference", 2, False, None, 60.0)
+    try:
         assert_equal(explore(alanine, pool, settings(), seed=3), explored)
         assert pool.evaluations == explored.evaluations
-    one.close()
-    assert ray.is_initialized()
-    two.close()
+    finally:
+        pool.close()
     assert ray.is_initialized() == before
 
 
