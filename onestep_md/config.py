@@ -98,10 +98,10 @@ class Flow(_Section):
         8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
     )
     width: types.Whole = Field(
-        192, ge=8, le=4096, description="Hidden units of the network in every layer."
+        96, ge=8, le=4096, description="Hidden units of the network in every layer."
     )
-    bins: types.Whole = Field(
-        12, ge=2, le=64, description="Spline bins per torsion; more resolves narrower basins."
+    orders: types.Whole = Field(
+        4, ge=1, le=16, description="Moebius maps per torsion and layer; more resolves finer detail."
     )
 
 
@@ -110,13 +110,16 @@ class Train(_Section):
 
     steps: types.Whole = Field(3000, ge=1, description="Optimizer steps.")
     batch: types.Whole = Field(
-        1024, ge=1, description="Flow samples, and so energy evaluations, per step."
+        512, ge=1, description="Flow samples, and so energy evaluations, per step."
     )
     learning_rate: types.Number = Field(
         1e-3, gt=0, le=1, description="Peak learning rate of Adam."
     )
     regression_batch: types.Whole = Field(
         256, ge=1, description="Buffer configurations per step, for flow matching and consistency."
+    )
+    likelihood_weight: types.Number = Field(
+        0.1, ge=0, description="Weight of the likelihood of buffer configurations."
     )
     flow_weight: types.Number = Field(
         0.01, ge=0, description="Weight of flow matching, the smallest step on the buffer."

@@ -25,6 +25,7 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators, open_evaluators
 from onestep_md.errors import RunFolderError
+from onestep_md.flow.losses import bounded_force
 from onestep_md.flow.step import StepFlow
 from onestep_md.progress import Display
 from onestep_md.results import evidence_table, measure, write_results
@@ -141,14 +142,14 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
         chart.n_circular,
         config.flow.layers,
         config.flow.width,
-        config.flow.bins,
+        config.flow.orders,
         seed=config.seed,
     )
     s, _ = chart.from_cartesian(frames)
     force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
     pick = torch.Generator().manual_seed(config.seed)
     index = torch.randint(len(s), (config.train.buffer,), generator=pick)
-    buffer = Buffer(s[index], force[index])
+    buffer = Buffer(s[index], bounded_force(s, force, chart.n_linear)[index])
     state = start_state(flow, buffer, config.train, config.seed)
     identity = (
         f"target {molecule.fingerprint.system_sha256[:12]} at {molecule.temperature} K, "
@@ -278,7 +279,7 @@ def _threads(config: Config) -> int:
 
 def _planned_evaluations(config: Config) -> tuple[float, float, float]:
     run = config.exploration
-    time_steps = (run.duration + run.equilibration) * 1000.0 / run.timestep
+    time_steps = run.duration * 1000.0 / run.timestep
     dynamics = time_steps * len(run.temperatures)
     return dynamics, config.train.steps * config.train.batch, config.sample.n * len(config.sample.steps)
 

@@ -141,27 +141,27 @@ def train_step(
     # ---- flow samples leave for the evaluators
     steps = STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
     z = chart.sample_base(settings.batch, generator)
-    s, log_det = flow(z.float(), steps)
+    s, log_det, score = flow.forward_with_score(z.float(), steps)
     wide = s.detach().double()
     with torch.no_grad():
         x, log_det_chart = chart.to_cartesian(wide)
     ticket = evaluators.submit(x.numpy())
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
-    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart)
+    likelihood, matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, steps)
     regression = (
-        settings.flow_weight * matching
+        settings.likelihood_weight * likelihood
+        + settings.flow_weight * matching
         + settings.state_weight * state_loss
         + settings.volume_weight * volume_loss
     )
     regression.backward()
-    score = losses.score(flow, s, steps)
 
     # ---- the energies are back: path gradient of the K-step map
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
-    force = chart.pull_back(wide, grad_u).float()
+    force = losses.bounded_force(wide, chart.pull_back(wide, grad_u), flow.n_linear).float()
     log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
-    losses.energy(s, score - force, log_w).backward()
+    losses.energy(s, score, force, log_w).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
     _update_teacher(state)
@@ -183,11 +183,12 @@ def train_step(
 
 
 def _buffer_losses(
-    state: TrainState, settings: Train, chart: MolecularChart
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch means of flow matching, state consistency and volume consistency."""
+    state: TrainState, settings: Train, chart: MolecularChart, steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Batch means of likelihood, flow matching, state consistency and volume consistency."""
     flow, generator, n = state.flow, state.generator, settings.regression_batch
     s1, force = state.buffer.draw(n, generator)
+    likelihood = losses.negative_log_likelihood(flow, s1, steps).mean()
     z = chart.sample_base(n, generator).float()
     t = torch.rand(n, generator=generator)
     matching = losses.flow_matching(flow, z, s1, force, t).mean()
@@ -204,7 +205,7 @@ def _buffer_losses(
         state_loss, volume_loss = losses.consistency_tangent(
             flow, state.teacher, s, t, d, tangent
         )
-    return matching, state_loss.mean(), volume_loss.mean()
+    return likelihood, matching, state_loss.mean(), volume_loss.mean()
 
 
 def _set_learning_rate(state: TrainState, settings: Train) -> None:

@@ -50,7 +50,7 @@ BAD_SECTIONS = {
     ),
     "unlike any key": (
         "flow:\n  zzz: 5",
-        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, bins."],
+        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, orders."],
     ),
     "folder is no key": (
         "folder: x",

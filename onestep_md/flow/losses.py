@@ -15,7 +15,6 @@ the shortest arc on circles.
   2206.09016).
 """
 
-import copy
 import math
 
 import torch
@@ -25,8 +24,24 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
-_PULL_CLIP = 20.0  # norm of one sample's path gradient; a typical one is 2
-_FORCE_CLIP = 6.0  # of f + s, in standard deviations of the base: overlaps reach thousands
+_MAX_PULL = 10.0  # of f + s on the line, in standard deviations of the base; 1 is typical
+_MAX_TORQUE = 20.0  # of f on circles; 2 is typical, clashes reach thousands
+
+
+def bounded_force(s: Tensor, force: Tensor, n_linear: int) -> Tensor:
+    """Force (batch, dim) with the rare huge values of overlapping atoms cut off.
+
+    On the line f + s is what is bounded: it vanishes for a Gaussian target.
+    """
+    line, circle = s[:, :n_linear], force[:, n_linear:]
+    pull = (force[:, :n_linear] + line).clamp(-_MAX_PULL, _MAX_PULL)
+    return torch.cat([pull - line, circle.clamp(-_MAX_TORQUE, _MAX_TORQUE)], dim=-1)
+
+
+def negative_log_likelihood(flow: StepFlow, s1: Tensor, steps: int) -> Tensor:
+    """-log q of the K-step flow at configurations s1 (batch, dim), up to a constant."""
+    z, log_det = flow.inverse(s1, steps)
+    return 0.5 * z[:, : flow.n_linear].square().sum(-1) + log_det
 
 
 def path_point(z: Tensor, s1: Tensor, t: Tensor, n_linear: int) -> Tensor:
@@ -57,14 +72,14 @@ def flow_matching(
         flow: the step map.
         z: (batch, dim) base samples.
         s1: (batch, dim) target configurations.
-        force: (batch, dim) grad log p at s1.
+        force: (batch, dim) grad log p at s1, bounded (see `bounded_force`).
         t: (batch,) flow times.
     """
     n = flow.n_linear
     s = path_point(z, s1, t, n)
     moved, _ = flow.step(s, t, MIN_STEP)
     velocity = difference(moved, s, n) / MIN_STEP
-    pull = (force[:, :n] + s1[:, :n]).clamp(-_FORCE_CLIP, _FORCE_CLIP)
+    pull = force[:, :n] + s1[:, :n]
     line = 0.5 * math.pi * torch.cos(0.5 * math.pi * t).unsqueeze(-1) * pull
     target = torch.cat([line, wrap(s1[:, n:] - z[:, n:])], dim=-1)
     return (velocity - target).square().sum(-1)
@@ -107,37 +122,23 @@ def consistency_tangent(
     return state, (moved_tangent - target_tangent).square().sum(-1)
 
 
-def score(flow: StepFlow, s: Tensor, steps: int) -> Tensor:
-    """grad_s log q(s) of the K-step flow at its own samples, parameters held fixed, (batch, dim).
-
-    Args:
-        flow: the step map.
-        s: (batch, dim) flow samples.
-        steps: K of the map that made them.
-    """
-    frozen = copy.deepcopy(flow).requires_grad_(False)
-    with torch.enable_grad():
-        s = s.detach().requires_grad_()
-        z, log_det = frozen.inverse(s, steps)
-        log_q = -0.5 * z[:, : flow.n_linear].square().sum(-1) - log_det
-        return torch.autograd.grad(log_q.sum(), s)[0]
-
-
-def energy(s: Tensor, pull: Tensor, log_w: Tensor) -> Tensor:
+def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
     """Scalar whose gradient is the weighted path gradient of the K-step map.
 
     For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
-    E_q[a(w) grad_s(log q - log p) . dF], with a(w) = 1 for the reverse Kullback-Leibler divergence
-    and a(w) = w for the forward one. We take a(w) = w / (1 + w), w relative to its median: like
-    the forward one it lets clashes, which weigh nothing, have no say (they would steer the batch
-    with forces of 10^4), and like the reverse one no single heavy sample can take over.
+    E_q[a(w) grad_s(log q - log p) . dF] with a(w) = w^2 phi''(w): 1 for the reverse Kullback-Leibler
+    divergence, w for the forward one. We take a(w) = w / (1 + w), the Jensen-Shannon divergence, w
+    relative to its median: like the forward one it lets clashes, which weigh nothing, have no say,
+    and like the reverse one no single heavy sample can take over.
+
+    Only the force is bounded, never the score: what keeps a flow smooth is that its own score pulls
+    back, and with that cut off it diverges.
 
     Args:
         s: (batch, dim) flow samples, differentiable in the parameters.
-        pull: (batch, dim) grad_s [log q(s) - log p(s)], parameters held fixed.
+        score: (batch, dim) grad log q at s, parameters held fixed.
+        force: (batch, dim) grad log p at s, bounded (see `bounded_force`).
         log_w: (batch,) log weights, -inf allowed.
     """
     share = torch.sigmoid(log_w - log_w.median()).to(s.dtype)
-    pull = pull.nan_to_num(0.0, 0.0, 0.0)
-    pull = pull * (_PULL_CLIP / pull.norm(dim=-1, keepdim=True).clamp(min=_PULL_CLIP))
-    return (share * (pull * s).sum(-1)).sum() / share.sum()
+    return (share * ((score - force) * s).sum(-1)).sum() / share.sum()

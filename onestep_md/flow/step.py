@@ -18,12 +18,14 @@ from onestep_md.flow.transforms import (
     LINE_PARAMETERS,
     circle_forward,
     circle_inverse,
-    circle_parameters,
+    circle_parameter_count,
     line_forward,
     line_inverse,
 )
 
 _HARMONICS = 2  # of every angle that a conditioner sees
+_SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
+# outlier of one layer must not be a larger one in the next
 _CLOCK_FEATURES = 9
 # Adam moves every weight by about the learning rate, and so an output of a width-w layer by w times
 # that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling the
@@ -53,48 +55,81 @@ class Conditioner(nn.Module):
 class CouplingLayer(nn.Module):
     """Moves the coordinates outside `kept` by parameters computed from those inside."""
 
-    def __init__(self, kept: Tensor, n_linear: int, width: int, bins: int):
+    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int):
         super().__init__()
-        dim = len(kept)
-        is_linear = torch.arange(dim) < n_linear
-        for name, chosen in (
-            ("kept_line", kept & is_linear),
-            ("kept_circle", kept & ~is_linear),
-            ("moved_line", ~kept & is_linear),
-            ("moved_circle", ~kept & ~is_linear),
-        ):
+        is_linear = torch.arange(len(kept)) < n_linear
+        indices = {
+            "kept": kept,
+            "kept_line": kept & is_linear,
+            "kept_circle": kept & ~is_linear,
+            "moved": ~kept,
+        }
+        for name, chosen in indices.items():
             self.register_buffer(name, chosen.nonzero().squeeze(-1), persistent=False)
-        self.bins = bins
+        # where the coordinates are in [kept | moved]
+        order = torch.argsort(torch.cat([self.kept, self.moved]))
+        self.register_buffer("order", order, persistent=False)
+        self.orders = orders
+        self.n_moved_line = int((~kept & is_linear).sum())
+        n_moved_circle = len(self.moved) - self.n_moved_line
         n_inputs = len(self.kept_line) + 2 * _HARMONICS * len(self.kept_circle)
-        self.n_line_outputs = LINE_PARAMETERS * len(self.moved_line)
-        n_outputs = self.n_line_outputs + circle_parameters(bins) * len(self.moved_circle)
+        n_outputs = LINE_PARAMETERS * self.n_moved_line + circle_parameter_count(orders) * n_moved_circle
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
-    def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
         angles = s[:, self.kept_circle]
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in (torch.sin, torch.cos)]
-        inputs = torch.cat([s[:, self.kept_line], *waves], dim=-1)
-        raw = (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
-        line, circle = raw[:, : self.n_line_outputs], raw[:, self.n_line_outputs :]
-        return (
-            line.unflatten(-1, (len(self.moved_line), LINE_PARAMETERS)),
-            circle.unflatten(-1, (len(self.moved_circle), circle_parameters(self.bins))),
+        line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
+        inputs = torch.cat([line, *waves], dim=-1)
+        return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
+
+    def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
+        n = self.n_moved_line
+        line = raw[:, : n * LINE_PARAMETERS].unflatten(-1, (n, LINE_PARAMETERS))
+        circle = raw[:, n * LINE_PARAMETERS :].unflatten(
+            -1, (moved.shape[-1] - n, circle_parameter_count(self.orders))
         )
+        on_line, on_circle = (
+            (line_inverse, circle_inverse) if inverse else (line_forward, circle_forward)
+        )
+        new_line, line_slope = on_line(moved[:, :n], line)
+        new_circle, circle_slope = on_circle(moved[:, n:], circle)
+        return torch.cat([new_line, new_circle], -1), torch.cat([line_slope, circle_slope], -1)
+
+    def _merge(self, s: Tensor, new: Tensor) -> Tensor:
+        return torch.cat([s[:, self.kept], new], dim=-1)[:, self.order]
 
     def forward(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Return the moved state and the log-determinant of the FORWARD map, (batch,)."""
-        line, circle = self._raw_parameters(s, clock, d)
-        moved = s.clone()
-        log_det = s.new_zeros(len(s))
-        if len(self.moved_line):
-            transform = line_inverse if inverse else line_forward
-            moved[:, self.moved_line], log_slope = transform(s[:, self.moved_line], line)
-            log_det = log_det + log_slope.sum(-1)
-        if len(self.moved_circle):
-            transform = circle_inverse if inverse else circle_forward
-            moved[:, self.moved_circle], log_slope = transform(s[:, self.moved_circle], circle)
-            log_det = log_det + log_slope.sum(-1)
-        return moved, log_det
+        raw = self._raw_parameters(s, clock, d)
+        new, log_slope = self._transform(s[:, self.moved], raw, inverse)
+        return self._merge(s, new), log_slope.sum(-1)
+
+    def forward_with_score(
+        self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward`, and the score grad log q carried along with the samples.
+
+        For y = (T(x_m; r(x_k)), x_k) the density changes by log q(y) = log q(x) - sum log T', so
+        score(y) = J^{-T} grad_x [log q(x) - sum log T'], and J is triangular:
+
+            score_m(y) = (score_m(x) - d(sum log T')/dx_m) / T'
+            score_k(y) = score_k(x) - d/dx_k [sum log T' + T . score_m(y)], score_m(y) constant
+
+        Args:
+            s: (batch, dim) samples; must be part of a graph.
+            clock, d: as in `forward`.
+            score: (batch, dim) grad log q at s, parameters held fixed.
+        """
+        raw, moved = self._raw_parameters(s, clock, d), s[:, self.moved]
+        new, log_slope = self._transform(moved, raw, inverse=False)
+        by_moved, by_raw = torch.autograd.grad(log_slope.sum(), (moved, raw), retain_graph=True)
+        ahead = (score[:, self.moved] - by_moved) * torch.exp(-log_slope.detach())
+        (turn,) = torch.autograd.grad(new, raw, ahead, retain_graph=True)
+        (through,) = torch.autograd.grad(raw, s, by_raw + turn, retain_graph=True)
+        score = self._merge(score - through, ahead)
+        return self._merge(s, new), log_slope.sum(-1), score
 
 
 class StepFlow(nn.Module):
@@ -105,18 +140,18 @@ class StepFlow(nn.Module):
         n_circular: angles.
         layers: coupling layers of one step; consecutive ones keep complementary halves.
         width: hidden width of every conditioner.
-        bins: spline bins of every angle.
+        orders: Moebius orders of every angle.
         seed: chooses which coordinates share a half.
     """
 
     def __init__(
-        self, n_linear: int, n_circular: int, layers: int, width: int, bins: int, seed: int
+        self, n_linear: int, n_circular: int, layers: int, width: int, orders: int, seed: int
     ):
         super().__init__()
         self.n_linear, self.n_circular = n_linear, n_circular
         halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
-            CouplingLayer(kept, n_linear, width, bins) for kept in halves
+            CouplingLayer(kept, n_linear, width, orders) for kept in halves
         )
 
     @property
@@ -142,16 +177,26 @@ class StepFlow(nn.Module):
         return self._run(s, t, d, inverse=True)
 
     def _run(self, s, t, d, inverse: bool) -> tuple[Tensor, Tensor]:
-        # one row if all samples share t and d, as when sampling: the clock is then free
-        t, d = torch.broadcast_tensors(
-            *(torch.as_tensor(a, dtype=s.dtype, device=s.device).reshape(-1, 1) for a in (t, d))
-        )
-        clock = _clock(t, d)
+        clock, d = self._clock(s, t, d)
         log_det = s.new_zeros(len(s))
         for layer in reversed(self.layers) if inverse else self.layers:
             s, change = layer(s, clock, d, inverse)
             log_det = log_det + change
         return s, log_det
+
+    @staticmethod
+    def _clock(s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Features of flow time and step size (batch or 1, 9), and d (batch or 1, 1).
+
+        One row serves all samples that share t and d, as when sampling.
+        """
+        t, d = torch.broadcast_tensors(
+            *(torch.as_tensor(a, dtype=s.dtype, device=s.device).reshape(-1, 1) for a in (t, d))
+        )
+        # d spans 1/128 to 1: its logarithm is what tells the steps apart
+        scale = torch.log2(d) / 7.0
+        waves = [f(math.pi * k * t) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
+        return torch.cat([t, d, scale, *waves], dim=-1), d
 
     def forward(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Map base samples by K = `steps` equal steps; K = 0 is the identity.
@@ -165,6 +210,23 @@ class StepFlow(nn.Module):
             log_det = log_det + change
         return z, log_det
 
+    def forward_with_score(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward`, and grad_s log q(s) of the flow density at its samples, (batch, dim).
+
+        Parameters are held fixed in the score, which carries no graph; the base is N(0, I) on the
+        line and uniform on the circles.
+        """
+        s = z.detach().requires_grad_()
+        score = torch.zeros_like(z)
+        score[:, : self.n_linear] = -z[:, : self.n_linear]
+        log_det = z.new_zeros(len(z))
+        for k in range(steps):
+            clock, d = self._clock(z, k / steps, 1.0 / steps)
+            for layer in self.layers:
+                s, change, score = layer.forward_with_score(s, clock, d, score)
+                log_det = log_det + change
+        return s, log_det, score
+
     def inverse(self, s: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Exact inverse of `forward`; same log-determinant, of the forward map."""
         log_det = s.new_zeros(len(s))
@@ -172,14 +234,6 @@ class StepFlow(nn.Module):
             s, change = self.step_back(s, k / steps, 1.0 / steps)
             log_det = log_det + change
         return s, log_det
-
-
-def _clock(t: Tensor, d: Tensor) -> Tensor:
-    """Features of flow time and step size, (batch, 9)."""
-    # d spans 1/128 to 1: its logarithm is what tells the steps apart
-    scale = torch.log2(d) / 7.0
-    waves = [f(math.pi * k * t) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
-    return torch.cat([t, d, scale, *waves], dim=-1)
 
 
 def _halves(

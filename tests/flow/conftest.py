@@ -1,0 +1,44 @@
+"""Flows with random weights, and base samples, in float64."""
+
+import math
+
+import pytest
+import torch
+
+from onestep_md.flow.step import StepFlow
+
+SHAPES = {"mixed": (7, 3), "line only": (6, 0), "circles only": (0, 4), "one of each": (1, 1)}
+
+
+def _random_flow(n_linear: int, n_circular: int, seed: int = 0, scale: float = 0.2) -> StepFlow:
+    """A flow that is far from the identity."""
+    flow = StepFlow(n_linear, n_circular, layers=4, width=16, orders=3, seed=seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(scale * noise)
+    return flow
+
+
+def _base_samples(flow: StepFlow, n: int, seed: int = 1) -> torch.Tensor:
+    """N(0, I) on the line, uniform on circles."""
+    generator = torch.Generator().manual_seed(seed)
+    line = torch.randn(n, flow.n_linear, generator=generator, dtype=torch.float64)
+    circle = torch.rand(n, flow.n_circular, generator=generator, dtype=torch.float64)
+    return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+def flow(request) -> StepFlow:
+    return _random_flow(*request.param)
+
+
+@pytest.fixture
+def random_flow():
+    return _random_flow
+
+
+@pytest.fixture
+def base_samples():
+    return _base_samples

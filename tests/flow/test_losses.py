@@ -1,0 +1,175 @@
+"""Losses on targets whose exact flow is known: zero where they should be, and unbiased gradients."""
+
+import math
+
+import pytest
+import torch
+
+from onestep_md.flow import losses
+from onestep_md.flow.step import StepFlow
+
+N_LINEAR, N_CIRCULAR = 3, 2
+
+
+def base(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    line = torch.randn(n, N_LINEAR, generator=generator, dtype=torch.float64)
+    circle = torch.rand(n, N_CIRCULAR, generator=generator, dtype=torch.float64)
+    return torch.cat([line, (2 * circle - 1) * math.pi], dim=-1)
+
+
+@pytest.fixture
+def identity():
+    """The exact flow of the target N(0, I) x uniform."""
+    return StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, seed=0).double()
+
+
+def base_force(s):
+    return torch.cat([-s[:, :N_LINEAR], torch.zeros_like(s[:, N_LINEAR:])], dim=-1)
+
+
+def test_path_starts_at_the_base_and_ends_at_the_target():
+    z, s1 = base(20), base(20, seed=1)
+    for t, end in ((0.0, z), (1.0, s1)):
+        s = losses.path_point(z, s1, torch.full((20,), t, dtype=torch.float64), N_LINEAR)
+        assert losses.difference(s, end, N_LINEAR).abs().max() < 1e-12
+
+
+def test_path_keeps_the_variance_of_a_gaussian():
+    s = losses.path_point(
+        base(200_000), base(200_000, 1), torch.full((200_000,), 0.37).double(), N_LINEAR
+    )
+    # standard error of a variance is sqrt(2/n) = 0.003
+    torch.testing.assert_close(
+        s[:, :N_LINEAR].var(0), torch.ones(N_LINEAR).double(), rtol=0, atol=0.015
+    )
+
+
+def test_force_informed_flow_matching_has_no_noise_for_a_gaussian(identity):
+    z, s1 = base(50), base(50, seed=1)
+    s1[:, N_LINEAR:] = z[:, N_LINEAR:]  # circles: the ordinary target, silenced here
+    loss = losses.flow_matching(identity, z, s1, base_force(s1), torch.rand(50).double())
+    assert loss.max() < 1e-20
+
+
+def test_flow_matching_target_points_along_the_path(identity):
+    """For a shifted Gaussian target the mean velocity is (pi/2) cos(pi t/2) mu."""
+    mu = torch.tensor([1.0, -2.0, 0.5]).double()
+    z, s1 = base(50), base(50, seed=1)
+    s1[:, N_LINEAR:] = z[:, N_LINEAR:]
+    s1[:, :N_LINEAR] += mu
+    force = torch.cat([mu - s1[:, :N_LINEAR], torch.zeros(50, N_CIRCULAR).double()], -1)
+    t = torch.full((50,), 0.3).double()
+    expected = (0.5 * math.pi * math.cos(0.15 * math.pi)) ** 2 * mu.square().sum()
+    torch.testing.assert_close(
+        losses.flow_matching(identity, z, s1, force, t), expected.expand(50)
+    )
+
+
+@pytest.mark.parametrize("form", ["logdet", "tangent"])
+def test_consistency_is_zero_for_an_exact_flow_and_positive_otherwise(form, identity, random_flow):
+    s = base(30)
+    d = torch.full((30,), 0.5).double()
+    t = torch.zeros(30).double()
+    crooked = random_flow(N_LINEAR, N_CIRCULAR)
+    for flow, exact in ((identity, True), (crooked, False)):
+        if form == "logdet":
+            state, volume = losses.consistency_logdet(flow, flow, s, t, d)
+        else:
+            state, volume = losses.consistency_tangent(flow, flow, s, t, d, torch.randn(30, 5).double())
+        if exact:
+            assert state.max() < 1e-25 and volume.max() < 1e-20
+        else:
+            assert state.mean() > 1e-6 and volume.mean() > 1e-6
+
+
+def test_consistency_trains_the_student_only(random_flow):
+    flow, teacher = random_flow(N_LINEAR, N_CIRCULAR), random_flow(N_LINEAR, N_CIRCULAR, seed=5)
+    s, half = base(10), torch.full((10,), 0.5).double()
+    state, volume = losses.consistency_tangent(
+        flow, teacher, s, 0 * half, half, torch.randn(10, 5).double()
+    )
+    (state + volume).sum().backward()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in flow.parameters())
+
+
+def test_tangent_of_the_student_is_its_jacobian(random_flow):
+    """Volume loss of a tangent e_j against a frozen identity: the j-th column of DF - I."""
+    flow = random_flow(N_LINEAR, N_CIRCULAR)
+    still = StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, seed=0).double()
+    s, one = base(1), torch.ones(1).double()
+    jacobian = torch.autograd.functional.jacobian(lambda row: flow.step(row[None], 0.0, 1.0)[0][0], s[0])
+    for j in range(5):
+        tangent = torch.eye(5).double()[j : j + 1]
+        _, volume = losses.consistency_tangent(flow, still, s, 0 * one, one, tangent)
+        column = jacobian[:, j] - tangent[0]
+        torch.testing.assert_close(volume[0], column.square().sum())
+
+
+def log_target(s):
+    """An unnormalised density with coupled angles and lines."""
+    line, circle = s[:, :N_LINEAR], s[:, N_LINEAR:]
+    bent = line - 0.4 * torch.cos(circle[:, :1])
+    return -0.5 * bent.square().sum(-1) + torch.cos(circle[:, 0] - circle[:, 1])
+
+
+def weighted(flow, z, steps=1):
+    s, log_det, score = flow.forward_with_score(z, steps)
+    point = s.detach().requires_grad_()
+    (force,) = torch.autograd.grad(log_target(point).sum(), point)
+    log_base = -0.5 * z[:, :N_LINEAR].square().sum(-1)
+    log_w = (log_target(s) + log_det - log_base).detach()
+    return s, score, force, log_w
+
+
+def test_energy_gradient_vanishes_for_the_exact_flow(identity):
+    z = base(40)
+    s, log_det, score = identity.forward_with_score(z, 1)
+    losses.energy(s, score, base_force(s.detach()), torch.zeros(40).double()).backward()
+    for name, parameter in identity.named_parameters():
+        if parameter.grad is not None:
+            assert parameter.grad.abs().max() < 1e-13, name
+
+
+def test_energy_gradient_is_that_of_the_jensen_shannon_divergence(random_flow):
+    """Against a finite difference of the divergence itself, along one direction of parameters.
+
+    E_q[phi(w)] with w^2 phi'' = w/(1+w), that is phi(w) = w log w - (1+w) log(1+w). Common random
+    numbers make the difference of the two estimates precise.
+    """
+    flow = random_flow(N_LINEAR, N_CIRCULAR, scale=0.1)
+    z = base(200_000)
+    s, score, force, log_w = weighted(flow, z)
+    offset = log_w.median()
+    losses.energy(s, score, force, log_w).backward()
+    scale = torch.sigmoid(log_w - offset).mean()  # energy() divides by the mean share
+    direction = [torch.randn_like(p) for p in flow.parameters()]
+    slope = scale * sum(
+        (p.grad * v).sum() for p, v in zip(flow.parameters(), direction, strict=True) if p.grad is not None
+    )
+
+    def divergence(h):
+        with torch.no_grad():
+            for p, v in zip(flow.parameters(), direction, strict=True):
+                p.add_(h * v)
+            sample, log_det = flow(z, 1)
+            log_base = -0.5 * z[:, :N_LINEAR].square().sum(-1)
+            x = log_target(sample) + log_det - log_base - offset
+            for p, v in zip(flow.parameters(), direction, strict=True):
+                p.sub_(h * v)
+        soft = torch.nn.functional.softplus
+        return (x.exp() * (x - soft(x)) - soft(x)).mean()
+
+    h = 1e-3
+    numeric = (divergence(h) - divergence(-h)) / (2 * h)
+    assert abs(float(numeric)) > 1e-3
+    torch.testing.assert_close(slope, numeric, rtol=0.1, atol=2e-3)
+
+
+def test_bounded_force_leaves_ordinary_forces_alone():
+    s = base(20)
+    force = base_force(s) + 0.5
+    assert torch.equal(losses.bounded_force(s, force, N_LINEAR), force)
+    huge = losses.bounded_force(s, 1e6 * torch.ones_like(s), N_LINEAR)
+    assert huge.abs().max() < 25
