@@ -25,15 +25,15 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators, open_evaluators
 from onestep_md.errors import RunFolderError
-from onestep_md.flow.losses import bounded_force
 from onestep_md.flow.step import StepFlow
 from onestep_md.progress import Display
-from onestep_md.results import evidence_table, measure, write_results
+from onestep_md.results import dynamics_regions, evidence_table, measure, write_results
 from onestep_md.run_folder import (
+    check_folder,
     environment,
     keep_target,
     load_run_config,
-    prepare_folder,
+    make_folder,
     write_json,
 )
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
@@ -79,13 +79,15 @@ def run(
     config: Config, folder: Path, resume: bool, local: bool, address: str | None, name: str
 ) -> None:
     """All stages; everything that is already in the folder is reused."""
-    prepare_folder(folder, config, resume)
-    display = Display(folder / "log.txt")
+    check_folder(folder, resume)
     torch.set_num_threads(_threads(config))
     molecule = load_molecule(config.target, config.folder)
-    _print_target(display, molecule, config)
     evaluators = open_pool(config, molecule, local, address)
+    # only now: an error before this point leaves no half-made run folder behind
+    make_folder(folder, config)
+    display = Display(folder / "log.txt")
     try:
+        _print_target(display, molecule, config)
         display.say(
             f"evaluators: {evaluators.workers} on {evaluators.platform}; "
             f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
@@ -149,7 +151,7 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
     force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
     pick = torch.Generator().manual_seed(config.seed)
     index = torch.randint(len(s), (config.train.buffer,), generator=pick)
-    buffer = Buffer(s[index], bounded_force(s, force, chart.n_linear)[index])
+    buffer = Buffer(s[index], force[index])
     state = start_state(flow, buffer, config.train, config.seed)
     identity = (
         f"target {molecule.fingerprint.system_sha256[:12]} at {molecule.temperature} K, "
@@ -203,6 +205,43 @@ def draw_more(
     for line in (*evidence_table([evidence]), *evidence.warnings()):
         display.say(line)
     display.say(f"{n} samples in {samples.seconds:.1f} s: {out}")
+
+
+def write_reference(config: Config, path: Path) -> None:
+    """Populations of the regions from a long exploration, as JSON."""
+    display = Display()
+    molecule = load_molecule(config.target, config.folder)
+    evaluators = open_pool(config, molecule, local=False, address=None)
+    try:
+        display.start("reference")
+        exploration = explore(
+            molecule, evaluators, config.exploration, config.seed, progress=display.advance
+        )
+    finally:
+        display.stop()
+        evaluators.close()
+    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    angles = torsion_angles(exploration.frames, list(torsions.values()))
+    regions = dynamics_regions(config, list(torsions), angles, exploration.replica, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = [
+        {
+            "name": region.name,
+            "probability": region.probability.value,
+            "d_probability": region.probability.error,
+            "delta_f": region.delta_f.value,
+            "d_delta_f": region.delta_f.error,
+        }
+        for region in regions
+    ]
+    settings = {
+        "fingerprint": molecule.fingerprint.as_dict(),
+        "exploration": config.exploration.model_dump(mode="json"),
+        "seed": config.seed,
+        "evaluations": exploration.evaluations,
+        "regions": found,
+    }
+    write_json(path, settings)
 
 
 def _training_frames(replica: np.ndarray) -> np.ndarray:

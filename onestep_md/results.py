@@ -65,8 +65,12 @@ def write_results(
     dynamics = []
     if config.regions:
         reference = free_energies[_EXPORTED_STEPS][0].reference
-        dynamics = _dynamics_regions(
-            config, list(torsions), arrays["dynamics_torsions"], model, reference
+        dynamics = dynamics_regions(
+            config,
+            list(torsions),
+            arrays["dynamics_torsions"],
+            exploration.replica,
+            reference,
         )
     np.savez(folder / "steps.npz", **arrays)
 
@@ -141,13 +145,18 @@ def _flow_regions(
     )
 
 
-def _dynamics_regions(
-    config: Config, names: list[str], angles: np.ndarray, model, reference: str
+def dynamics_regions(
+    config: Config,
+    names: list[str],
+    angles: np.ndarray,
+    walkers: np.ndarray,
+    reference: str | None,
 ) -> list[RegionFreeEnergy]:
+    """Free energies of the configured regions from dynamics frames, (n, torsions) radians."""
     return dynamics_free_energies(
         list(config.regions),
         region_membership(angles, names, config.regions),
-        model.exploration.replica,
+        walkers,
         reference,
         np.random.default_rng(config.seed),
     )

@@ -14,8 +14,8 @@ from onestep_md.errors import RunFolderError
 _PACKAGES = ("onestep_md", "torch", "ray", "openmm", "mdtraj", "numpy", "scipy", "pymbar")
 
 
-def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Create the run folder, or accept an existing one for `--resume`.
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that a run must not write into.
 
     Raises:
         RunFolderError: it already holds a run, or there is nothing to resume.
@@ -30,9 +30,17 @@ def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
         raise RunFolderError(
             f"{folder} {what}. Continue it with --resume, or choose another folder with --out."
         )
+
+
+def make_folder(folder: Path, config: Config) -> None:
+    """Create the run folder and keep the resolved configuration in it.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(existing, config_text(config))
+        write_text(folder / "config.yaml", config_text(config))
     except OSError as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
 

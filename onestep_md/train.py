@@ -159,7 +159,7 @@ def train_step(
 
     # ---- the energies are back: path gradient of the K-step map
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
-    force = losses.bounded_force(wide, chart.pull_back(wide, grad_u), flow.n_linear).float()
+    force = chart.pull_back(wide, grad_u)
     log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
     losses.energy(s, score, force, log_w).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)

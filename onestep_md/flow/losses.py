@@ -24,18 +24,6 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
-_MAX_PULL = 10.0  # of f + s on the line, in standard deviations of the base; 1 is typical
-_MAX_TORQUE = 20.0  # of f on circles; 2 is typical, clashes reach thousands
-
-
-def bounded_force(s: Tensor, force: Tensor, n_linear: int) -> Tensor:
-    """Force (batch, dim) with the rare huge values of overlapping atoms cut off.
-
-    On the line f + s is what is bounded: it vanishes for a Gaussian target.
-    """
-    line, circle = s[:, :n_linear], force[:, n_linear:]
-    pull = (force[:, :n_linear] + line).clamp(-_MAX_PULL, _MAX_PULL)
-    return torch.cat([pull - line, circle.clamp(-_MAX_TORQUE, _MAX_TORQUE)], dim=-1)
 
 
 def negative_log_likelihood(flow: StepFlow, s1: Tensor, steps: int) -> Tensor:
@@ -72,7 +60,7 @@ def flow_matching(
         flow: the step map.
         z: (batch, dim) base samples.
         s1: (batch, dim) target configurations.
-        force: (batch, dim) grad log p at s1, bounded (see `bounded_force`).
+        force: (batch, dim) grad log p at s1.
         t: (batch,) flow times.
     """
     n = flow.n_linear
@@ -131,14 +119,17 @@ def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
     relative to its median: like the forward one it lets clashes, which weigh nothing, have no say,
     and like the reverse one no single heavy sample can take over.
 
-    Only the force is bounded, never the score: what keeps a flow smooth is that its own score pulls
-    back, and with that cut off it diverges.
+    Neither score nor force may be clipped sample by sample: the steep walls around the allowed
+    regions contribute through few samples with large forces, and without them the remaining
+    gradient is no descent direction (the flow leaks into the walls and diverges within minutes).
 
     Args:
         s: (batch, dim) flow samples, differentiable in the parameters.
         score: (batch, dim) grad log q at s, parameters held fixed.
-        force: (batch, dim) grad log p at s, bounded (see `bounded_force`).
+        force: (batch, dim) grad log p at s.
         log_w: (batch,) log weights, -inf allowed.
     """
-    share = torch.sigmoid(log_w - log_w.median()).to(s.dtype)
-    return (share * ((score - force) * s).sum(-1)).sum() / share.sum()
+    share = torch.sigmoid(log_w - log_w.median()).unsqueeze(-1)
+    # a clash has no share but perhaps an infinite force
+    pull = (share * (score - force)).nan_to_num(0.0, 0.0, 0.0) / share.sum()
+    return (pull.to(s.dtype) * s).sum()

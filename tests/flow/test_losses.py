@@ -167,9 +167,12 @@ def test_energy_gradient_is_that_of_the_jensen_shannon_divergence(random_flow):
     torch.testing.assert_close(slope, numeric, rtol=0.1, atol=2e-3)
 
 
-def test_bounded_force_leaves_ordinary_forces_alone():
-    s = base(20)
-    force = base_force(s) + 0.5
-    assert torch.equal(losses.bounded_force(s, force, N_LINEAR), force)
-    huge = losses.bounded_force(s, 1e6 * torch.ones_like(s), N_LINEAR)
-    assert huge.abs().max() < 25
+def test_a_clash_has_no_say(identity):
+    z = base(40)
+    s, _, score = identity.forward_with_score(z, 1)
+    force, log_w = base_force(s.detach()) + 0.1, torch.zeros(40).double()
+    force[3], log_w[3] = torch.inf, -torch.inf
+    value = losses.energy(s, score, force, log_w)
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in identity.parameters())

@@ -1,0 +1,111 @@
+"""Command line: measure what the README claims, and print it with the machine it was measured on.
+
+    python -m onestep_md.benchmark alanine            # train, sample, compare with the reference
+    python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
+
+The reference is a long replica-exchange run of the same target, kept as populations of regions in
+`systems/reference/`.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onestep_md.config import load_config
+from onestep_md.errors import RunFolderError
+from onestep_md.run import main
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def alanine(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/benchmark-alanine"),
+    system: Annotated[Path, typer.Option(help="YAML file.")] = Path("systems/alanine.yaml"),
+    resume: Annotated[bool, typer.Option(help="Measure a run that is already there.")] = False,
+) -> None:
+    """Run a system from beginning to end and compare it with its reference."""
+    from onestep_md import pipeline
+
+    config = load_config(system)
+    pipeline.run(config, out, resume, local=False, address=None, name=system.stem)
+    reference = system.parent / "reference" / f"{system.stem}.json"
+    for line in summary(out, reference):
+        print(line)
+
+
+@app.command()
+def reference(
+    system: Annotated[Path, typer.Argument(help="YAML file with regions.")],
+    duration: Annotated[float, typer.Option(help="Simulated time of each replica, ps.")] = 10_000.0,
+    seed: Annotated[int, typer.Option(help="Not the seed of any training run.")] = 20261121,
+) -> None:
+    """Long replica exchange; writes the populations of the regions to systems/reference/."""
+    from onestep_md import pipeline
+
+    overrides = [
+        f"exploration.duration={duration}",
+        "exploration.equilibration=50",
+        "exploration.frame_interval=0.2",
+    ]
+    config = load_config(system, overrides, seed)
+    path = system.parent / "reference" / f"{system.stem}.json"
+    pipeline.write_reference(config, path)
+    print(path)
+
+
+def summary(run: Path, reference_path: Path) -> list[str]:
+    """Markdown table of a finished run; regions beside the reference where there is one."""
+    results = json.loads((run / "results.json").read_text())
+    environment = json.loads((run / "environment.json").read_text())
+    regions = json.loads((run / "free_energy.json").read_text())["regions"]
+    rows = {row["steps"]: row for row in results["evidence"]}
+    if 1 not in rows:
+        raise RunFolderError(f"{run}: no one-step samples to summarise")
+    seconds, count = results["seconds"], results["evaluations"]
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+    lines = [
+        f"machine: {environment['machine']}, {environment['cpus']} CPUs; {versions}",
+        "",
+        "| quantity | measured |",
+        "|---|---|",
+        f"| whole run | {sum(seconds.values()) / 60:.1f} min |",
+        f"| energy evaluations | {sum(count.values()):.2e} |",
+        f"| drawing 10^4 one-step samples | {10 * rows[1]['seconds_per_1000']:.1f} s |",
+    ]
+    for steps, row in rows.items():
+        lines.append(
+            f"| K = {steps} | ESS {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} %, "
+            f"log Z {_pair(row['log_z'])}, ELBO {_pair(row['elbo'])}, EUBO {_pair(row['eubo'])}, "
+            f"BAR {_pair(row['bar'])}, det <= 0: {row['negative_determinants']}/{row['checked']}, "
+            f"round trip {row['round_trip']:.0e} |"
+        )
+    if reference_path.exists():
+        known = json.loads(reference_path.read_text())
+        by_name = {region["name"]: region for region in known["regions"]}
+        for region in regions:
+            other = by_name[region["name"]]
+            # the reference may have another zero: compare relative to the region used here
+            zero = by_name[region["reference"]]["delta_f"]
+            if region["name"] == region["reference"]:
+                continue
+            error = (region["d_delta_f"] ** 2 + other["d_delta_f"] ** 2) ** 0.5
+            z = (region["delta_f"] - other["delta_f"] + zero) / error
+            lines.append(
+                f"| F({region['name']}) - F({region['reference']}) | {region['delta_f']:.2f} +- "
+                f"{region['d_delta_f']:.2f} kT, reference {other['delta_f'] - zero:.2f} +- "
+                f"{other['d_delta_f']:.2f} kT, z = {z:+.1f} |"
+            )
+    return lines
+
+
+def _pair(estimate: dict) -> str:
+    if estimate["value"] is None:
+        return "-inf"
+    return f"{estimate['value']:.3f} +- {estimate['error']:.3f}"
+
+
+if __name__ == "__main__":
+    main(app)
