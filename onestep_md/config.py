@@ -130,10 +130,10 @@ class Train(_Section):
     volume_weight: types.Number = Field(
         0.02, ge=0, description="Weight of volume consistency, see train.volume_loss."
     )
-    volume_loss: Literal["tangent", "logdet"] = Field(
-        "tangent",
-        description="How a big step learns to change volume like two half steps: tangent "
-        "compares one random tangent vector, logdet the log-determinants as published.",
+    volume_loss: Literal["logdet", "tangent"] = Field(
+        "logdet",
+        description="How a big step learns to change volume like two half steps: logdet compares "
+        "the log-determinants as published, tangent one random tangent vector.",
     )
     buffer: types.Whole = Field(
         50_000, ge=1, description="Conformations kept to learn from; fresh ones replace old ones."

@@ -84,7 +84,7 @@ BAD_SECTIONS = {
     ),
     "wrong choice": (
         "train: {volume_loss: logdt}\ncluster: {platform: cuda}",
-        ['5: train.volume_loss = "logdt", must be one of tangent, logdet. '
+        ['5: train.volume_loss = "logdt", must be one of logdet, tangent. '
          "Did you mean `logdet`?",
          '6: cluster.platform = "cuda", must be one of auto, Reference, CPU, CUDA. '
          "Did you mean `CUDA`?"],
