@@ -101,7 +101,10 @@ class Flow(_Section):
         96, ge=8, le=4096, description="Hidden units of the network in every layer."
     )
     orders: types.Whole = Field(
-        4, ge=1, le=16, description="Moebius maps per torsion and layer; more resolves finer detail."
+        4,
+        ge=1,
+        le=16,
+        description="Moebius maps per torsion and layer; more resolves finer detail.",
     )
 
 

@@ -126,7 +126,9 @@ def certify(
     with torch.no_grad():
         s, log_det = flow(z, steps)
         back, _ = flow.inverse(s, steps)
-        jacobians = torch.cat([_dense_jacobian(flow, part, steps) for part in z[:checked].split(100)])
+        jacobians = torch.cat(
+            [_dense_jacobian(flow, part, steps) for part in z[:checked].split(100)]
+        )
         sign, dense = torch.linalg.slogdet(jacobians)
     n = flow.n_linear
     line = (back[:, :n] - z[:, :n]).abs()

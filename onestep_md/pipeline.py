@@ -4,11 +4,9 @@ Called by the command line once the configuration is known to be valid. Every st
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
-import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +15,11 @@ import torch
 from onestep_md.analysis.report import write_report
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
-from onestep_md.buffer import Buffer
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
-from onestep_md.coordinates.chart import MolecularChart
-from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators, open_evaluators
 from onestep_md.errors import RunFolderError
-from onestep_md.flow.step import StepFlow
+from onestep_md.model import Model, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
 from onestep_md.results import dynamics_regions, evidence_table, measure, write_results
 from onestep_md.run_folder import (
@@ -39,27 +33,15 @@ from onestep_md.run_folder import (
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
-from onestep_md.train import TrainState, start_state, train
-
-HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
-
-
-@dataclass(frozen=True)
-class Model:
-    """A chart and an untrained or restored flow, with the exploration frames behind them."""
-
-    chart: MolecularChart
-    state: TrainState
-    exploration: Exploration
-    training: np.ndarray  # (n,) bool: exploration frames the flow may see
-    identity: str
+from onestep_md.train import train
 
 
 def check(config: Config, local: bool) -> None:
     """Validate everything short of computing: print the target, one energy and the plan."""
     display = Display()
-    molecule = load_molecule(config.target, config.folder)
-    _print_target(display, molecule, config)
+    molecule = _load_target(config)
+    for line in molecule.fingerprint.lines():
+        display.say(line)
     choice = time_platforms(molecule)
     platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
     u, grad_u = PotentialEvaluator(molecule, platform).evaluate(molecule.positions[None])
@@ -81,13 +63,14 @@ def run(
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
     torch.set_num_threads(_threads(config))
-    molecule = load_molecule(config.target, config.folder)
+    molecule = _load_target(config)
     evaluators = open_pool(config, molecule, local, address)
     # only now: an error before this point leaves no half-made run folder behind
     make_folder(folder, config)
     display = Display(folder / "log.txt")
     try:
-        _print_target(display, molecule, config)
+        for line in molecule.fingerprint.lines():
+            display.say(line)
         display.say(
             f"evaluators: {evaluators.workers} on {evaluators.platform}; "
             f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
@@ -118,61 +101,12 @@ def run(
     display.close()
 
 
-def open_pool(
-    config: Config, molecule: Molecule, local: bool, address: str | None
-) -> Evaluators:
+def open_pool(config: Config, molecule: Molecule, local: bool, address: str | None) -> Evaluators:
     """Evaluators as the configuration and the command line ask for them."""
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
     return open_evaluators(
         molecule, config.cluster.platform, workers, local, address, config.cluster.patience
     )
-
-
-def build_model(config: Config, molecule: Molecule, exploration: Exploration) -> Model:
-    """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
-    training = _training_frames(exploration.replica)
-    zmatrix = build_zmatrix(
-        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
-    )
-    coordinates = InternalCoordinates(zmatrix)
-    frames = torch.from_numpy(exploration.frames[training])
-    q, _ = coordinates.from_cartesian(frames)
-    chart = MolecularChart(coordinates, q)
-    torch.manual_seed(config.seed)  # initial weights of the network
-    flow = StepFlow(
-        chart.n_linear,
-        chart.n_circular,
-        config.flow.layers,
-        config.flow.width,
-        config.flow.orders,
-        seed=config.seed,
-    )
-    s, _ = chart.from_cartesian(frames)
-    force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
-    pick = torch.Generator().manual_seed(config.seed)
-    index = torch.randint(len(s), (config.train.buffer,), generator=pick)
-    buffer = Buffer(s[index], force[index])
-    state = start_state(flow, buffer, config.train, config.seed)
-    identity = (
-        f"target {molecule.fingerprint.system_sha256[:12]} at {molecule.temperature} K, "
-        f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
-    )
-    return Model(chart, state, exploration, training, identity)
-
-
-def load_trained(config: Config, molecule: Molecule, folder: Path) -> Model:
-    """Model of a finished run.
-
-    Raises:
-        RunFolderError: the run has no checkpoint yet.
-    """
-    saved, cache = latest_checkpoint(folder / "checkpoints"), folder / "exploration.npz"
-    if saved is None or not cache.exists():
-        raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
-    exploration = Exploration.load(cache, _exploration_key(config, molecule))
-    model = build_model(config, molecule, exploration)
-    model.state.restore(load_checkpoint(saved, model.identity))
-    return model
 
 
 def draw_more(
@@ -244,11 +178,6 @@ def write_reference(config: Config, path: Path) -> None:
     write_json(path, settings)
 
 
-def _training_frames(replica: np.ndarray) -> np.ndarray:
-    """All but the last fifth, in time order; neighbours in time never end up on both sides."""
-    return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
-
-
 def _explored(
     config: Config,
     molecule: Molecule,
@@ -257,7 +186,7 @@ def _explored(
     display: Display,
 ) -> tuple[Exploration, float]:
     """Replica exchange, or its cached result; also the seconds that it took."""
-    cache, key = folder / "exploration.npz", _exploration_key(config, molecule)
+    cache, key = folder / "exploration.npz", exploration_key(config, molecule)
     clock = folder / "exploration.json"
     if cache.exists():
         display.say(f"exploration: reusing {cache.name}")
@@ -293,21 +222,12 @@ def _trained(
         f"flow: {size:,} parameters"
     )
     display.start("training")
-    train(
-        state, config.train, chart, evaluators, folder, model.identity, show=display.advance
-    )
+    train(state, config.train, chart, evaluators, folder, model.identity, show=display.advance)
     display.stop()
     display.say(
         f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
         f"{state.seconds:.0f} s"
     )
-
-
-def _exploration_key(config: Config, molecule: Molecule) -> str:
-    """Changes with the target, the exploration settings and the seed."""
-    settings = json.dumps(config.exploration.model_dump(mode="json"), sort_keys=True)
-    text = f"{molecule.fingerprint.system_sha256} {molecule.temperature} {settings} {config.seed}"
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _threads(config: Config) -> int:
@@ -320,13 +240,17 @@ def _planned_evaluations(config: Config) -> tuple[float, float, float]:
     run = config.exploration
     time_steps = run.duration * 1000.0 / run.timestep
     dynamics = time_steps * len(run.temperatures)
-    return dynamics, config.train.steps * config.train.batch, config.sample.n * len(config.sample.steps)
+    return (
+        dynamics,
+        config.train.steps * config.train.batch,
+        config.sample.n * len(config.sample.steps),
+    )
 
 
-def _print_target(display: Display, molecule: Molecule, config: Config) -> None:
-    for line in molecule.fingerprint.lines():
-        display.say(line)
-    # a misspelt atom must not cost an hour of training first
+def _load_target(config: Config) -> Molecule:
+    """The molecule; torsions and regions are tried out before anything expensive starts."""
+    molecule = load_molecule(config.target, config.folder)
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     angles = torsion_angles(molecule.positions[None], list(torsions.values()))
     region_membership(angles, list(torsions), config.regions)
+    return molecule

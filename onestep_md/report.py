@@ -1,6 +1,6 @@
 """Command line: write the report of a finished run again.
 
-    python -m onestep_md.report runs/alanine
+python -m onestep_md.report runs/alanine
 """
 
 from pathlib import Path

@@ -19,6 +19,7 @@ from onestep_md.estimators.free_energy import (
     region_free_energies,
 )
 from onestep_md.evaluate import Samples, certify, draw_samples, log_weights_at
+from onestep_md.model import Model
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json, write_text
 from onestep_md.targets.molecule import Molecule
@@ -29,7 +30,7 @@ _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
 def write_results(
     config: Config,
     molecule: Molecule,
-    model,
+    model: Model,
     evaluators: Evaluators,
     folder: Path,
     display: Display,
@@ -108,7 +109,7 @@ def write_results(
 
 
 def measure(
-    model, evaluators: Evaluators, n: int, steps: int, seed: int
+    model: Model, evaluators: Evaluators, n: int, steps: int, seed: int
 ) -> tuple[Samples, Evidence]:
     """Draw n samples at one K and collect their evidence."""
     flow, chart = model.state.teacher, model.chart
@@ -188,7 +189,10 @@ def free_energy_table(
     """One line per region: reweighted one-step samples beside the exploration dynamics."""
     if not flow:
         return []
-    lines = ["", f"free energies relative to {flow[0].reference} (one step, reweighted | dynamics)"]
+    lines = [
+        "",
+        f"free energies relative to {flow[0].reference} (one step, reweighted | dynamics)",
+    ]
     for ours, theirs in zip(flow, dynamics, strict=True):
         z = agreement(ours.delta_f, theirs.delta_f)
         beside = "" if math.isnan(z) or ours.name == ours.reference else f"   z = {z:+.1f}"

@@ -35,7 +35,8 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace one key: train.steps=200."),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine.")
+        str | None,
+        typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
     ] = None,
     local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
     check: Annotated[

@@ -1,6 +1,6 @@
 """Command line: draw more weighted samples from a finished run.
 
-    python -m onestep_md.sample runs/alanine --n 100000 --steps 1
+python -m onestep_md.sample runs/alanine --n 100000 --steps 1
 """
 
 from pathlib import Path
@@ -23,7 +23,8 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine.")
+        str | None,
+        typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
     ] = None,
     local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
 ) -> None:

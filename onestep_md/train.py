@@ -88,9 +88,7 @@ class StepInfo:
     infinite: int  # samples with u = +inf in the batch
 
 
-def start_state(
-    flow: StepFlow, buffer: Buffer, settings: Train, seed: int
-) -> TrainState:
+def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
     """A fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
     optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
@@ -202,9 +200,7 @@ def _buffer_losses(
         state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)
     else:
         tangent = torch.randn(n, flow.dim, generator=generator)
-        state_loss, volume_loss = losses.consistency_tangent(
-            flow, state.teacher, s, t, d, tangent
-        )
+        state_loss, volume_loss = losses.consistency_tangent(flow, state.teacher, s, t, d, tangent)
     return likelihood, matching, state_loss.mean(), volume_loss.mean()
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from onestep_md.config import Train, Config, config_text, load_config, schema_text
+from onestep_md.config import Config, Train, config_text, load_config, schema_text
 
 SYSTEMS = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
 TARGET = """\

@@ -132,9 +132,10 @@ class MolecularChart(nn.Module):
         with torch.enable_grad():
             s = s.detach().requires_grad_()
             x, log_det = self.to_cartesian(s)
-            log_p = log_det.where(log_det.isfinite(), torch.zeros_like(log_det))
-            (force,) = torch.autograd.grad((log_p - (x * grad_u).sum((-2, -1))).sum(), s)
-        return force.nan_to_num(0.0, 0.0, 0.0)
+            inside = log_det.isfinite()
+            log_p = torch.where(inside, log_det, 0.0) - (x * grad_u).sum((-2, -1))
+            (force,) = torch.autograd.grad(log_p.sum(), s)
+        return torch.where(inside[:, None], force, 0.0)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """`pull_back` for conformations in any orientation.

@@ -42,13 +42,13 @@ def path_point(z: Tensor, s1: Tensor, t: Tensor, n_linear: int) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor, n_linear: int) -> Tensor:
-    """a - b, by the shorter way round on circles."""
-    return torch.cat([a[:, :n_linear] - b[:, :n_linear], wrap(a[:, n_linear:] - b[:, n_linear:])], -1)
+    """A - b, by the shorter way round on circles."""
+    return torch.cat(
+        [a[:, :n_linear] - b[:, :n_linear], wrap(a[:, n_linear:] - b[:, n_linear:])], -1
+    )
 
 
-def flow_matching(
-    flow: StepFlow, z: Tensor, s1: Tensor, force: Tensor, t: Tensor
-) -> Tensor:
+def flow_matching(flow: StepFlow, z: Tensor, s1: Tensor, force: Tensor, t: Tensor) -> Tensor:
     """Squared error of the velocity of the smallest step.
 
     On the line the target uses the force: combining the two score identities of the path (from

@@ -73,7 +73,9 @@ class CouplingLayer(nn.Module):
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
         n_inputs = len(self.kept_line) + 2 * _HARMONICS * len(self.kept_circle)
-        n_outputs = LINE_PARAMETERS * self.n_moved_line + circle_parameter_count(orders) * n_moved_circle
+        n_outputs = (
+            LINE_PARAMETERS * self.n_moved_line + circle_parameter_count(orders) * n_moved_circle
+        )
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:

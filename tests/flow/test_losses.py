@@ -76,7 +76,9 @@ def test_consistency_is_zero_for_an_exact_flow_and_positive_otherwise(form, iden
         if form == "logdet":
             state, volume = losses.consistency_logdet(flow, flow, s, t, d)
         else:
-            state, volume = losses.consistency_tangent(flow, flow, s, t, d, torch.randn(30, 5).double())
+            state, volume = losses.consistency_tangent(
+                flow, flow, s, t, d, torch.randn(30, 5).double()
+            )
         if exact:
             assert state.max() < 1e-25 and volume.max() < 1e-20
         else:
@@ -99,7 +101,9 @@ def test_tangent_of_the_student_is_its_jacobian(random_flow):
     flow = random_flow(N_LINEAR, N_CIRCULAR)
     still = StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, seed=0).double()
     s, one = base(1), torch.ones(1).double()
-    jacobian = torch.autograd.functional.jacobian(lambda row: flow.step(row[None], 0.0, 1.0)[0][0], s[0])
+    jacobian = torch.autograd.functional.jacobian(
+        lambda row: flow.step(row[None], 0.0, 1.0)[0][0], s[0]
+    )
     for j in range(5):
         tangent = torch.eye(5).double()[j : j + 1]
         _, volume = losses.consistency_tangent(flow, still, s, 0 * one, one, tangent)
@@ -146,7 +150,9 @@ def test_energy_gradient_is_that_of_the_jensen_shannon_divergence(random_flow):
     scale = torch.sigmoid(log_w - offset).mean()  # energy() divides by the mean share
     direction = [torch.randn_like(p) for p in flow.parameters()]
     slope = scale * sum(
-        (p.grad * v).sum() for p, v in zip(flow.parameters(), direction, strict=True) if p.grad is not None
+        (p.grad * v).sum()
+        for p, v in zip(flow.parameters(), direction, strict=True)
+        if p.grad is not None
     )
 
     def divergence(h):

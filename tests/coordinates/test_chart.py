@@ -1,0 +1,183 @@
+"""The molecular chart: round trips, exact volumes and forces, and what it flattens."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from onestep_md.coordinates.chart import (
+    MolecularChart,
+    is_rotatable,
+    rotation_onto,
+    smoothed_marginals,
+)
+from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.targets.evaluator import PotentialEvaluator
+from onestep_md.targets.molecule import load_molecule
+
+SYSTEMS = Path(__file__).parents[2] / "systems"
+
+
+@pytest.fixture(scope="module")
+def alanine():
+    target = SimpleNamespace(
+        pdb="alanine.pdb",
+        forcefield=("amber99sbildn.xml", "amber99_obc.xml"),
+        system=None,
+        constraints="none",
+        temperature=300.0,
+    )
+    return load_molecule(target, SYSTEMS)
+
+
+@pytest.fixture(scope="module")
+def coordinates(alanine):
+    zmatrix = build_zmatrix(
+        alanine.elements, alanine.bonds, alanine.constraints, alanine.positions
+    )
+    return InternalCoordinates(zmatrix)
+
+
+def thermal_coordinates(coordinates, positions, n=4000):
+    """Internal coordinates around the input geometry; phi and psi (by spread) turn freely."""
+    generator = torch.Generator().manual_seed(0)
+    q0, _ = coordinates.from_cartesian(torch.from_numpy(positions)[None])
+    noise = torch.randn(n, coordinates.dim, generator=generator, dtype=torch.float64)
+    first = coordinates.n_bonds + coordinates.n_angles
+    scale = torch.full((coordinates.dim,), 0.05, dtype=torch.float64)
+    scale[: coordinates.n_bonds] = 0.003
+    proper = first + coordinates.torsion_proper.nonzero().squeeze(-1)
+    q = q0 + noise * scale
+    q[:, proper[:2]] = q0[:, proper[:2]] + 1.5 * noise[:, proper[:2]]
+    q[:, first:] = torch.remainder(q[:, first:] + math.pi, 2 * math.pi) - math.pi
+    return q, proper[:2] - first
+
+
+@pytest.fixture(scope="module")
+def chart(coordinates, alanine):
+    q, _ = thermal_coordinates(coordinates, alanine.positions)
+    return MolecularChart(coordinates, q)
+
+
+def test_rotatable_torsions_are_told_from_the_data(coordinates, alanine):
+    q, turning = thermal_coordinates(coordinates, alanine.positions)
+    found = is_rotatable(q[:, coordinates.n_bonds + coordinates.n_angles :])
+    assert found.nonzero().squeeze(-1).tolist() == sorted(turning.tolist())
+
+
+def test_rare_second_well_makes_a_torsion_rotatable():
+    narrow = 0.1 * torch.randn(10_000, 1, dtype=torch.float64)
+    assert not is_rotatable(narrow)
+    narrow[:50] += math.pi
+    assert is_rotatable(narrow)
+
+
+def test_a_torsion_at_the_cut_of_the_circle_is_still_stiff():
+    angle = math.pi + 0.1 * torch.randn(10_000, 1, dtype=torch.float64)
+    assert not is_rotatable(torch.remainder(angle + math.pi, 2 * math.pi) - math.pi)
+
+
+def test_round_trip(chart):
+    s = chart.sample_base(200, torch.Generator().manual_seed(1))
+    x, log_det = chart.to_cartesian(s)
+    back, again = chart.from_cartesian(x)
+    torch.testing.assert_close(back, s, rtol=0, atol=1e-8)
+    torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
+
+
+def test_log_det_is_that_of_the_dense_jacobian(chart, coordinates):
+    """log|det dx/ds| = log|det dx/dq| + log|det dq/ds|, the second by autograd."""
+    s = chart.sample_base(4, torch.Generator().manual_seed(2))
+    for row in s:
+
+        def internal(state):
+            x, _ = chart.to_cartesian(state[None])
+            return coordinates.from_cartesian(x)[0][0]
+
+        jacobian = torch.autograd.functional.jacobian(internal, row)
+        _, log_dq = torch.linalg.slogdet(jacobian)
+        x, log_det = chart.to_cartesian(row[None])
+        _, log_dx = coordinates.from_cartesian(x)
+        torch.testing.assert_close(log_det[0], log_dq + log_dx[0], rtol=0, atol=1e-7)
+
+
+def test_base_is_exact_for_a_harmonic_molecule(chart, coordinates, alanine):
+    q, _ = thermal_coordinates(coordinates, alanine.positions)
+    x, _ = coordinates.to_cartesian(q)
+    s, _ = chart.from_cartesian(x)
+    line, circle = s[:, : chart.n_linear], s[:, chart.n_linear :]
+    assert line.mean(0).abs().max() < 1e-8
+    torch.testing.assert_close(
+        torch.cov(line.T), torch.eye(chart.n_linear).double(), rtol=0, atol=1e-6
+    )
+    # flattened up to the smoothing kernel and the floor: each quarter holds a quarter
+    for column in circle.T:
+        share = torch.histc(column, bins=4, min=-math.pi, max=math.pi) / len(column)
+        assert (share - 0.25).abs().max() < 0.03
+
+
+def test_base_density_is_normalised_by_construction(chart):
+    s = chart.sample_base(1000, torch.Generator().manual_seed(3))
+    line = torch.distributions.Normal(0.0, 1.0).log_prob(s[:, : chart.n_linear]).sum(-1)
+    expected = line - chart.n_circular * math.log(2 * math.pi)
+    torch.testing.assert_close(chart.log_base(s), expected)
+
+
+def test_states_outside_the_chart_have_no_volume(chart):
+    s = chart.sample_base(3, torch.Generator().manual_seed(4))
+    s[1, : chart.n_linear] *= 1e4
+    x, log_det = chart.to_cartesian(s)
+    assert log_det[1] == -torch.inf
+    assert torch.isfinite(log_det[[0, 2]]).all()
+    assert (chart.pull_back(s, torch.ones_like(x))[1] == 0).all()
+
+
+def test_pull_back_is_the_gradient_of_the_log_density(chart, alanine):
+    evaluator = PotentialEvaluator(alanine, "Reference")
+    s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(5))
+
+    def log_p(state):
+        x, log_det = chart.to_cartesian(state)
+        return log_det - torch.from_numpy(evaluator.evaluate(x.numpy())[0])
+
+    x, _ = chart.to_cartesian(s)
+    force = chart.pull_back(s, torch.from_numpy(evaluator.evaluate(x.numpy())[1]))
+    for k in (0, 7, 30, chart.n_linear - 1, chart.n_linear, chart.n_linear + 1):
+        step = torch.zeros_like(s)
+        step[:, k] = 1e-5
+        numeric = (log_p(s + step) - log_p(s - step)) / 2e-5
+        torch.testing.assert_close(force[:, k], numeric, rtol=1e-4, atol=1e-3)
+
+
+def test_forces_of_frames_in_any_orientation(chart, alanine):
+    evaluator = PotentialEvaluator(alanine, "Reference")
+    s = 0.3 * chart.sample_base(3, torch.Generator().manual_seed(6))
+    x, _ = chart.to_cartesian(s)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, 3, dtype=torch.float64))
+    turn = turn * torch.linalg.det(turn)[:, None, None]
+    moved = x @ turn + 1.7
+    expected = chart.pull_back(s, torch.from_numpy(evaluator.evaluate(x.numpy())[1]))
+    grad = torch.from_numpy(evaluator.evaluate(moved.numpy())[1])
+    torch.testing.assert_close(
+        chart.pull_back_frames(s, moved, grad), expected, rtol=1e-6, atol=1e-5
+    )
+
+
+def test_rotation_onto_is_a_proper_rotation():
+    generator = torch.Generator().manual_seed(7)
+    a = torch.randn(5, 9, 3, generator=generator, dtype=torch.float64)
+    mirrored = a * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    for b in (a, mirrored):
+        assert torch.allclose(torch.linalg.det(rotation_onto(a, b)), torch.ones(5).double())
+
+
+def test_smoothed_marginals_are_densities():
+    angles = torch.remainder(0.3 * torch.randn(5000, 2) + 3.0, 2 * math.pi).double() - math.pi
+    density = smoothed_marginals(angles)
+    step = 2 * math.pi / (density.shape[1] - 1)
+    mass = (0.5 * (density[:, 1:] + density[:, :-1]) * step).sum(-1)
+    torch.testing.assert_close(mass, torch.ones(2).double())
+    assert density.min() > 0.005 / (2 * math.pi)
