@@ -39,9 +39,7 @@ def alanine(
 @app.command()
 def reference(
     system: Annotated[Path, typer.Argument(help="YAML file with regions.")],
-    duration: Annotated[
-        float, typer.Option(help="Simulated time of each replica, ps.")
-    ] = 10_000.0,
+    duration: Annotated[float, typer.Option(help="ps of every replica.")] = 10_000.0,
     seed: Annotated[int, typer.Option(help="Not the seed of any training run.")] = 20261121,
 ) -> None:
     """Long replica exchange; writes the populations of the regions to systems/reference/."""

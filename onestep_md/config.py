@@ -104,7 +104,7 @@ class Flow(_Section):
         4,
         ge=1,
         le=16,
-        description="Moebius maps per torsion and layer; more resolves finer detail.",
+        description="Moebius maps per torsion and layer; more resolve more.",
     )
 
 

@@ -36,7 +36,7 @@ def run(
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
+        typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),
     ] = None,
     local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
     check: Annotated[

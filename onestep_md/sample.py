@@ -24,7 +24,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
     address: Annotated[
         str | None,
-        typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
+        typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),
     ] = None,
     local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
 ) -> None:

@@ -133,7 +133,7 @@ def train_step(
     state: TrainState, settings: Train, chart: MolecularChart, evaluators: Evaluators
 ) -> StepInfo:
     """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
-    flow, generator, n_linear = state.flow, state.generator, state.flow.n_linear
+    flow, generator = state.flow, state.generator
     state.optimizer.zero_grad()
 
     # ---- flow samples leave for the evaluators

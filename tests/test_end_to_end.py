@@ -1,4 +1,4 @@
-"""The command line from YAML to report, in process (`--local`) and on Ray; interruption, resume."""
+"""The command line from YAML to report, in this process and on Ray; interruption, resume."""
 
 import json
 import os

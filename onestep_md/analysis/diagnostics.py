@@ -76,8 +76,10 @@ def steps_figure(run: RunRecord) -> Figure:
     style.legend(ess, loc="best")
     _points(bounds, place, [r.eubo for r in rows], style.DYNAMICS, "v-", "EUBO (upper bound)")
     _points(bounds, place, [r.log_z for r in rows], style.REWEIGHTED, "o-", "log Z")
-    _points(bounds, place, [r.elbo for r in rows], style.RAW, "^-", "ELBO (lower bound)")
-    _mark_unbounded(bounds, place, rows)
+    floor = _elbo_floor(rows)
+    shown = [r.elbo if r.elbo.value >= floor else Measured() for r in rows]
+    _points(bounds, place, shown, style.RAW, "^-", "ELBO (lower bound)")
+    _mark_unbounded(bounds, place, rows, floor)
     _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "one-sided")
     _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", "BAR with dynamics")
     titles = ("Effective sample size", "Bounds of log Z", "log Z, close up")
@@ -108,12 +110,22 @@ def _points(
                     label=title)  # fmt: skip
 
 
-def _mark_unbounded(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...]) -> None:
-    """Say where the ELBO is -inf: some sample has infinite energy."""
+def _elbo_floor(rows: tuple[EvidenceRow, ...]) -> float:
+    """ELBO below which a row is named, not drawn: a few clashes would flatten all others."""
+    log_z = np.nanmedian([row.log_z.value for row in rows])
+    above = np.nanmax([1.0, *(row.eubo.value - log_z for row in rows)])
+    return float(log_z - 5.0 * above)
+
+
+def _mark_unbounded(
+    ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], floor: float
+) -> None:
+    """Say where the ELBO is off the scale, or -inf because some sample has infinite energy."""
     for x, row in zip(place, rows, strict=True):
-        if row.infinite:
-            ax.annotate("ELBO\n−∞", (x, 0.02), xycoords=("data", "axes fraction"), ha="center",
-                        fontsize=9, color=style.RAW)  # fmt: skip
+        if row.infinite or row.elbo.value < floor:
+            value = "−∞" if row.infinite else f"{row.elbo.value:.3g}"
+            ax.annotate(f"ELBO\n{value}", (x, 0.02), xycoords=("data", "axes fraction"),
+                        ha="center", fontsize=9, color=style.RAW)  # fmt: skip
 
 
 def training_figure(run: RunRecord) -> Figure:

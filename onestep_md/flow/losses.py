@@ -4,9 +4,9 @@ Notation: s flow state, t flow time (0 base, 1 target), d step size, f = grad_s 
 in flow coordinates. Path: s_t = cos(pi t/2) z + sin(pi t/2) s_1 on the line (variance preserving),
 the shortest arc on circles.
 
-* flow matching, at the smallest step: v(s_t; t, d) against the velocity of the path. The method is
-  arXiv 2512.05251 with its sampling objective replaced by regression, because a molecule comes with
-  configurations and forces.
+* flow matching, at the smallest step: v(s_t; t, d) against the velocity of the path. It stands
+  where arXiv 2512.05251 simulates the controlled SDE: a molecule comes with configurations and
+  forces.
 * state consistency: one step lands where two half steps of the teacher land (same, eq. for L_sc).
 * volume consistency: one step changes volume as much as the two half steps do; on log-determinants
   as published, or on one tangent vector.
@@ -114,10 +114,11 @@ def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
     """Scalar whose gradient is the weighted path gradient of the K-step map.
 
     For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
-    E_q[a(w) grad_s(log q - log p) . dF] with a(w) = w^2 phi''(w): 1 for the reverse Kullback-Leibler
-    divergence, w for the forward one. We take a(w) = w / (1 + w), the Jensen-Shannon divergence, w
-    relative to its median: like the forward one it lets clashes, which weigh nothing, have no say,
-    and like the reverse one no single heavy sample can take over.
+    E_q[a(w) grad_s(log q - log p) . dF] with a(w) = w^2 phi''(w): 1 for the reverse
+    Kullback-Leibler divergence, w for the forward one. We take a(w) = w / (1 + w), the
+    Jensen-Shannon divergence, w relative to its median: like the forward one it lets clashes,
+    which weigh nothing, have no say, and like the reverse one no single heavy sample can take
+    over.
 
     Neither score nor force may be clipped sample by sample: the steep walls around the allowed
     regions contribute through few samples with large forces, and without them the remaining

@@ -27,9 +27,9 @@ _HARMONICS = 2  # of every angle that a conditioner sees
 _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
 # outlier of one layer must not be a larger one in the next
 _CLOCK_FEATURES = 9
-# Adam moves every weight by about the learning rate, and so an output of a width-w layer by w times
-# that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling the
-# outputs down quiets it, without slowing the hidden layers.
+# Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
+# times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
+# the outputs down quiets it, without slowing the hidden layers.
 _OUTPUT_SCALE = 0.1
 
 

@@ -4,11 +4,11 @@ Both are the identity when their raw parameters are zero, and both are multiplie
 d before they arrive here, so that a step of size d -> 0 moves nothing. Each comes with its
 analytic inverse and log-derivative; nothing is iterated.
 
-Line: an affine map (Dinh et al., arXiv 1605.08803). Stiff coordinates are nearly Gaussian given all
-others; sinh-arcsinh maps and splines here learned no more and more slowly.
-Circle: Moebius transformations (Rezende et al., arXiv 2002.02428, section 2) of several orders and
-a rotation. They are smooth, where the score of a spline jumps at its knots: with forces in the loss
-those jumps are noise.
+Line: an affine map (Dinh et al., arXiv 1605.08803). Stiff coordinates are nearly Gaussian given
+all others; a sinh-arcsinh map learned no more here, and more slowly.
+Circle: Moebius transformations (Rezende et al., arXiv 2002.02428, section 2) of several orders
+and a rotation. They are smooth, where the score of a spline jumps at its knots: with forces in
+the loss those jumps are noise.
 """
 
 import math

@@ -21,7 +21,6 @@ from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.molecule import Molecule
 
-HOT_FRAMES = 20_000
 MAX_FAILURES = 6  # failed segments in a row, each at half the time step of the one before
 REPORT_SECONDS = 0.5
 EXCHANGE, DYNAMICS = 0, 1  # first spawn key of the random streams
@@ -55,7 +54,6 @@ class Exploration:
         u: (n,) their reduced energies in kT
         grad_u: (n, atoms, 3) their gradients in kT/nm
         replica: (n,) which walker each frame belongs to; a walker changes temperature
-        hot_frames: (m, atoms, 3) a thinned set of the frames of all temperatures
         temperatures: (replicas,) in K
         exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
         evaluations: force evaluations spent
@@ -66,7 +64,6 @@ class Exploration:
     u: np.ndarray
     grad_u: np.ndarray
     replica: np.ndarray
-    hot_frames: np.ndarray
     temperatures: np.ndarray
     exchange_acceptance: np.ndarray
     evaluations: int
@@ -148,7 +145,7 @@ def explore(
             record.count(result)
             replica.take(result, plan.temperatures[i])
         if k >= plan.discarded:
-            record.keep(k, ladder, results)
+            record.keep(ladder[0].walker, results[0])
         ladder = _exchange(ladder, plan, k, record)
         if progress and (time.monotonic() - reported > REPORT_SECONDS or k + 1 == plan.rounds):
             reported = time.monotonic()
@@ -223,7 +220,6 @@ class _Record:
     plan: _Plan
     results: list[SegmentResult] = field(default_factory=list)
     walkers: list[int] = field(default_factory=list)
-    hot: list[np.ndarray] = field(default_factory=list)
     attempts: np.ndarray = field(init=False)
     accepted: np.ndarray = field(init=False)
     evaluations: int = 0
@@ -236,16 +232,9 @@ class _Record:
         self.evaluations += result.force_evaluations
         self.restarts += not result.ok
 
-    def keep(self, k: int, ladder: list[_Replica], results: list[SegmentResult]) -> None:
-        plan = self.plan
-        total = (plan.rounds - plan.discarded) * plan.frames_per_round * len(ladder)
-        stride = -(-total // HOT_FRAMES)
-        for i, result in enumerate(results):
-            # The offset i keeps the replicas from all being thinned at the same times.
-            index = (k - plan.discarded) * plan.frames_per_round + np.arange(len(result.frames))
-            self.hot.append(result.frames[(index + i) % stride == 0])
-        self.results.append(results[0])
-        self.walkers += [ladder[0].walker] * len(results[0].frames)
+    def keep(self, walker: int, lowest: SegmentResult) -> None:
+        self.results.append(lowest)
+        self.walkers += [walker] * len(lowest.frames)
 
     def rates(self) -> np.ndarray:
         return self.accepted / np.maximum(self.attempts, 1)
@@ -271,7 +260,6 @@ class _Record:
             u=np.concatenate([result.u for result in self.results]),
             grad_u=np.concatenate([result.grad_u for result in self.results]),
             replica=np.array(self.walkers),
-            hot_frames=np.concatenate(self.hot)[:HOT_FRAMES],
             temperatures=self.plan.temperatures,
             exchange_acceptance=self.rates(),
             evaluations=self.evaluations,

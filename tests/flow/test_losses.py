@@ -1,4 +1,4 @@
-"""Losses on targets whose exact flow is known: zero where they should be, and unbiased gradients."""
+"""Losses where the exact flow is known: zero for it, and gradients that are unbiased."""
 
 import math
 

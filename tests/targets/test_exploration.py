@@ -112,15 +112,6 @@ def test_frames_of_the_lowest_temperature_carry_their_energies():
     assert result.evaluations == 3 * 200
 
 
-def test_hot_frames_are_thinned_to_the_limit(monkeypatch):
-    everything = wells(Wells())
-    assert len(everything.hot_frames) == 3 * 180
-    monkeypatch.setattr(module, "HOT_FRAMES", 100)
-    some = wells(Wells())
-    assert 80 <= len(some.hot_frames) <= 100
-    assert len(np.unique(some.hot_frames[:, 0, 0])) == len(some.hot_frames)
-
-
 def test_failed_segments_restart_from_the_last_good_state_and_are_counted():
     failing = {30, 31, 100}
     dynamics = Wells(fail=lambda segment: len(dynamics.segments) // 3 in failing)
@@ -171,7 +162,7 @@ def assert_equal(a, b):
 
 
 def test_real_dynamics_keeps_exact_energies_and_counts(alanine, explored, serial):
-    assert explored.frames.shape == (16, 22, 3) and explored.hot_frames.shape == (48, 22, 3)
+    assert explored.frames.shape == (16, 22, 3)
     u, grad_u = PotentialEvaluator(alanine, "Reference").evaluate(explored.frames)
     np.testing.assert_allclose(explored.u, u, rtol=0, atol=1e-9)
     np.testing.assert_allclose(explored.grad_u, grad_u, rtol=0, atol=1e-6)
