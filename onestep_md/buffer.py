@@ -42,7 +42,7 @@ class Buffer:
             n: how many to take; a batch whose weights rest on few samples should give few.
             generator: source of randomness.
         """
-        if not torch.isfinite(log_w).any():
+        if n == 0 or not torch.isfinite(log_w).any():
             return
         chosen = torch.multinomial(
             torch.softmax(log_w.double(), 0), n, replacement=True, generator=generator

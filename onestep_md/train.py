@@ -86,6 +86,7 @@ class StepInfo:
     loss_volume: float
     ess: float  # Kish ESS of this batch if it was made in one step, else nan
     infinite: int  # samples with u = +inf in the batch
+    evaluations: int
 
 
 def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
@@ -168,6 +169,7 @@ def train_step(
     ess = _batch_ess(log_w)
     state.buffer.refresh(wide, force, log_w, int(_REFRESH * ess * settings.batch), generator)
     state.step += 1
+    state.evaluations += len(u)
     finite = log_w[torch.isfinite(log_w)]
     reverse_kl = torch.logsumexp(finite, 0) - math.log(len(log_w)) - finite.mean()
     return StepInfo(
@@ -177,6 +179,7 @@ def train_step(
         loss_volume=float(volume_loss.detach()),
         ess=ess if steps == 1 else math.nan,
         infinite=len(log_w) - len(finite),
+        evaluations=len(u),
     )
 
 
@@ -228,21 +231,26 @@ def _batch_ess(log_w: Tensor) -> float:
 
 
 class _Monitor:
-    """Appends StepInfo averages to metrics.jsonl and makes the one status line."""
+    """Keeps time, appends StepInfo averages to metrics.jsonl and makes the one status line."""
 
     def __init__(self, state: TrainState, evaluators: Evaluators, path: Path, total: int):
         self.state, self.evaluators, self.path, self.total = state, evaluators, path, total
         self.recent: list[StepInfo] = []
-        self.ess = math.nan
+        self.ess, self.line = math.nan, ""
+        self.tick = time.monotonic()
         self._mark()
+        if path.exists():  # steps after the checkpoint are done again
+            rows = [row for row in path.open() if json.loads(row)["step"] <= state.step]
+            path.write_text("".join(rows))
 
     def _mark(self) -> None:
-        self.clock = time.monotonic()
-        self.counted = self.evaluators.evaluations
-        self.waited = self.evaluators.wait_seconds
+        self.started, self.waited = self.state.seconds, self.evaluators.wait_seconds
 
     def record(self, info: StepInfo) -> str:
         """Take one step's info; returns the status line."""
+        now = time.monotonic()
+        self.state.seconds += now - self.tick
+        self.tick = now
         self.recent.append(info)
         if not math.isnan(info.ess):
             self.ess = info.ess if math.isnan(self.ess) else 0.9 * self.ess + 0.1 * info.ess
@@ -250,23 +258,19 @@ class _Monitor:
             self._write()
         return self.line
 
-    line = ""
-
     def _write(self) -> None:
-        elapsed = time.monotonic() - self.clock
-        count = self.evaluators.evaluations - self.counted
-        self.state.seconds += elapsed
-        self.state.evaluations += count
+        elapsed = self.state.seconds - self.started
         row = {
             name: sum(getattr(info, name) for info in self.recent) / len(self.recent)
             for name in ("loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite")
         }
+        rate = sum(info.evaluations for info in self.recent) / elapsed
         row |= {
             "step": self.state.step,
             "seconds": round(self.state.seconds, 3),
             "ess": None if math.isnan(self.ess) else self.ess,
             "evaluations": self.state.evaluations,
-            "evaluations_per_s": count / elapsed,
+            "evaluations_per_s": rate,
             "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
             "learning_rate": self.state.optimizer.param_groups[0]["lr"],
             "buffer_fresh": self.state.buffer.fresh,
@@ -277,7 +281,7 @@ class _Monitor:
             f"step {self.state.step}/{self.total}  loss {row['loss_energy']:.2f} kT  "
             f"flow {row['loss_flow']:.3f}  state {row['loss_state']:.4f}  "
             f"volume {row['loss_volume']:.4f}  one-step ESS {100 * self.ess:.0f} %  "
-            f"{row['evaluations_per_s'] / 1000:.1f}k evals/s"
+            f"{rate / 1000:.1f}k evals/s"
         )
         self.recent = []
         self._mark()
