@@ -1,8 +1,9 @@
 """Equal-weight configurations of the target, in flow coordinates, with their forces.
 
 The buffer starts with the exploration frames. Batches of flow samples come back from the
-evaluators with importance weights, are resampled by them and overwrite old entries, so that the
-populations of the buffer follow the weights and no longer the short dynamics.
+evaluators with importance weights, are resampled by them and overwrite entries of its second
+half, whose populations then follow the weights and no longer the short dynamics. The first half
+stays as it is: a basin that the flow does not reach yet must not be forgotten.
 """
 
 import torch
@@ -34,7 +35,7 @@ class Buffer:
     def refresh(
         self, s: Tensor, force: Tensor, log_w: Tensor, n: int, generator: torch.Generator
     ) -> None:
-        """Resample n of a weighted batch into random places.
+        """Resample n of a weighted batch into random places of the second half.
 
         Args:
             s, force: (batch, dim) flow samples and their forces.
@@ -47,7 +48,7 @@ class Buffer:
         chosen = torch.multinomial(
             torch.softmax(log_w.double(), 0), n, replacement=True, generator=generator
         )
-        place = torch.randint(len(self), (n,), generator=generator)
+        place = torch.randint(len(self) // 2, len(self), (n,), generator=generator)
         self.s[place] = s[chosen].float()
         self.force[place] = force[chosen].float()
         self.fresh += n

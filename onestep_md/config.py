@@ -111,7 +111,7 @@ class Flow(_Section):
 class Train(_Section):
     """Training, with energies evaluated meanwhile."""
 
-    steps: types.Whole = Field(3000, ge=1, description="Optimizer steps.")
+    steps: types.Whole = Field(2400, ge=1, description="Optimizer steps.")
     batch: types.Whole = Field(
         512, ge=1, description="Flow samples, and so energy evaluations, per step."
     )

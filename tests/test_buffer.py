@@ -11,10 +11,11 @@ def test_refresh_takes_samples_in_proportion_to_their_weight():
     s = torch.tensor([[1.0], [2.0], [3.0]])
     log_w = torch.tensor([0.0, 1.0, -torch.inf]).double()
     buffer.refresh(s, -s, log_w, 100_000, generator)  # practically every place is written
-    share = [(buffer.s == value).double().mean().item() for value in (0.0, 1.0, 2.0, 3.0)]
+    assert (buffer.s[:2000] == 0).all()  # the first half is kept
+    share = [(buffer.s[2000:] == v).double().mean().item() for v in (0.0, 1.0, 2.0, 3.0)]
     heavy = torch.sigmoid(torch.tensor(1.0)).item()
     assert share[0] < 0.001 and share[3] == 0.0
-    assert abs(share[2] - heavy) < 0.03  # standard error 0.007
+    assert abs(share[2] - heavy) < 0.04  # standard error 0.01
     assert torch.equal(buffer.force, -buffer.s)
     assert buffer.fresh == 100_000
 

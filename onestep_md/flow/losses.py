@@ -24,6 +24,7 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
+_HEAVY = 10.0  # c: weight, in medians, beyond which a sample gains no more influence
 
 
 def negative_log_likelihood(flow: StepFlow, s1: Tensor, steps: int) -> Tensor:
@@ -115,10 +116,10 @@ def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
 
     For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
     E_q[a(w) grad_s(log q - log p) . dF] with a(w) = w^2 phi''(w): 1 for the reverse
-    Kullback-Leibler divergence, w for the forward one. We take a(w) = w / (1 + w), the
-    Jensen-Shannon divergence, w relative to its median: like the forward one it lets clashes,
-    which weigh nothing, have no say, and like the reverse one no single heavy sample can take
-    over.
+    Kullback-Leibler divergence, w for the forward one. We take a(w) = w / (1 + w/c), w relative to
+    its median: the forward one, which lets clashes have no say and pulls the flow to what it
+    misses, except that no single heavy sample can take over (c = 1 is the Jensen-Shannon
+    divergence).
 
     Neither score nor force may be clipped sample by sample: the steep walls around the allowed
     regions contribute through few samples with large forces, and without them the remaining
@@ -130,7 +131,8 @@ def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
         force: (batch, dim) grad log p at s.
         log_w: (batch,) log weights, -inf allowed.
     """
-    share = torch.sigmoid(log_w - log_w.median()).unsqueeze(-1)
+    # w / (1 + w/c) = c sigmoid(log w - log c)
+    share = torch.sigmoid(log_w - log_w.median() - math.log(_HEAVY)).unsqueeze(-1)
     # a clash has no share but perhaps an infinite force
     pull = (share * (score - force)).nan_to_num(0.0, 0.0, 0.0) / share.sum()
     return (pull.to(s.dtype) * s).sum()
