@@ -128,6 +128,7 @@ def measure(
         target_walkers=exploration.replica[held_out],
         negative_determinants=certificates.negative,
         checked=certificates.checked,
+        log_det_error=certificates.log_det_error,
         round_trip=certificates.round_trip,
         seconds=samples.seconds,
     )

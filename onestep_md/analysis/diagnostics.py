@@ -27,7 +27,7 @@ def weight_figure(run: RunRecord) -> Figure:
             ax.loglog(ranks, n * _pareto(weights[:tail], k, ranks), dashes, lw=1.6, color=colour,
                       label=title)  # fmt: skip
     ax.axhline(1.0, color=style.MUTED, lw=0.8)
-    ax.set_ylim(1e-3, 4 * max(ax.get_ylim()[1] / 2, 1.0))
+    ax.set_ylim(1e-3, 30 * n * weights[0])
     ax.set_xlim(1, n)
     style.label(ax, "samples, heaviest first", "weight / mean weight", "Weight tail")
     style.legend(ax, loc="lower left")

@@ -23,6 +23,7 @@ from onestep_md.estimators.weights import (
 )
 
 ROUND_TRIP_LIMIT = 1e-3  # largest round-trip error of a map that counts as inverted
+LOG_DET_LIMIT = 1e-6  # largest disagreement of two double-precision log-determinants
 ENOUGH_SAMPLES = 10_000  # below it the ESS hangs on weights that were not drawn yet
 ENOUGH_EFFECTIVE = 100  # effective samples; below it not even the error bars are known
 DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
@@ -202,7 +203,8 @@ class Evidence:
     bar: Estimate | None
     negative_determinants: int
     checked: int  # samples whose determinant sign was looked at
-    round_trip: float | None  # largest error of the Newton inversion; None if not measured
+    log_det_error: float | None  # largest |dense log-determinant - the one in the weight|
+    round_trip: float | None  # largest error of inverting the map; None if not measured
     infinite: int  # samples of zero weight (infinite energy)
     seconds_per_1000: float
 
@@ -264,6 +266,11 @@ def _map(e: Evidence) -> list[str]:
             f"inverting the map misses by up to {e.round_trip:.1e}, limit {ROUND_TRIP_LIMIT:.0e}: "
             "EUBO, BAR and the exactness of the weights are in doubt"
         )
+    if e.log_det_error is not None and not e.log_det_error <= LOG_DET_LIMIT:
+        found.append(
+            f"the log-determinant in the weights is off by up to {e.log_det_error:.1e} from that "
+            f"of the dense Jacobian, limit {LOG_DET_LIMIT:.0e}: log Z and the weights are wrong"
+        )
     if e.steps > 0 and (e.checked == 0 or e.round_trip is None):
         found.append("not checked for folds: the weights are exact only if the map is injective")
     return found
@@ -286,6 +293,7 @@ def evaluate_evidence(
     target_inefficiency: float | None = None,
     negative_determinants: int = 0,
     checked: int = 0,
+    log_det_error: float | None = None,
     round_trip: float | None = None,
     seconds: float = float("nan"),
 ) -> Evidence:
@@ -299,7 +307,8 @@ def evaluate_evidence(
         target_inefficiency: measured from log_w_target if not given.
         negative_determinants: samples with a negative determinant, of `checked`.
         checked: samples whose determinant sign was looked at.
-        round_trip: largest error of the Newton inversion.
+        log_det_error: largest difference of the weight's log-determinant from a dense one.
+        round_trip: largest error of inverting the map.
         seconds: time spent on drawing the n samples with their weights.
     """
     log_w = checked_log_w(log_w)
@@ -321,6 +330,7 @@ def evaluate_evidence(
         bar=both,
         negative_determinants=int(negative_determinants),
         checked=int(checked),
+        log_det_error=None if log_det_error is None else float(log_det_error),
         round_trip=None if round_trip is None else float(round_trip),
         infinite=int(np.isneginf(log_w).sum()),
         seconds_per_1000=float(seconds / log_w.size * 1000.0),

@@ -283,6 +283,7 @@ def with_clashes() -> np.ndarray:
         ({"log_w": flow(np.random.default_rng(7), 2000)}, "ESS itself is uncertain"),
         ({"log_w": with_clashes()}, "40 of 10000 samples have infinite energy: ELBO is -inf"),
         ({"negative_determinants": 12}, "12 of 10000 samples have a negative determinant"),
+        ({"log_det_error": 0.1}, "off by up to 1.0e-01"),
         ({"round_trip": 0.5}, "misses by up to 5.0e-01"),
         ({"round_trip": float("nan")}, "misses by up to nan"),
         ({"checked": 0}, "not checked for folds"),
