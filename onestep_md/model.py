@@ -55,6 +55,7 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
         config.flow.width,
         config.flow.orders,
         seed=config.seed,
+        lens=chart.torsions,
     )
     s, _ = chart.from_cartesian(frames)
     force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))

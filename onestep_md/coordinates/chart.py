@@ -161,6 +161,10 @@ class MolecularChart(nn.Module):
         circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
         return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
 
+    def torsions(self, circle: Tensor) -> Tensor:
+        """Rotatable torsions (batch, n_circular) in radians, of any float type, of their states."""
+        return self._quantile(circle.double())[0].to(circle.dtype)
+
     def _quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
         step = 2.0 * math.pi / _GRID

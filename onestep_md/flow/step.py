@@ -10,6 +10,7 @@ State: s (batch, dim), the first `n_linear` coordinates on the line, the other `
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,10 @@ from onestep_md.flow.transforms import (
     line_inverse,
 )
 
-_HARMONICS = 2  # of every angle that a conditioner sees
+# what conditioners see of the angles
+Lens = Callable[[Tensor], Tensor]
+
+_HARMONICS = 3  # of every angle that a conditioner sees
 _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
 # outlier of one layer must not be a larger one in the next
 _CLOCK_FEATURES = 9
@@ -55,7 +59,7 @@ class Conditioner(nn.Module):
 class CouplingLayer(nn.Module):
     """Moves the coordinates outside `kept` by parameters computed from those inside."""
 
-    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int):
+    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int, lens: Lens):
         super().__init__()
         is_linear = torch.arange(len(kept)) < n_linear
         indices = {
@@ -69,7 +73,7 @@ class CouplingLayer(nn.Module):
         # where the coordinates are in [kept | moved]
         order = torch.argsort(torch.cat([self.kept, self.moved]))
         self.register_buffer("order", order, persistent=False)
-        self.orders = orders
+        self.orders, self.lens, self.n_linear = orders, lens, n_linear
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
         n_inputs = len(self.kept_line) + 2 * _HARMONICS * len(self.kept_circle)
@@ -79,7 +83,7 @@ class CouplingLayer(nn.Module):
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
-        angles = s[:, self.kept_circle]
+        angles = self.lens(s[:, self.n_linear :])[:, self.kept_circle - self.n_linear]
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in (torch.sin, torch.cos)]
         line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
         inputs = torch.cat([line, *waves], dim=-1)
@@ -144,16 +148,26 @@ class StepFlow(nn.Module):
         width: hidden width of every conditioner.
         orders: Moebius orders of every angle.
         seed: chooses which coordinates share a half.
+        lens: what the conditioners see instead of the angles (batch, n_circular), a smooth map
+            of each. In a flattened torsion a rare basin is a sliver; a lens shows it at the width
+            that it has in the molecule.
     """
 
     def __init__(
-        self, n_linear: int, n_circular: int, layers: int, width: int, orders: int, seed: int
+        self,
+        n_linear: int,
+        n_circular: int,
+        layers: int,
+        width: int,
+        orders: int,
+        seed: int,
+        lens: Lens = torch.clone,
     ):
         super().__init__()
         self.n_linear, self.n_circular = n_linear, n_circular
         halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
-            CouplingLayer(kept, n_linear, width, orders) for kept in halves
+            CouplingLayer(kept, n_linear, width, orders, lens) for kept in halves
         )
 
     @property
