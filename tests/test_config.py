@@ -170,4 +170,4 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
 
 def test_schema_listing_completed_with_required_keys_loads(write):
     options = ["target.pdb=a.pdb", "target.forcefield=[b.xml]", "target.temperature=300"]
-    assert load_config(write(schema_text()), options).train.steps == 3000
+    assert load_config(write(schema_text()), options).train == Train()
