@@ -45,7 +45,9 @@ def check(config: Config, local: bool) -> None:
     choice = time_platforms(molecule)
     platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
     u, grad_u = PotentialEvaluator(molecule, platform).evaluate(molecule.positions[None])
-    where = "this process" if local else f"{config.cluster.evaluators} Ray evaluators"
+    wanted = config.cluster.evaluators
+    count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
+    where = "this process" if local else f"Ray evaluators ({count})"
     display.say(f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}")
     display.say(f"largest force: {np.abs(grad_u).max():.1f} kT/nm")
     display.say(f"platform: {choice}")
