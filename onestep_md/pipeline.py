@@ -96,6 +96,11 @@ def run(
 
         display.say()
         write_results(config, molecule, model, evaluators, folder, display, seconds)
+        if evaluators.repairs:
+            display.say(
+                f"evaluators: {evaluators.repairs} jobs were lost with an evaluator, or overdue, "
+                "and done again; no result is missing"
+            )
     finally:
         evaluators.close()
         display.stop()

@@ -28,6 +28,7 @@ class Evaluators(Protocol):
         evaluations: force evaluations that entered a result so far, dynamics included
         infinite: conformations that came back as u = +inf so far
         wait_seconds: time the driver has spent waiting in `collect` so far
+        repairs: jobs so far that were done again because their worker died or was overdue
     """
 
     workers: int
@@ -35,6 +36,7 @@ class Evaluators(Protocol):
     evaluations: int
     infinite: int
     wait_seconds: float
+    repairs: int
 
     def submit(self, x: np.ndarray) -> int:
         """Start on x (batch, atoms, 3) in nm and return a ticket at once."""
@@ -56,6 +58,7 @@ class SerialEvaluators:
     """One evaluator in this process: tests, debugging, and the reference for `RayEvaluators`."""
 
     workers = 1
+    repairs = 0
 
     def __init__(self, factory: EvaluatorFactory, platform: str):
         """Build the evaluator here. `factory` takes no argument; `platform` is its name."""

@@ -152,6 +152,11 @@ class RayEvaluators:
         self.wait_seconds += time.perf_counter() - started
         return u, grad_u
 
+    @property
+    def repairs(self) -> int:
+        """Jobs done again because their actor died or was overdue."""
+        return self.health.lost + self.health.raced
+
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies and gradients of x (batch, atoms, 3)."""
         return self.collect(self.submit(x))
