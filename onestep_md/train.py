@@ -80,7 +80,7 @@ class TrainState:
 class StepInfo:
     """What one step tells the log."""
 
-    loss_energy: float  # log mean w - mean log w of the batch: reverse KL divergence, kT
+    loss_energy: float  # log mean w - median log w of the batch, kT; zero for an exact flow
     loss_flow: float
     loss_state: float
     loss_volume: float
@@ -170,15 +170,14 @@ def train_step(
     state.buffer.refresh(wide, force, log_w, int(_REFRESH * ess * settings.batch), generator)
     state.step += 1
     state.evaluations += len(u)
-    finite = log_w[torch.isfinite(log_w)]
-    reverse_kl = torch.logsumexp(finite, 0) - math.log(len(log_w)) - finite.mean()
+    log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
     return StepInfo(
-        loss_energy=float(reverse_kl),
+        loss_energy=float(log_z - log_w.median()),
         loss_flow=float(matching.detach()),
         loss_state=float(state_loss.detach()),
         loss_volume=float(volume_loss.detach()),
         ess=ess if steps == 1 else math.nan,
-        infinite=len(log_w) - len(finite),
+        infinite=int((~torch.isfinite(log_w)).sum()),
         evaluations=len(u),
     )
 

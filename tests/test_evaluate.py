@@ -93,7 +93,8 @@ def test_weight_is_minus_u_minus_log_q_and_zero_outside_the_chart():
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_certificates_of_an_injective_map(steps):
-    found = certify(crooked_flow(1), FlatChart(), steps, torch.Generator().manual_seed(0), 200, 500)
+    generator = torch.Generator().manual_seed(0)
+    found = certify(crooked_flow(1), FlatChart(), steps, generator, 200, 500)
     assert (found.checked, found.inverted, found.negative) == (200, 500, 0)
     assert found.log_det_error < 1e-9 and found.round_trip < 1e-9
 

@@ -162,7 +162,7 @@ class MolecularChart(nn.Module):
         return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
 
     def torsions(self, circle: Tensor) -> Tensor:
-        """Rotatable torsions (batch, n_circular) in radians, of any float type, of their states."""
+        """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
         return self._quantile(circle.double())[0].to(circle.dtype)
 
     def _quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
