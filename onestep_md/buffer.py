@@ -48,10 +48,13 @@ class Buffer:
         chosen = torch.multinomial(
             torch.softmax(log_w.double(), 0), n, replacement=True, generator=generator
         )
-        place = torch.randint(len(self) // 2, len(self), (n,), generator=generator)
+        half = len(self) // 2
+        # all different: writing one place twice would leave it to chance which pair it holds
+        place = half + torch.randperm(len(self) - half, generator=generator)[:n]
+        chosen = chosen[: len(place)]
         self.s[place] = s[chosen].float()
         self.force[place] = force[chosen].float()
-        self.fresh += n
+        self.fresh += len(place)
 
     def state(self) -> dict[str, Tensor | int]:
         """Tensors and primitives for a checkpoint."""

@@ -12,6 +12,7 @@ SHAPES = {"mixed": (7, 3), "line only": (6, 0), "circles only": (0, 4), "one of 
 
 def _random_flow(n_linear: int, n_circular: int, seed: int = 0, scale: float = 0.2) -> StepFlow:
     """A flow that is far from the identity."""
+    torch.manual_seed(seed)  # the network's own initial weights
     flow = StepFlow(n_linear, n_circular, layers=4, width=16, orders=3, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
