@@ -30,7 +30,7 @@ def alanine(
     from onestep_md import pipeline
 
     config = load_config(system)
-    pipeline.run(config, out, resume, local=False, address=None, name=system.stem)
+    pipeline.run(config, out, resume, local=False, address=None)
     reference = system.parent / "reference" / f"{system.stem}.json"
     for line in summary(out, reference):
         print(line)

@@ -59,9 +59,7 @@ def check(config: Config, local: bool) -> None:
     )
 
 
-def run(
-    config: Config, folder: Path, resume: bool, local: bool, address: str | None, name: str
-) -> None:
+def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
     torch.set_num_threads(_threads(config))

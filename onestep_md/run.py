@@ -58,7 +58,7 @@ def run(
     if check:
         pipeline.check(config, local)
     else:
-        pipeline.run(config, folder, resume, local, address, name=file.stem)
+        pipeline.run(config, folder, resume, local, address)
 
 
 def main(command: typer.Typer) -> None:
