@@ -5,11 +5,11 @@ uninterrupted one bit for bit on the same machine. A crash or a full disk while 
 previous checkpoint untouched.
 """
 
-import os
 from pathlib import Path
 
 import torch
 
+from onestep_md.atomic import replacing
 from onestep_md.errors import CheckpointError
 
 FORMAT = 1
@@ -30,17 +30,12 @@ def save_checkpoint(folder: Path, step: int, state: dict, identity: str) -> Path
             checkpoints are intact.
     """
     path = folder / f"step_{step:08d}.pt"
-    temporary = path.with_suffix(".tmp")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         payload = {"format": FORMAT, "identity": identity, "step": step, "state": state}
-        with open(temporary, "wb") as stream:
-            torch.save(payload, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as aside:
+            torch.save(payload, aside)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
         newest = latest_checkpoint(folder)
         kept = f"the previous one, {newest}, is intact" if newest else "there is none yet"
         raise CheckpointError(

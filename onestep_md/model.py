@@ -60,7 +60,8 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
     s, _ = chart.from_cartesian(frames)
     force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
     pick = torch.Generator().manual_seed(config.seed)
-    index = torch.randint(len(s), (config.train.buffer,), generator=pick)
+    emphasis = torch.softmax(chart.log_emphasis(s), 0)
+    index = torch.multinomial(emphasis, config.train.buffer, replacement=True, generator=pick)
     buffer = Buffer(s[index], force[index])
     state = start_state(flow, buffer, config.train, config.seed)
     identity = (

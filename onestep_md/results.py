@@ -1,5 +1,6 @@
 """Final numbers of a run: samples and evidence at every K, free energies, and their files."""
 
+import copy
 import math
 import time
 from dataclasses import asdict
@@ -112,7 +113,7 @@ def measure(
     model: Model, evaluators: Evaluators, n: int, steps: int, seed: int
 ) -> tuple[Samples, Evidence]:
     """Draw n samples at one K and collect their evidence."""
-    flow, chart = model.state.teacher, model.chart
+    flow, chart = copy.deepcopy(model.state.teacher).double(), model.chart
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)

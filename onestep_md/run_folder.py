@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from onestep_md.atomic import replacing
 from onestep_md.config import Config, config_text, load_config
 from onestep_md.errors import RunFolderError
 
@@ -67,9 +68,8 @@ def load_run_config(folder: Path) -> Config:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file completely or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with replacing(path) as aside:
+        aside.write_text(text)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -160,14 +160,17 @@ def train_step(
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
     force = chart.pull_back(wide, grad_u)
     log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
-    losses.energy(s, score, force, log_w).backward()
+    # towards the target with its rare wells emphasised; the weights that are reported undo it
+    log_w_train = log_w + chart.log_emphasis(wide)
+    losses.energy(s, score, force, log_w_train).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
     _update_teacher(state)
 
     # ---- weighted samples enter the buffer
     ess = _batch_ess(log_w)
-    state.buffer.refresh(wide, force, log_w, int(_REFRESH * ess * settings.batch), generator)
+    fresh = int(_REFRESH * _batch_ess(log_w_train) * settings.batch)
+    state.buffer.refresh(wide, force, log_w_train, fresh, generator)
     state.step += 1
     state.evaluations += len(u)
     log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))

@@ -56,7 +56,7 @@ def crooked_flow(seed):
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return flow
+    return flow.double()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
@@ -106,7 +106,7 @@ def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
             s, log_det = super().forward(z, steps)
             return s.flip(-1), log_det + 0.1  # flipping six coordinates is an odd permutation
 
-    flow = Liar(DIM, 0, layers=2, width=8, orders=2, seed=0)
+    flow = Liar(DIM, 0, layers=2, width=8, orders=2, seed=0).double()
     found = certify(flow, FlatChart(), 1, torch.Generator().manual_seed(0), 50, 50)
     assert found.negative == 50
     assert abs(found.log_det_error - 0.1) < 1e-9

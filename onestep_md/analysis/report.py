@@ -6,7 +6,6 @@ them, how the training went, and everything needed to repeat it. Called at the e
 """
 
 import math
-import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -25,6 +24,7 @@ from onestep_md.analysis.verdict import (
     khat_ok,
     z_score,
 )
+from onestep_md.atomic import replacing
 
 _ROUND_TRIP_LIMIT = 1e-3
 _KEY = " ".join(
@@ -64,11 +64,10 @@ def write_report(run_folder: Path) -> Path:
         _settings(run),
     ]
     path = folder / "report.html"
-    aside = folder / ".report.writing.html"
-    aside.write_text(
-        page.document(f"{run.name}: one-step samples", "\n".join(filter(None, parts)))
-    )
-    os.replace(aside, path)
+    with replacing(path) as aside:
+        aside.write_text(
+            page.document(f"{run.name}: one-step samples", "\n".join(filter(None, parts)))
+        )
     return path
 
 
@@ -80,9 +79,9 @@ class _Painter:
         folder.mkdir(exist_ok=True)
 
     def __call__(self, name: str, paint: Callable[[RunRecord], Figure], caption: str) -> str:
-        path, aside = self.folder / f"{name}.png", self.folder / f".{name}.writing.png"
-        paint(self.run).savefig(aside, dpi=style.DPI)
-        os.replace(aside, path)
+        path = self.folder / f"{name}.png"
+        with replacing(path) as aside:
+            paint(self.run).savefig(aside, dpi=style.DPI)
         return page.figure(path, caption)
 
 

@@ -5,15 +5,15 @@ DCD keeps positions to 1e-7 nm, so energies recomputed from the frames are good 
 `samples.dcd` line by line, `resampled.dcd` has equal weights for tools that know none.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 
-from onestep_md.errors import OneStepError, RunFolderError
+from onestep_md.atomic import replacing
+from onestep_md.errors import RunFolderError
+from onestep_md.estimators.weights import normalised_weights, resample
 
 FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
 
@@ -59,15 +59,20 @@ def write_trajectory(
         log_q: (n,) log-density of the flow.
         generator: for the equal-weight resampling.
     """
-    weights = _normalise(log_w)
+    weights = normalised_weights(log_w)
     folder.mkdir(parents=True, exist_ok=True)
     centred = x - x.mean(axis=1, keepdims=True)
-    chosen = resample_systematic(weights, generator)
-    _replace(folder / "topology.pdb", lambda path: path.write_text(pdb_text))
-    _replace(folder / "samples.dcd", lambda path: _write_dcd(path, centred))
-    _replace(folder / "resampled.dcd", lambda path: _write_dcd(path, centred[chosen]))
-    _replace(folder / "samples.npz", lambda path: _write_npz(path, u, log_q, log_w))
-    _replace(folder / "weights.npy", lambda path: _write_npy(path, weights))
+    chosen = generator.permutation(resample(log_w, len(log_w), generator))
+    with replacing(folder / "topology.pdb") as path:
+        path.write_text(pdb_text)
+    with replacing(folder / "samples.dcd") as path:
+        _write_dcd(path, centred)
+    with replacing(folder / "resampled.dcd") as path:
+        _write_dcd(path, centred[chosen])
+    with replacing(folder / "samples.npz") as path:
+        np.savez(path, u=u, log_q=log_q, log_w=log_w)
+    with replacing(folder / "weights.npy") as path:
+        np.save(path, weights)
 
 
 def load_run(path: str | Path) -> Ensemble:
@@ -111,48 +116,8 @@ def check_finished(folder: Path, files: tuple[str, ...]) -> None:
     raise RunFolderError(lacking + "This is not a run folder of onestep_md.")
 
 
-def resample_systematic(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Indices of n equal-weight samples, in random order.
-
-    Sample i appears floor(n w_i) or ceil(n w_i) times: the least noise a resampling can add.
-    """
-    n = len(weights)
-    edges = np.cumsum(weights)
-    points = (np.arange(n) + generator.random()) / n * edges[-1]
-    chosen = np.searchsorted(edges, points, side="right")
-    last = int(np.flatnonzero(weights)[-1])  # rounding must not pick a weightless tail
-    return generator.permutation(np.minimum(chosen, last))
-
-
-def _normalise(log_w: np.ndarray) -> np.ndarray:
-    if not np.isfinite(log_w).any() or np.isnan(log_w).any() or np.isposinf(log_w).any():
-        raise OneStepError(
-            "The samples have no usable weights (all zero, or NaN among them): the flow misses "
-            "the target altogether. Train longer, or look at the exploration first."
-        )
-    weights = np.exp(log_w.astype(np.float64) - log_w.max())
-    return weights / weights.sum()
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    aside = path.with_name(f".{path.stem}.writing{path.suffix}")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _write_dcd(path: Path, x: np.ndarray) -> None:
     # non-finite samples have weight zero; viewers choke on NaN, so their atoms sit at the origin
     angstrom = np.nan_to_num(10.0 * x, nan=0.0, posinf=0.0, neginf=0.0)
     with mdtraj.formats.DCDTrajectoryFile(str(path), "w", force_overwrite=True) as dcd:
         dcd.write(angstrom.astype(np.float32))
-
-
-def _write_npz(path: Path, u: np.ndarray, log_q: np.ndarray, log_w: np.ndarray) -> None:
-    np.savez(path, u=u, log_q=log_q, log_w=log_w)
-
-
-def _write_npy(path: Path, weights: np.ndarray) -> None:
-    np.save(path, weights)

@@ -2,13 +2,18 @@ r"""The molecular chart: flow state s <-> Cartesian x, fitted to the exploration
 
 Everything linear or one-dimensional is taken out here, so that the flow only learns the rest:
 
-* stiff coordinates (bonds, angles, torsions that stay in one well) are whitened jointly,
-  q = mu + L s with L = D^{1/2} C^{1/2} (standard deviations D, correlation matrix C), which makes
-  their base N(0, I) exact for a harmonic molecule;
-* rotatable torsions are mapped through the CDF of their smoothed marginal, s = 2 pi CDF(q) - pi,
-  which makes their base uniform on the circle.
+* rotatable torsions tau are mapped through the CDF of their smoothed marginal,
+  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle;
+* stiff coordinates (bonds, angles, torsions that stay in one well) follow the torsions by a linear
+  regression on the harmonics h(tau) of every torsion and are whitened jointly,
+  q = mu + A h(tau) + L s with L = D^{1/2} C^{1/2} (standard deviations D and correlations C of the
+  residuals), which makes their base N(0, I) exact for a harmonic molecule.
 
-log|det dx/ds| is the sum of the z-matrix part and these two parts, all in float64.
+The frames are weighted by the emphasis of `RareWells` here and in training; importance weights
+undo it, as they undo every other difference from the target.
+
+log|det dx/ds| is the sum of the z-matrix part and these two parts, all in float64. The regression
+has none: it shifts stiff coordinates by a function of the torsions.
 """
 
 import math
@@ -17,13 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
-_ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
-_FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
-_FAR_FRACTION = 1e-3
-_GRID = 512  # nodes of a tabulated marginal
-_BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
-_FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
+_HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
+_RIDGE = 0.01  # of the frames: penalty of the regression
 
 
 class MolecularChart(nn.Module):
@@ -48,26 +50,37 @@ class MolecularChart(nn.Module):
         self.register_buffer("line", is_line.nonzero().squeeze(-1))
         self.register_buffer("circle", (~is_line).nonzero().squeeze(-1))
         self.register_buffer("is_stiff_torsion", self.line >= first)
+        angles = q[:, self.circle]
+        self.rare_wells = RareWells(angles)
+        weight = torch.softmax(self.rare_wells.log_emphasis(angles), 0)
+        self.marginals = Marginals(angles, weight)
 
         centre = q[:, self.line].mean(0)
         stiff = first + (~rotatable).nonzero().squeeze(-1)
-        centre[self.is_stiff_torsion] = _circular_mean(q[:, stiff])
-        deviation = self._deviation(q, centre)
+        centre[self.is_stiff_torsion] = circular_mean(q[:, stiff])
+        self.register_buffer("centre", centre)
+        self._fit_line(self._deviation(q), _waves(angles), weight)
+
+    def _fit_line(self, deviation: Tensor, waves: Tensor, weight: Tensor) -> None:
+        """Weighted ridge regression on the torsions, then whitening of what it leaves."""
         # the mean of an unwrapped torsion is not exactly its circular mean
-        self.register_buffer("centre", centre + deviation.mean(0))
-        scale = deviation.std(0)
-        correlation = torch.corrcoef((deviation / scale).T)
-        eigenvalues, vectors = torch.linalg.eigh(correlation)
+        self.centre += weight @ deviation
+        deviation = deviation - weight @ deviation
+        mean = weight @ waves
+        waves = waves - mean
+        weighted = waves * weight[:, None]
+        penalty = _RIDGE * torch.eye(waves.shape[1], dtype=waves.dtype)
+        slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ deviation)
+        self.register_buffer("slope", slope)
+        self.centre -= mean @ slope
+        covariance = torch.cov((deviation - waves @ slope).T, aweights=weight)
+        scale = covariance.diagonal().sqrt()
+        eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
         # rings make some combinations nearly rigid; they stay in the chart with a small width
         root = eigenvalues.clamp(min=1e-8).sqrt()
         self.register_buffer("mix", scale[:, None] * (vectors * root) @ vectors.T)
         self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
         self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
-        self.register_buffer("density", smoothed_marginals(q[:, self.circle]))
-        step = 2.0 * math.pi / _GRID
-        mass = 0.5 * step * (self.density[:, 1:] + self.density[:, :-1])
-        start = torch.zeros(len(mass), 1, dtype=mass.dtype)
-        self.register_buffer("cdf", torch.cat([start, mass.cumsum(-1)], dim=-1))
 
     @property
     def n_linear(self) -> int:
@@ -84,8 +97,8 @@ class MolecularChart(nn.Module):
         """Labels of the rotatable torsions, in the order of the state."""
         return tuple(self.coordinates.names[i] for i in self.circle.tolist())
 
-    def _deviation(self, q: Tensor, centre: Tensor) -> Tensor:
-        deviation = q[:, self.line] - centre
+    def _deviation(self, q: Tensor) -> Tensor:
+        deviation = q[:, self.line] - self.centre
         turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi
         return torch.where(self.is_stiff_torsion, turned, deviation)
 
@@ -100,8 +113,8 @@ class MolecularChart(nn.Module):
             stiff torsion beyond half a turn, a negative bond) get log-determinant -inf: the map
             is injective on the rest, and these samples carry no weight.
         """
-        line = s[:, : self.n_linear] @ self.mix.T
-        circle, log_density = self._quantile(s[:, self.n_linear :])
+        circle, log_density = self.marginals.quantile(s[:, self.n_linear :])
+        line = _waves(circle) @ self.slope + s[:, : self.n_linear] @ self.mix.T
         q = s.new_empty(len(s), self.coordinates.dim)
         q[:, self.line] = self.centre + line
         q[:, self.circle] = circle
@@ -114,8 +127,9 @@ class MolecularChart(nn.Module):
     def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_cartesian`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
         q, log_det = self.coordinates.from_cartesian(x)
-        line = self._deviation(q, self.centre) @ self.unmix.T
-        circle, log_density = self._cumulative(q[:, self.circle])
+        angles = q[:, self.circle]
+        line = (self._deviation(q) - _waves(angles) @ self.slope) @ self.unmix.T
+        circle, log_density = self.marginals.cumulative(angles)
         s = torch.cat([line, circle], dim=-1)
         return s, log_det + self.log_det_mix - log_density.sum(-1)
 
@@ -163,33 +177,17 @@ class MolecularChart(nn.Module):
 
     def torsions(self, circle: Tensor) -> Tensor:
         """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
-        return self._quantile(circle.double())[0].to(circle.dtype)
+        return self.marginals.quantile(circle.double())[0].to(circle.dtype)
 
-    def _quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
-        step = 2.0 * math.pi / _GRID
-        turned = torch.remainder(s + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
-        index = torch.searchsorted(self.cdf, turned.detach().T.contiguous(), right=True) - 1
-        index = index.clamp(0, _GRID - 1)
-        p0 = self.density.gather(1, index).T
-        p1 = self.density.gather(1, index + 1).T
-        # inside a bin p is linear: rest = p0 xi + (p1 - p0) xi^2 / 2, solved for xi without
-        # cancellation
-        rest = (turned - self.cdf.gather(1, index).T) / step
-        xi = 2.0 * rest / (p0 + torch.sqrt((p0 * p0 + 2.0 * (p1 - p0) * rest).clamp(min=0.0)))
-        angle = -math.pi + step * (index.T + xi)
-        return angle, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
+    def log_emphasis(self, s: Tensor) -> Tensor:
+        """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
+        return self.rare_wells.log_emphasis(self.torsions(s[:, self.n_linear :].double()))
 
-    def _cumulative(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """Invert `_quantile`; the same log(2 pi p)."""
-        step = 2.0 * math.pi / _GRID
-        position = torch.remainder(angle + math.pi, 2.0 * math.pi) / step
-        index = position.detach().floor().long().clamp(0, _GRID - 1).T.contiguous()
-        p0 = self.density.gather(1, index).T
-        p1 = self.density.gather(1, index + 1).T
-        xi = position - index.T
-        mass = self.cdf.gather(1, index).T + step * (p0 * xi + 0.5 * (p1 - p0) * xi * xi)
-        return 2.0 * math.pi * mass - math.pi, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
+
+def _waves(angles: Tensor) -> Tensor:
+    """Sines and cosines of the multiples of (batch, n) angles, (batch, 2 n harmonics)."""
+    multiples = [k * angles for k in range(1, _HARMONICS + 1)]
+    return torch.cat([f(a) for a in multiples for f in (torch.sin, torch.cos)], dim=-1)
 
 
 def rotation_onto(x: Tensor, reference: Tensor) -> Tensor:
@@ -204,41 +202,3 @@ def rotation_onto(x: Tensor, reference: Tensor) -> Tensor:
     sign = torch.ones(len(x), 1, 3, dtype=x.dtype)
     sign[:, 0, 2] = torch.linalg.det(u @ vt)
     return (u * sign) @ vt
-
-
-def _circular_mean(angles: Tensor) -> Tensor:
-    return torch.atan2(angles.sin().mean(0), angles.cos().mean(0))
-
-
-def is_rotatable(torsions: Tensor) -> Tensor:
-    """Tell rotatable torsions from stiff ones by how far (frames, n) angles really go.
-
-    A torsion is stiff when its circular spread is small AND it practically never leaves the half
-    circle around its mean; a rare second well makes it rotatable.
-    """
-    resultant = torch.hypot(torsions.sin().mean(0), torsions.cos().mean(0))
-    spread = torch.sqrt(-2.0 * torch.log(resultant.clamp(1e-12, 1.0)))
-    turned = torch.remainder(torsions - _circular_mean(torsions) + math.pi, 2 * math.pi) - math.pi
-    far = (turned.abs() > _FAR).double().mean(0)
-    return (spread > _ROTATABLE_SPREAD) | (far > _FAR_FRACTION)
-
-
-def smoothed_marginals(angles: Tensor) -> Tensor:
-    """Densities of (frames, n) angles on a closed grid, (n, grid + 1), each integrating to one.
-
-    A histogram convolved with a von Mises kernel by FFT, mixed with a uniform floor. Between the
-    nodes the density is linear, so the trapezoid rule used for the CDF is exact.
-    """
-    step = 2.0 * math.pi / _GRID
-    grid = torch.arange(_GRID, dtype=torch.float64) * step
-    kernel = torch.exp((torch.cos(grid) - 1.0) / _BANDWIDTH**2)
-    kernel = kernel / kernel.sum()
-    index = ((angles + math.pi) / step).round().long() % _GRID
-    rows = []
-    for column in index.T:
-        counts = torch.bincount(column, minlength=_GRID).double() / (len(angles) * step)
-        smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=_GRID)
-        p = (1.0 - _FLOOR) * smooth.clamp(min=0.0) + _FLOOR / (2.0 * math.pi)
-        p = p / (p.sum() * step)
-        rows.append(torch.cat([p, p[:1]]))
-    return torch.stack(rows) if rows else torch.ones(0, _GRID + 1, dtype=torch.float64)

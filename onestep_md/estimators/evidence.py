@@ -213,8 +213,8 @@ class Evidence:
         return [f"{self.steps} steps: {text}" for text in (*_weights(self), *_map(self))]
 
     def as_dict(self) -> dict:
-        """Returns plain JSON values: estimates as {value, error}, non-finite numbers as null."""
-        return _plain({**asdict(self), "warnings": self.warnings()})
+        """Returns plain dicts, lists and numbers: estimates as {value, error}."""
+        return {**asdict(self), "warnings": self.warnings()}
 
 
 def _weights(e: Evidence) -> list[str]:
@@ -274,15 +274,6 @@ def _map(e: Evidence) -> list[str]:
     if e.steps > 0 and (e.checked == 0 or e.round_trip is None):
         found.append("not checked for folds: the weights are exact only if the map is injective")
     return found
-
-
-def _plain(value):
-    """Nested dicts and lists with every non-finite float replaced by None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def evaluate_evidence(

@@ -7,7 +7,6 @@ of T_0 are kept with energy and gradient. All randomness comes from the seed and
 protocol, so the result does not depend on who runs the segments. Called once per run folder.
 """
 
-import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from onestep_md.atomic import replacing
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.molecule import Molecule
@@ -76,14 +76,11 @@ class Exploration:
             path: of the file
             fingerprint: of everything the result depends on; `load` wants the same
         """
-        temporary = path.with_name(path.name + ".tmp")
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         try:
-            with open(temporary, "wb") as stream:
-                np.savez(stream, fingerprint=np.array(fingerprint), **arrays)
-            os.replace(temporary, path)
+            with replacing(path) as aside:
+                np.savez(aside, fingerprint=np.array(fingerprint), **arrays)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise RunFolderError(
                 f"cannot write {path}: {error}. Free some space and start again with --resume."
             ) from error

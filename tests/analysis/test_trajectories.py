@@ -6,7 +6,7 @@ import pytest
 from synthetic_run import ALANINE
 
 from onestep_md.analysis import trajectories
-from onestep_md.analysis.trajectories import load_run, resample_systematic, write_trajectory
+from onestep_md.analysis.trajectories import load_run, write_trajectory
 from onestep_md.errors import OneStepError, RunFolderError
 
 N = 500
@@ -50,17 +50,6 @@ def test_resampled_frames_follow_the_weights(folder):
     original = {frame.tobytes(): index for index, frame in enumerate(run.trajectory.xyz)}
     counts = np.bincount([original[f.tobytes()] for f in resampled.xyz], minlength=N)
     assert np.all(np.abs(counts - N * run.weights) < 1)  # floor or ceil
-
-
-def test_resampling_is_unbiased():
-    weights = np.array([0.5, 0.3, 0.15, 0.05, 0.0])
-    generator = np.random.default_rng(5)
-    counts = np.zeros(5)
-    for _ in range(4000):
-        counts += np.bincount(resample_systematic(weights, generator), minlength=5)
-    # each count is floor or ceil of 5 w: its standard deviation is below 1/2 per draw
-    assert np.all(np.abs(counts / 4000 - 5 * weights) < 4 * 0.5 / np.sqrt(4000))
-    assert counts[4] == 0
 
 
 def test_nothing_temporary_stays(folder):

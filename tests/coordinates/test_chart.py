@@ -7,13 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import (
-    MolecularChart,
-    is_rotatable,
-    rotation_onto,
-    smoothed_marginals,
-)
+from onestep_md.coordinates.chart import MolecularChart, rotation_onto
 from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.marginals import is_rotatable
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.targets.evaluator import PotentialEvaluator
 from onestep_md.targets.molecule import load_molecule
@@ -68,18 +64,6 @@ def test_rotatable_torsions_are_told_from_the_data(coordinates, alanine):
     assert found.nonzero().squeeze(-1).tolist() == sorted(turning.tolist())
 
 
-def test_rare_second_well_makes_a_torsion_rotatable():
-    narrow = 0.1 * torch.randn(10_000, 1, dtype=torch.float64)
-    assert not is_rotatable(narrow)
-    narrow[:50] += math.pi
-    assert is_rotatable(narrow)
-
-
-def test_a_torsion_at_the_cut_of_the_circle_is_still_stiff():
-    angle = math.pi + 0.1 * torch.randn(10_000, 1, dtype=torch.float64)
-    assert not is_rotatable(torch.remainder(angle + math.pi, 2 * math.pi) - math.pi)
-
-
 def test_round_trip(chart):
     s = chart.sample_base(200, torch.Generator().manual_seed(1))
     x, log_det = chart.to_cartesian(s)
@@ -117,6 +101,36 @@ def test_base_is_exact_for_a_harmonic_molecule(chart, coordinates, alanine):
     for column in circle.T:
         share = torch.histc(column, bins=4, min=-math.pi, max=math.pi) / len(column)
         assert (share - 0.25).abs().max() < 0.03
+
+
+def test_stiff_coordinates_follow_the_torsions(coordinates, alanine):
+    """A shift of up to five widths with the first rotatable torsion is taken out."""
+    q, turning = thermal_coordinates(coordinates, alanine.positions)
+    torsion = q[:, coordinates.n_bonds + coordinates.n_angles + int(turning[0])]
+    q[:, 0] += 0.015 * torch.cos(torsion)
+    chart = MolecularChart(coordinates, q)
+    x, _ = coordinates.to_cartesian(q)
+    line = chart.from_cartesian(x)[0][:, 0]
+    residual = torch.corrcoef(torch.stack([line, torch.cos(torsion)]))[0, 1]
+    assert residual.abs() < 0.1  # 0.96 without the regression; the ridge leaves a little
+    torch.testing.assert_close(line.std(), torch.ones(()).double(), rtol=0.02, atol=0)
+
+
+def test_rare_wells_are_visited_more_often_than_dynamics_does(coordinates, alanine):
+    q, turning = thermal_coordinates(coordinates, alanine.positions)
+    column = coordinates.n_bonds + coordinates.n_angles + int(turning[0])
+    q[:, column] = 0.2 * torch.randn(len(q), generator=torch.Generator().manual_seed(8)).double()
+    q[:40, column] += 2.5  # 1 %: emphasised by sqrt(0.25 / 0.01) = 5
+    chart = MolecularChart(coordinates, q)
+    s = chart.sample_base(20_000, torch.Generator().manual_seed(9))
+    k = chart.circle.tolist().index(column)
+    rare = chart.torsions(s[:, chart.n_linear :])[:, k] > 1.25
+    expected = 0.05 / (0.05 + 0.99)
+    assert abs(rare.double().mean() - expected) < 0.01  # the floor of the marginal included
+    boost = chart.log_emphasis(s)
+    # a few of them are on the barrier, where the emphasis may change
+    assert ((boost[rare] - math.log(5.0)).abs() < 0.01).double().mean() > 0.9
+    assert (boost[~rare] == 0).double().mean() > 0.9
 
 
 def test_base_density_is_normalised_by_construction(chart):
@@ -172,12 +186,3 @@ def test_rotation_onto_is_a_proper_rotation():
     mirrored = a * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
     for b in (a, mirrored):
         assert torch.allclose(torch.linalg.det(rotation_onto(a, b)), torch.ones(5).double())
-
-
-def test_smoothed_marginals_are_densities():
-    angles = torch.remainder(0.3 * torch.randn(5000, 2) + 3.0, 2 * math.pi).double() - math.pi
-    density = smoothed_marginals(angles)
-    step = 2 * math.pi / (density.shape[1] - 1)
-    mass = (0.5 * (density[:, 1:] + density[:, :-1]) * step).sum(-1)
-    torch.testing.assert_close(mass, torch.ones(2).double())
-    assert density.min() > 0.005 / (2 * math.pi)

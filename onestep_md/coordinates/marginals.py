@@ -1,0 +1,144 @@
+r"""Torsions one at a time: which of them rotate, their marginal densities, their wells.
+
+Every marginal is a table on a closed grid, linear between its nodes, so its CDF and the inverse of
+that are exact in closed form.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
+_FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
+_FAR_FRACTION = 1e-3
+_GRID = 512  # nodes of a tabulated marginal
+_STEP = 2.0 * math.pi / _GRID
+_BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
+_FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
+_WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
+_RARE = 0.25  # share of a well below which training emphasises it
+_NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or rounding
+
+
+class Marginals(nn.Module):
+    """Tabulated densities of n torsions, and the flattening map s = 2 pi CDF(angle) - pi."""
+
+    def __init__(self, angles: Tensor, weight: Tensor):
+        """Fit to weighted frames.
+
+        Args:
+            angles: (frames, n) torsions in rad.
+            weight: (frames,) weights that sum to one.
+        """
+        super().__init__()
+        p = (1.0 - _FLOOR) * smoothed_density(angles, weight, _BANDWIDTH)
+        p = p + _FLOOR / (2.0 * math.pi)
+        p = torch.cat([p, p[:, :1]], dim=-1)
+        mass = 0.5 * _STEP * (p[:, 1:] + p[:, :-1])
+        start = torch.zeros(len(p), 1, dtype=p.dtype)
+        self.register_buffer("density", p)
+        self.register_buffer("cdf", torch.cat([start, mass.cumsum(-1)], dim=-1))
+
+    def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
+        turned = torch.remainder(s + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
+        index = torch.searchsorted(self.cdf, turned.detach().T.contiguous(), right=True) - 1
+        index = index.clamp(0, _GRID - 1)
+        p0, p1 = self._edges(index)
+        # inside a bin p is linear: rest = p0 xi + (p1 - p0) xi^2 / 2, solved for xi without
+        # cancellation
+        rest = (turned - self.cdf.gather(1, index).T) / _STEP
+        xi = 2.0 * rest / (p0 + torch.sqrt((p0 * p0 + 2.0 * (p1 - p0) * rest).clamp(min=0.0)))
+        angle = -math.pi + _STEP * (index.T + xi)
+        return angle, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
+
+    def cumulative(self, angle: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `quantile`; the same log(2 pi p)."""
+        position = torch.remainder(angle + math.pi, 2.0 * math.pi) / _STEP
+        index = position.detach().floor().long().clamp(0, _GRID - 1).T.contiguous()
+        p0, p1 = self._edges(index)
+        xi = position - index.T
+        mass = self.cdf.gather(1, index).T + _STEP * (p0 * xi + 0.5 * (p1 - p0) * xi * xi)
+        return 2.0 * math.pi * mass - math.pi, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
+
+    def _edges(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density.gather(1, index).T, self.density.gather(1, index + 1).T
+
+
+class RareWells(nn.Module):
+    """How much training emphasises the rare wells of n torsions.
+
+    Wells are separated at the minima of the smoothed marginal. A well of share P gets the emphasis
+    sqrt(_RARE / P) if P is below _RARE. For wells b that the flow visits with shares Q_b and fits
+    with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a rare well is fitted from few
+    samples, its c_b is large, and visiting it more often costs the frequent wells next to nothing.
+    """
+
+    def __init__(self, angles: Tensor):
+        """Fit to (frames, n) torsions in rad at the target temperature."""
+        super().__init__()
+        uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
+        rows = [_log_emphasis(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
+        table = torch.stack(rows) if rows else torch.zeros(0, _GRID, dtype=torch.float64)
+        self.register_buffer("table", table)
+
+    def log_emphasis(self, angles: Tensor) -> Tensor:
+        """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,)."""
+        return self.table.gather(1, _nearest(angles).T).sum(0)
+
+
+def _log_emphasis(p: Tensor) -> Tensor:
+    """Log-emphasis on the grid (grid,) from one marginal (grid,), constant in every well."""
+    # a minimum: no higher than the node before, lower than the one after
+    barrier = (p <= p.roll(1)) & (p < p.roll(-1))
+    if not barrier.any():
+        return torch.zeros_like(p)
+    well = barrier.long().cumsum(0) % int(barrier.sum())  # the last one goes on through the cut
+    share = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
+    share = torch.where(share < _NO_WELL, 1.0, share)
+    return 0.5 * torch.log(_RARE / share[well]).clamp(min=0.0)
+
+
+def circular_mean(angles: Tensor) -> Tensor:
+    """Directions (n,) of the mean vectors of (frames, n) angles."""
+    return torch.atan2(angles.sin().mean(0), angles.cos().mean(0))
+
+
+def is_rotatable(torsions: Tensor) -> Tensor:
+    """Tell rotatable torsions from stiff ones by how far (frames, n) angles really go.
+
+    A torsion is stiff when its circular spread is small AND it practically never leaves the half
+    circle around its mean; a rare second well makes it rotatable.
+    """
+    resultant = torch.hypot(torsions.sin().mean(0), torsions.cos().mean(0))
+    spread = torch.sqrt(-2.0 * torch.log(resultant.clamp(1e-12, 1.0)))
+    turned = torch.remainder(torsions - circular_mean(torsions) + math.pi, 2 * math.pi) - math.pi
+    far = (turned.abs() > _FAR).double().mean(0)
+    return (spread > _ROTATABLE_SPREAD) | (far > _FAR_FRACTION)
+
+
+def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
+    """Densities (n, grid) of weighted angles, by the nodes -pi, -pi + 2 pi / grid, ...
+
+    A histogram convolved with a von Mises kernel by FFT; the sum times the node distance is one.
+
+    Args:
+        angles: (frames, n) in rad.
+        weight: (frames,) that sum to one.
+        bandwidth: of the kernel, in rad.
+    """
+    grid = torch.arange(_GRID, dtype=torch.float64) * _STEP
+    kernel = torch.exp((torch.cos(grid) - 1.0) / bandwidth**2)
+    kernel = kernel / kernel.sum()
+    counts = torch.zeros(angles.shape[1], _GRID, dtype=torch.float64)
+    shares = weight.expand(angles.shape[1], -1).contiguous()
+    counts.scatter_add_(1, _nearest(angles).T, shares / _STEP)
+    smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=_GRID)
+    smooth = smooth.clamp(min=0.0)
+    return smooth / (smooth.sum(-1, keepdim=True) * _STEP)
+
+
+def _nearest(angles: Tensor) -> Tensor:
+    """Index of the nearest node, same shape."""
+    return ((angles + math.pi) / _STEP).round().long() % _GRID

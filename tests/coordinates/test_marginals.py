@@ -1,0 +1,99 @@
+"""Marginals of torsions: densities, their exact inverse, and the emphasis of rare wells."""
+
+import math
+
+import pytest
+import torch
+
+from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smoothed_density
+
+
+def wells(*centres_and_counts, width=0.15, seed=0):
+    """Angles (frames, 1) in narrow wells, wrapped."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        centre + width * torch.randn(count, 1, generator=generator, dtype=torch.float64)
+        for centre, count in centres_and_counts
+    ]
+    return torch.remainder(torch.cat(parts) + math.pi, 2 * math.pi) - math.pi
+
+
+def equal(angles):
+    return torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
+
+
+def test_rare_second_well_makes_a_torsion_rotatable():
+    assert not is_rotatable(wells((0.0, 10_000)))
+    assert is_rotatable(wells((0.0, 9_950), (3.0, 50)))
+
+
+def test_a_torsion_at_the_cut_of_the_circle_is_still_stiff():
+    assert not is_rotatable(wells((math.pi, 10_000)))
+
+
+@pytest.mark.parametrize("bandwidth", [0.05, 0.1, 0.5])
+def test_smoothed_densities_integrate_to_one(bandwidth):
+    angles = torch.cat([wells((3.0, 5000)), wells((0.0, 5000), width=2.0)], dim=-1)
+    density = smoothed_density(angles, equal(angles), bandwidth)
+    mass = density.sum(-1) * 2 * math.pi / density.shape[-1]
+    torch.testing.assert_close(mass, torch.ones(2).double())
+    assert (density >= 0).all()
+
+
+def test_weights_count_like_copies():
+    angles = wells((0.0, 100), (2.0, 50))
+    weight = torch.where(torch.arange(150) < 100, 1.0, 3.0).double()
+    copies = torch.cat([angles, angles[100:], angles[100:]])
+    torch.testing.assert_close(
+        smoothed_density(angles, weight / weight.sum(), 0.1),
+        smoothed_density(copies, equal(copies), 0.1),
+    )
+
+
+def test_quantile_and_cumulative_are_inverse_with_the_density_as_slope():
+    angles = torch.cat([wells((3.0, 900), (0.5, 100)), wells((0.0, 1000), width=2.0)], dim=-1)
+    marginals = Marginals(angles, equal(angles))
+    s = (torch.rand(500, 2, generator=torch.Generator().manual_seed(1)).double() - 0.5) * 6.2
+    s.requires_grad_()
+    angle, log_density = marginals.quantile(s)
+    back, again = marginals.cumulative(angle)
+    torch.testing.assert_close(back, s, rtol=0, atol=1e-9)
+    torch.testing.assert_close(again, log_density, rtol=0, atol=1e-9)
+    (slope,) = torch.autograd.grad(angle.sum(), s)
+    torch.testing.assert_close(slope, torch.exp(-log_density), rtol=1e-8, atol=0)
+    # no angle is out of reach: the floor holds everywhere
+    assert marginals.density.min() > 0.009 / (2 * math.pi)
+
+
+def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
+    angles = wells((-1.5, 9900), (1.0, 100))
+    rare = RareWells(angles)
+    probe = torch.tensor([[-1.5], [1.0], [-1.2], [1.2]], dtype=torch.float64)
+    expected = math.log(math.sqrt(0.25 / 0.01))
+    torch.testing.assert_close(
+        rare.log_emphasis(probe),
+        torch.tensor([0.0, expected, 0.0, expected]).double(),
+        rtol=0,
+        atol=0.01,
+    )
+
+
+def test_a_well_across_the_cut_of_the_circle_is_one_well():
+    rare = RareWells(wells((math.pi, 9000), (0.0, 1000)))
+    probe = torch.tensor([[3.1], [-3.1], [0.0]], dtype=torch.float64)
+    emphasis = rare.log_emphasis(probe)
+    assert emphasis[0] == emphasis[1] == 0.0
+    assert abs(emphasis[2] - 0.5 * math.log(2.5)) < 0.02
+
+
+def test_equal_wells_and_single_wells_get_no_emphasis():
+    methyl = wells((-2.0, 1000), (0.094, 1000), (2.189, 1000))
+    for angles in (methyl, wells((1.0, 3000)), wells((0.0, 3000), width=3.0)):
+        assert (RareWells(angles).log_emphasis(angles) <= 0.1).all()
+
+
+def test_emphases_of_several_torsions_multiply():
+    angles = torch.cat([wells((-1.5, 990), (1.0, 10)), wells((0.0, 900), (2.5, 100))], dim=-1)
+    rare = RareWells(angles)
+    single = [RareWells(angles[:, k : k + 1]).log_emphasis(angles[:, k : k + 1]) for k in (0, 1)]
+    torch.testing.assert_close(rare.log_emphasis(angles), single[0] + single[1])
