@@ -106,14 +106,21 @@ class Flow(_Section):
         le=16,
         description="Moebius maps per torsion and layer; more resolve more.",
     )
+    bins: types.Whole = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Spline bins per line coordinate and layer, for several modes on one line; "
+        "0: affine maps only, as suits the stiff coordinates of molecules.",
+    )
 
 
 class Train(_Section):
     """Training, with energies evaluated meanwhile."""
 
-    steps: types.Whole = Field(2400, ge=1, description="Optimizer steps.")
+    steps: types.Whole = Field(1800, ge=1, description="Optimizer steps.")
     batch: types.Whole = Field(
-        512, ge=1, description="Flow samples, and so energy evaluations, per step."
+        1024, ge=1, description="Flow samples, and so energy evaluations, per step."
     )
     learning_rate: types.Number = Field(
         1e-3, gt=0, le=1, description="Peak learning rate of Adam."

@@ -75,7 +75,7 @@ def draw_samples(
     with torch.no_grad():
         for z in base.split(_CHUNK):
             s, log_det = flow(z, steps)
-            x, log_det_chart = chart.to_cartesian(s)
+            x, log_det_chart = chart.to_x(s)
             # outside the chart log_det_chart is -inf: log_q = +inf there and the weight is zero
             log_q.append(chart.log_base(z) - log_det - log_det_chart)
             positions.append(x)
@@ -103,7 +103,7 @@ def log_weights_at(
         (n,) log w; +inf where the flow has no density at all.
     """
     with torch.no_grad():
-        s, log_det_chart = chart.from_cartesian(torch.from_numpy(x))
+        s, log_det_chart = chart.from_x(torch.from_numpy(x))
         z, log_det = flow.inverse(s, steps)
         log_q = chart.log_base(z) - log_det - log_det_chart
     return -u - log_q.numpy()

@@ -54,10 +54,11 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
         config.flow.layers,
         config.flow.width,
         config.flow.orders,
+        config.flow.bins,
         seed=config.seed,
-        lens=chart.torsions,
+        lens=chart.lens,
     )
-    s, _ = chart.from_cartesian(frames)
+    s, _ = chart.from_x(frames)
     force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
     pick = torch.Generator().manual_seed(config.seed)
     emphasis = torch.softmax(chart.log_emphasis(s), 0)

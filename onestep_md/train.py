@@ -143,7 +143,7 @@ def train_step(
     s, log_det, score = flow.forward_with_score(z.float(), steps)
     wide = s.detach().double()
     with torch.no_grad():
-        x, log_det_chart = chart.to_cartesian(wide)
+        x, log_det_chart = chart.to_x(wide)
     ticket = evaluators.submit(x.numpy())
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps

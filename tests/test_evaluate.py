@@ -20,11 +20,11 @@ class FlatChart:
 
     n_linear, n_circular = DIM, 0
 
-    def to_cartesian(self, s):
+    def to_x(self, s):
         inside = s[:, 0] > -4.0  # a chart that ends somewhere
         return s.reshape(-1, 2, 3), torch.where(inside, 0.0, -torch.inf).double()
 
-    def from_cartesian(self, x):
+    def from_x(self, x):
         return x.reshape(-1, DIM), torch.zeros(len(x)).double()
 
     def log_base(self, s):
@@ -51,7 +51,7 @@ class QuadraticEvaluators:
 
 def crooked_flow(seed):
     torch.manual_seed(seed)  # the network's own initial weights
-    flow = StepFlow(DIM, 0, layers=4, width=16, orders=2, seed=seed)
+    flow = StepFlow(DIM, 0, layers=4, width=16, orders=2, bins=0, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in flow.parameters():
@@ -106,7 +106,7 @@ def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
             s, log_det = super().forward(z, steps)
             return s.flip(-1), log_det + 0.1  # flipping six coordinates is an odd permutation
 
-    flow = Liar(DIM, 0, layers=2, width=8, orders=2, seed=0).double()
+    flow = Liar(DIM, 0, layers=2, width=8, orders=2, bins=0, seed=0).double()
     found = certify(flow, FlatChart(), 1, torch.Generator().manual_seed(0), 50, 50)
     assert found.negative == 50
     assert abs(found.log_det_error - 0.1) < 1e-9

@@ -19,8 +19,9 @@ has none: it shifts stiff coordinates by a function of the torsions.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
@@ -28,7 +29,7 @@ _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coor
 _RIDGE = 0.01  # of the frames: penalty of the regression
 
 
-class MolecularChart(nn.Module):
+class MolecularChart(Chart):
     """Whitened stiff coordinates and flattened rotatable torsions of one molecule.
 
     The state holds `n_linear` stiff coordinates, then `n_circular` angles in [-pi, pi).
@@ -102,7 +103,7 @@ class MolecularChart(nn.Module):
         turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi
         return torch.where(self.is_stiff_torsion, turned, deviation)
 
-    def to_cartesian(self, s: Tensor) -> tuple[Tensor, Tensor]:
+    def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states to conformations.
 
         Args:
@@ -124,32 +125,14 @@ class MolecularChart(nn.Module):
         outside = ((line.abs() >= math.pi) & self.is_stiff_torsion).any(-1)
         return x, torch.where(outside, -torch.inf, log_det)
 
-    def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Invert `to_cartesian`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
+    def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
         q, log_det = self.coordinates.from_cartesian(x)
         angles = q[:, self.circle]
         line = (self._deviation(q) - _waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
         s = torch.cat([line, circle], dim=-1)
         return s, log_det + self.log_det_mix - log_density.sum(-1)
-
-    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
-        """Gradient in the state of log p(s) = -u(x(s)) + log|det dx/ds|.
-
-        Args:
-            s: (batch, dim) states.
-            grad_u: (batch, atoms, 3) du/dx in kT/nm at x(s).
-
-        Returns:
-            (batch, dim); rows outside the chart are zero.
-        """
-        with torch.enable_grad():
-            s = s.detach().requires_grad_()
-            x, log_det = self.to_cartesian(s)
-            inside = log_det.isfinite()
-            log_p = torch.where(inside, log_det, 0.0) - (x * grad_u).sum((-2, -1))
-            (force,) = torch.autograd.grad(log_p.sum(), s)
-        return torch.where(inside[:, None], force, 0.0)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """`pull_back` for conformations in any orientation.
@@ -160,28 +143,16 @@ class MolecularChart(nn.Module):
             grad_u: (batch, atoms, 3) du/dx in kT/nm at x.
         """
         with torch.no_grad():
-            placed, _ = self.to_cartesian(s)
+            placed, _ = self.to_x(s)
         return self.pull_back(s, grad_u @ rotation_onto(x, placed))
 
-    def log_base(self, s: Tensor) -> Tensor:
-        """Log-density of the base N(0, I) x uniform circles, (batch,)."""
-        line = s[:, : self.n_linear]
-        gaussian = -0.5 * (line * line).sum(-1) - 0.5 * self.n_linear * math.log(2.0 * math.pi)
-        return gaussian - self.n_circular * math.log(2.0 * math.pi)
-
-    def sample_base(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw (n, dim) base samples in float64."""
-        line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)
-        circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
-        return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
-
-    def torsions(self, circle: Tensor) -> Tensor:
+    def lens(self, circle: Tensor) -> Tensor:
         """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
         return self.marginals.quantile(circle.double())[0].to(circle.dtype)
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
-        return self.rare_wells.log_emphasis(self.torsions(s[:, self.n_linear :].double()))
+        return self.rare_wells.log_emphasis(self.lens(s[:, self.n_linear :].double()))
 
 
 def _waves(angles: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _STEP = 2.0 * math.pi / _GRID
 _BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
 _FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
 _WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
-_RARE = 0.25  # share of a well below which training emphasises it
+_RARE = 0.1  # share of a well below which training emphasises it
 _NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or rounding
 
 

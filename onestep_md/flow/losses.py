@@ -24,7 +24,7 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
-_HEAVY = 10.0  # c: weight, in medians, beyond which a sample gains no more influence
+_HEAVY = 30.0  # c: weight, in medians, beyond which a sample gains no more influence
 
 
 def negative_log_likelihood(flow: StepFlow, s1: Tensor, steps: int) -> Tensor:

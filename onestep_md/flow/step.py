@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.flow.transforms import (
-    LINE_PARAMETERS,
     circle_forward,
     circle_inverse,
     circle_parameter_count,
     line_forward,
     line_inverse,
+    line_parameter_count,
 )
 
 # what conditioners see of the angles
@@ -59,7 +59,9 @@ class Conditioner(nn.Module):
 class CouplingLayer(nn.Module):
     """Moves the coordinates outside `kept` by parameters computed from those inside."""
 
-    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int, lens: Lens):
+    def __init__(
+        self, kept: Tensor, n_linear: int, width: int, orders: int, bins: int, lens: Lens
+    ):
         super().__init__()
         is_linear = torch.arange(len(kept)) < n_linear
         indices = {
@@ -73,13 +75,12 @@ class CouplingLayer(nn.Module):
         # where the coordinates are in [kept | moved]
         order = torch.argsort(torch.cat([self.kept, self.moved]))
         self.register_buffer("order", order, persistent=False)
-        self.orders, self.lens, self.n_linear = orders, lens, n_linear
+        self.lens, self.n_linear = lens, n_linear
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
         n_inputs = len(self.kept_line) + 2 * _HARMONICS * len(self.kept_circle)
-        n_outputs = (
-            LINE_PARAMETERS * self.n_moved_line + circle_parameter_count(orders) * n_moved_circle
-        )
+        self.per_line, self.per_circle = line_parameter_count(bins), circle_parameter_count(orders)
+        n_outputs = self.per_line * self.n_moved_line + self.per_circle * n_moved_circle
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
@@ -92,10 +93,8 @@ class CouplingLayer(nn.Module):
     def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
         n = self.n_moved_line
-        line = raw[:, : n * LINE_PARAMETERS].unflatten(-1, (n, LINE_PARAMETERS))
-        circle = raw[:, n * LINE_PARAMETERS :].unflatten(
-            -1, (moved.shape[-1] - n, circle_parameter_count(self.orders))
-        )
+        line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
+        circle = raw[:, n * self.per_line :].unflatten(-1, (moved.shape[-1] - n, self.per_circle))
         on_line, on_circle = (
             (line_inverse, circle_inverse) if inverse else (line_forward, circle_forward)
         )
@@ -147,6 +146,7 @@ class StepFlow(nn.Module):
         layers: coupling layers of one step; consecutive ones keep complementary halves.
         width: hidden width of every conditioner.
         orders: Moebius orders of every angle.
+        bins: spline bins of every line coordinate; 0: affine maps only.
         seed: chooses which coordinates share a half.
         lens: what the conditioners see instead of the angles (batch, n_circular), a smooth map
             of each. In a flattened torsion a rare basin is a sliver; a lens shows it at the width
@@ -160,6 +160,7 @@ class StepFlow(nn.Module):
         layers: int,
         width: int,
         orders: int,
+        bins: int,
         seed: int,
         lens: Lens = torch.clone,
     ):
@@ -167,7 +168,7 @@ class StepFlow(nn.Module):
         self.n_linear, self.n_circular = n_linear, n_circular
         halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
-            CouplingLayer(kept, n_linear, width, orders, lens) for kept in halves
+            CouplingLayer(kept, n_linear, width, orders, bins, lens) for kept in halves
         )
 
     @property

@@ -4,8 +4,9 @@ Both are the identity when their raw parameters are zero, and both are multiplie
 d before they arrive here, so that a step of size d -> 0 moves nothing. Each comes with its
 analytic inverse and log-derivative; nothing is iterated.
 
-Line: an affine map (Dinh et al., arXiv 1605.08803). Stiff coordinates are nearly Gaussian given
-all others; a sinh-arcsinh map learned no more here, and more slowly.
+Line: an affine map (Dinh et al., arXiv 1605.08803), for densities followed by a spline. Stiff
+coordinates of a molecule are nearly Gaussian given all others; there a sinh-arcsinh map learned
+no more, and more slowly.
 Circle: Moebius transformations (Rezende et al., arXiv 2002.02428, section 2) of several orders
 and a rotation. They are smooth, where the score of a spline jumps at its knots: with forces in
 the loss those jumps are noise.
@@ -16,8 +17,10 @@ import math
 import torch
 from torch import Tensor
 
-LINE_PARAMETERS = 2
+from onestep_md.flow.spline import spline_forward, spline_inverse, spline_parameter_count
 
+_AFFINE_PARAMETERS = 2
+_SPLINE_GAIN = 10.0  # logarithms of bin widths vary much more than shifts do
 _MAX_LOG_SCALE = 1.0  # e in one layer; layers multiply
 _MAX_RADIUS = 0.7  # of a Moebius centre: slopes between 1/6 and 6; orders and layers multiply
 
@@ -27,24 +30,37 @@ def circle_parameter_count(orders: int) -> int:
     return 2 * orders + 1
 
 
+def line_parameter_count(bins: int) -> int:
+    """Number of raw parameters of one line coordinate: affine, and a spline if bins > 0."""
+    return _AFFINE_PARAMETERS + (spline_parameter_count(bins) if bins else 0)
+
+
 def line_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Map x by y = exp(a) x + b.
+    """Map x by exp(a) x + b, and by a spline after it if there are parameters for one.
 
     Args:
         x: (batch, n) coordinates on the line.
-        raw: (batch, n, 2) raw parameters b and a.
+        raw: (batch, n, parameters) raw parameters b, a, then those of the spline.
 
     Returns:
-        y (batch, n) and log |dy/dx| = a (batch, n).
+        y (batch, n) and log |dy/dx| (batch, n).
     """
     shift, log_scale = raw[..., 0], _bounded(raw[..., 1])
-    return x * torch.exp(log_scale) + shift, log_scale
+    y = x * torch.exp(log_scale) + shift
+    if raw.shape[-1] == _AFFINE_PARAMETERS:
+        return y, log_scale
+    y, log_slope = spline_forward(y, _SPLINE_GAIN * raw[..., _AFFINE_PARAMETERS:])
+    return y, log_scale + log_slope
 
 
 def line_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Invert `line_forward`; the returned log-derivative is that of the FORWARD map."""
     shift, log_scale = raw[..., 0], _bounded(raw[..., 1])
-    return (y - shift) * torch.exp(-log_scale), log_scale
+    log_slope = log_scale
+    if raw.shape[-1] > _AFFINE_PARAMETERS:
+        y, change = spline_inverse(y, _SPLINE_GAIN * raw[..., _AFFINE_PARAMETERS:])
+        log_slope = log_scale + change
+    return (y - shift) * torch.exp(-log_scale), log_slope
 
 
 def _bounded(raw: Tensor) -> Tensor:

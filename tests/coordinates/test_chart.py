@@ -66,8 +66,8 @@ def test_rotatable_torsions_are_told_from_the_data(coordinates, alanine):
 
 def test_round_trip(chart):
     s = chart.sample_base(200, torch.Generator().manual_seed(1))
-    x, log_det = chart.to_cartesian(s)
-    back, again = chart.from_cartesian(x)
+    x, log_det = chart.to_x(s)
+    back, again = chart.from_x(x)
     torch.testing.assert_close(back, s, rtol=0, atol=1e-8)
     torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
 
@@ -78,12 +78,12 @@ def test_log_det_is_that_of_the_dense_jacobian(chart, coordinates):
     for row in s:
 
         def internal(state):
-            x, _ = chart.to_cartesian(state[None])
+            x, _ = chart.to_x(state[None])
             return coordinates.from_cartesian(x)[0][0]
 
         jacobian = torch.autograd.functional.jacobian(internal, row)
         _, log_dq = torch.linalg.slogdet(jacobian)
-        x, log_det = chart.to_cartesian(row[None])
+        x, log_det = chart.to_x(row[None])
         _, log_dx = coordinates.from_cartesian(x)
         torch.testing.assert_close(log_det[0], log_dq + log_dx[0], rtol=0, atol=1e-7)
 
@@ -91,7 +91,7 @@ def test_log_det_is_that_of_the_dense_jacobian(chart, coordinates):
 def test_base_is_exact_for_a_harmonic_molecule(chart, coordinates, alanine):
     q, _ = thermal_coordinates(coordinates, alanine.positions)
     x, _ = coordinates.to_cartesian(q)
-    s, _ = chart.from_cartesian(x)
+    s, _ = chart.from_x(x)
     line, circle = s[:, : chart.n_linear], s[:, chart.n_linear :]
     assert line.mean(0).abs().max() < 1e-8
     torch.testing.assert_close(
@@ -110,7 +110,7 @@ def test_stiff_coordinates_follow_the_torsions(coordinates, alanine):
     q[:, 0] += 0.015 * torch.cos(torsion)
     chart = MolecularChart(coordinates, q)
     x, _ = coordinates.to_cartesian(q)
-    line = chart.from_cartesian(x)[0][:, 0]
+    line = chart.from_x(x)[0][:, 0]
     residual = torch.corrcoef(torch.stack([line, torch.cos(torsion)]))[0, 1]
     assert residual.abs() < 0.1  # 0.96 without the regression; the ridge leaves a little
     torch.testing.assert_close(line.std(), torch.ones(()).double(), rtol=0.02, atol=0)
@@ -120,16 +120,18 @@ def test_rare_wells_are_visited_more_often_than_dynamics_does(coordinates, alani
     q, turning = thermal_coordinates(coordinates, alanine.positions)
     column = coordinates.n_bonds + coordinates.n_angles + int(turning[0])
     q[:, column] = 0.2 * torch.randn(len(q), generator=torch.Generator().manual_seed(8)).double()
-    q[:40, column] += 2.5  # 1 %: emphasised by sqrt(0.25 / 0.01) = 5
+    q[:40, column] += 2.5  # 1 %: emphasised by sqrt(0.1 / 0.01)
     chart = MolecularChart(coordinates, q)
     s = chart.sample_base(20_000, torch.Generator().manual_seed(9))
     k = chart.circle.tolist().index(column)
-    rare = chart.torsions(s[:, chart.n_linear :])[:, k] > 1.25
-    expected = 0.05 / (0.05 + 0.99)
-    assert abs(rare.double().mean() - expected) < 0.01  # the floor of the marginal included
+    rare = chart.lens(s[:, chart.n_linear :])[:, k] > 1.25
+    boosted = 0.01 * math.sqrt(10.0)
+    assert (
+        abs(rare.double().mean() - boosted / (boosted + 0.99)) < 0.01
+    )  # the floor of the marginal included
     boost = chart.log_emphasis(s)
     # a few of them are on the barrier, where the emphasis may change
-    assert ((boost[rare] - math.log(5.0)).abs() < 0.01).double().mean() > 0.9
+    assert ((boost[rare] - 0.5 * math.log(10.0)).abs() < 0.01).double().mean() > 0.9
     assert (boost[~rare] == 0).double().mean() > 0.9
 
 
@@ -143,7 +145,7 @@ def test_base_density_is_normalised_by_construction(chart):
 def test_states_outside_the_chart_have_no_volume(chart):
     s = chart.sample_base(3, torch.Generator().manual_seed(4))
     s[1, : chart.n_linear] *= 1e4
-    x, log_det = chart.to_cartesian(s)
+    x, log_det = chart.to_x(s)
     assert log_det[1] == -torch.inf
     assert torch.isfinite(log_det[[0, 2]]).all()
     assert (chart.pull_back(s, torch.ones_like(x))[1] == 0).all()
@@ -154,10 +156,10 @@ def test_pull_back_is_the_gradient_of_the_log_density(chart, alanine):
     s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(5))
 
     def log_p(state):
-        x, log_det = chart.to_cartesian(state)
+        x, log_det = chart.to_x(state)
         return log_det - torch.from_numpy(evaluator.evaluate(x.numpy())[0])
 
-    x, _ = chart.to_cartesian(s)
+    x, _ = chart.to_x(s)
     force = chart.pull_back(s, torch.from_numpy(evaluator.evaluate(x.numpy())[1]))
     for k in (0, 7, 30, chart.n_linear - 1, chart.n_linear, chart.n_linear + 1):
         step = torch.zeros_like(s)
@@ -169,7 +171,7 @@ def test_pull_back_is_the_gradient_of_the_log_density(chart, alanine):
 def test_forces_of_frames_in_any_orientation(chart, alanine):
     evaluator = PotentialEvaluator(alanine, "Reference")
     s = 0.3 * chart.sample_base(3, torch.Generator().manual_seed(6))
-    x, _ = chart.to_cartesian(s)
+    x, _ = chart.to_x(s)
     turn, _ = torch.linalg.qr(torch.randn(3, 3, 3, dtype=torch.float64))
     turn = turn * torch.linalg.det(turn)[:, None, None]
     moved = x @ turn + 1.7

@@ -69,7 +69,7 @@ def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
     angles = wells((-1.5, 9900), (1.0, 100))
     rare = RareWells(angles)
     probe = torch.tensor([[-1.5], [1.0], [-1.2], [1.2]], dtype=torch.float64)
-    expected = math.log(math.sqrt(0.25 / 0.01))
+    expected = math.log(math.sqrt(0.1 / 0.01))
     torch.testing.assert_close(
         rare.log_emphasis(probe),
         torch.tensor([0.0, expected, 0.0, expected]).double(),
@@ -79,7 +79,7 @@ def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
 
 
 def test_a_well_across_the_cut_of_the_circle_is_one_well():
-    rare = RareWells(wells((math.pi, 9000), (0.0, 1000)))
+    rare = RareWells(wells((math.pi, 9600), (0.0, 400)))
     probe = torch.tensor([[3.1], [-3.1], [0.0]], dtype=torch.float64)
     emphasis = rare.log_emphasis(probe)
     assert emphasis[0] == emphasis[1] == 0.0

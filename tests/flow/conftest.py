@@ -7,13 +7,23 @@ import torch
 
 from onestep_md.flow.step import StepFlow
 
-SHAPES = {"mixed": (7, 3), "line only": (6, 0), "circles only": (0, 4), "one of each": (1, 1)}
+SHAPES = {  # coordinates on the line, angles, spline bins
+    "mixed": (7, 3, 0),
+    "line only": (6, 0, 0),
+    "circles only": (0, 4, 0),
+    "one of each": (1, 1, 0),
+    "splines": (6, 0, 8),
+    "splines and circles": (3, 2, 5),
+}
 
 
-def _random_flow(n_linear: int, n_circular: int, seed: int = 0, scale: float = 0.2) -> StepFlow:
+def _random_flow(
+    n_linear: int, n_circular: int, bins: int = 0, seed: int = 0, scale: float = 0.2
+) -> StepFlow:
     """A flow that is far from the identity."""
     torch.manual_seed(seed)  # the network's own initial weights
-    flow = StepFlow(n_linear, n_circular, layers=4, width=16, orders=3, seed=seed).double()
+    flow = StepFlow(n_linear, n_circular, layers=4, width=16, orders=3, bins=bins, seed=seed)
+    flow = flow.double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in flow.parameters():

@@ -21,7 +21,7 @@ def base(n, seed=0):
 @pytest.fixture
 def identity():
     """The exact flow of the target N(0, I) x uniform."""
-    return StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, seed=0).double()
+    return StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, bins=0, seed=0).double()
 
 
 def base_force(s):
@@ -99,7 +99,7 @@ def test_consistency_trains_the_student_only(random_flow):
 def test_tangent_of_the_student_is_its_jacobian(random_flow):
     """Volume loss of a tangent e_j against a frozen identity: the j-th column of DF - I."""
     flow = random_flow(N_LINEAR, N_CIRCULAR)
-    still = StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, seed=0).double()
+    still = StepFlow(N_LINEAR, N_CIRCULAR, layers=2, width=8, orders=2, bins=0, seed=0).double()
     s, one = base(1), torch.ones(1).double()
     jacobian = torch.autograd.functional.jacobian(
         lambda row: flow.step(row[None], 0.0, 1.0)[0][0], s[0]

@@ -19,7 +19,7 @@ def dense_jacobian(function, s):
 
 
 def test_untrained_flow_is_the_identity(base_samples):
-    flow = StepFlow(5, 2, layers=4, width=16, orders=3, seed=0).double()
+    flow = StepFlow(5, 2, layers=4, width=16, orders=3, bins=0, seed=0).double()
     z = base_samples(flow, 50)
     for steps in (1, 4):
         s, log_det = flow(z, steps)
@@ -42,8 +42,8 @@ def test_inverse_returns_and_repeats_the_log_determinant(flow, steps, base_sampl
     s, log_det = flow(z, steps)
     back, again = flow.inverse(s, steps)
     assert circular_distance(s, z, flow.n_linear).mean() > 0.01
-    assert circular_distance(back, z, flow.n_linear).max() < 1e-9
-    torch.testing.assert_close(again, log_det, rtol=0, atol=1e-9)
+    assert circular_distance(back, z, flow.n_linear).max() < 1e-8
+    torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -102,7 +102,7 @@ def test_circles_do_not_notice_where_they_are_cut(base_samples, random_flow):
 
 
 def test_any_two_angles_are_separated_by_some_layer():
-    flow = StepFlow(4, 6, layers=6, width=8, orders=2, seed=3)
+    flow = StepFlow(4, 6, layers=6, width=8, orders=2, bins=0, seed=3)
     for i in range(4, 10):
         for j in range(i + 1, 10):
             assert any((i in layer.kept) != (j in layer.kept) for layer in flow.layers)
@@ -111,7 +111,7 @@ def test_any_two_angles_are_separated_by_some_layer():
 def test_a_lens_changes_what_is_seen_and_nothing_else(base_samples):
     """Still injective, with exact log-determinant and score, through any smooth lens."""
     flow = StepFlow(
-        4, 3, layers=4, width=16, orders=2, seed=0, lens=lambda a: a + 0.5 * torch.sin(a)
+        4, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lambda a: a + 0.5 * torch.sin(a)
     ).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

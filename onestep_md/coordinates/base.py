@@ -1,0 +1,72 @@
+"""What every chart offers the flow and the estimators: a base density and a map to the target."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Chart(nn.Module, ABC):
+    """Flow state s <-> configuration x of the target, all in float64.
+
+    The state holds `n_linear` coordinates on the line, base N(0, I), then `n_circular` angles in
+    [-pi, pi), base uniform.
+    """
+
+    @property
+    @abstractmethod
+    def n_linear(self) -> int:
+        """Number of coordinates on the line."""
+
+    @property
+    @abstractmethod
+    def n_circular(self) -> int:
+        """Number of angles."""
+
+    @abstractmethod
+    def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Map states (batch, dim) to x, and log|det dx/ds| (batch,), -inf outside the chart."""
+
+    @abstractmethod
+    def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
+
+    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
+        """Gradient in the state of log p(s) = -u(x(s)) + log|det dx/ds|.
+
+        Args:
+            s: (batch, dim) states.
+            grad_u: du/dx at x(s), of the shape of x.
+
+        Returns:
+            (batch, dim); rows outside the chart are zero.
+        """
+        with torch.enable_grad():
+            s = s.detach().requires_grad_()
+            x, log_det = self.to_x(s)
+            inside = log_det.isfinite()
+            work = (x * grad_u).flatten(1).sum(-1)
+            log_p = torch.where(inside, log_det, 0.0) - work
+            (force,) = torch.autograd.grad(log_p.sum(), s)
+        return torch.where(inside[:, None], force, 0.0)
+
+    def lens(self, circle: Tensor) -> Tensor:
+        """What the flow's networks see of the angles (batch, n_circular)."""
+        return circle
+
+    def log_emphasis(self, s: Tensor) -> Tensor:
+        """Logarithm of the emphasis that training puts on states, (batch,)."""
+        return s.new_zeros(len(s))
+
+    def log_base(self, s: Tensor) -> Tensor:
+        """Log-density of the base N(0, I) x uniform circles, (batch,)."""
+        line = s[:, : self.n_linear]
+        gaussian = -0.5 * (line * line).sum(-1) - 0.5 * self.n_linear * math.log(2.0 * math.pi)
+        return gaussian - self.n_circular * math.log(2.0 * math.pi)
+
+    def sample_base(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw (n, dim) base samples in float64."""
+        line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)
+        circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
+        return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
