@@ -2,6 +2,8 @@
 
     python -m onestep_md.benchmark alanine            # train, sample, compare with the reference
     python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
+    python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
+    python -m onestep_md.benchmark weights runs/gmm9
 
 The reference is a long replica-exchange run of the same target, kept as populations of regions in
 `systems/reference/`.
@@ -14,7 +16,7 @@ from typing import Annotated
 import typer
 
 from onestep_md.config import load_config
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.run import main
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,6 +56,52 @@ def reference(
     path = system.parent / "reference" / f"{system.stem}.json"
     pipeline.write_reference(config, path)
     print(path)
+
+
+@app.command()
+def densities(
+    targets: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all the runs.")] = Path("runs/densities"),
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path("systems"),
+    method: Annotated[list[str], typer.Option(help="train.method, repeatable.")] = ["buffer"],  # noqa: B006
+    seeds: Annotated[int, typer.Option(help="Runs of every target.")] = 1,
+    override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
+) -> None:
+    """Benchmark densities with known log Z; finished runs are kept. Writes table.md and .csv."""
+    from onestep_md import density_table, pipeline
+    from onestep_md.config_types import DENSITIES
+
+    rows = []
+    for name in targets or DENSITIES:
+        for chosen in method:
+            folders = []
+            for seed in range(1, seeds + 1):
+                folder = out / f"{name}-{chosen}-{seed}"
+                options = [*(override or ()), f"train.method={chosen}"]
+                config = load_config(systems / f"{name}.yaml", options, seed)
+                try:
+                    if not (folder / "results.json").exists():
+                        pipeline.run(config, folder, folder.exists(), local=True, address=None)
+                    folders.append(folder)
+                except TargetError as error:  # its data are not here, say
+                    print(f"{name} is left out: {error}")
+            if folders:
+                rows += density_table.collect(name, chosen, folders)
+                table = density_table.write_table(rows, out / "table")
+    for line in table if rows else ():
+        print(line)
+
+
+@app.command()
+def weights(
+    run: Annotated[Path, typer.Argument(help="Finished run on a density.")],
+    n: Annotated[int, typer.Option(help="Samples for every K.")] = 10_000,
+) -> None:
+    """Log Z and ELBO by exact, first-order and path weights against K: a table and a figure."""
+    from onestep_md.weight_kinds import compare_weights
+
+    for line in compare_weights(run, n):
+        print(line)
 
 
 def summary(run: Path, reference_path: Path) -> list[str]:

@@ -6,27 +6,16 @@ error costs a fraction of a second. The models are the one documentation of the 
 `python -m onestep_md.run --schema` prints them through `schema_text`.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from onestep_md import config_types as types
 from onestep_md.config_checks import inconsistencies
-from onestep_md.config_schema import is_section, schema_lines
-from onestep_md.config_source import Key, Source, dotted, to_yaml
-from onestep_md.config_types import closest, explain, suggest, words_of
+from onestep_md.config_schema import checked_values, schema_lines
+from onestep_md.config_source import Source, to_yaml
 
 
 class _Section(BaseModel):
@@ -34,14 +23,17 @@ class _Section(BaseModel):
 
 
 class Target(_Section):
-    """The molecule, its energy function and its temperature."""
+    """What is sampled: a molecule at a temperature, or a density; `kind` says which keys apply."""
 
-    kind: Literal["molecule"] = Field(
-        "molecule", description="A single molecule, in vacuum or implicit solvent."
+    kind: Literal["molecule", "density", "python"] = Field(
+        "molecule",
+        description="molecule: a single molecule, in vacuum or implicit solvent. density: a "
+        "benchmark density, by its name. python: an unnormalised density of your own.",
     )
-    pdb: str = Field(
+    pdb: str | None = Field(
+        None,
         description="PDB file of one molecule with all its hydrogens; the path starts at the "
-        "folder of the YAML file. Its atom order is the order of all output."
+        "folder of the YAML file. Its atom order is the order of all output.",
     )
     forcefield: types.Files | None = Field(
         None,
@@ -58,18 +50,39 @@ class Target(_Section):
         description="Bonds of fixed length: none, or all bonds to hydrogen. Only with "
         "target.forcefield.",
     )
-    temperature: types.Kelvin = Field(
-        gt=0, description="Temperature of the Boltzmann distribution that is sampled."
+    temperature: types.Kelvin | None = Field(
+        None, gt=0, description="Temperature of the Boltzmann distribution that is sampled."
+    )
+    name: types.Density | None = Field(
+        None, description=f"The benchmark density: {', '.join(types.DENSITIES)}."
+    )
+    data: str | None = Field(
+        None,
+        description="Data file of a benchmark density, for those made of data that are not "
+        "shipped; the path starts at the folder of the YAML file.",
+    )
+    function: types.Function | None = Field(
+        None,
+        description="Python function of x (batch, dim) that returns the log density (batch,), in "
+        "torch; its module is looked for in the folder of the YAML file first.",
+    )
+    dim: types.Whole | None = Field(
+        None, ge=1, description="Number of coordinates that target.function takes."
     )
 
 
 class Exploration(_Section):
-    """Replica-exchange molecular dynamics that finds the conformations to learn from."""
+    """How the samples to learn from are found.
+
+    Molecules: replica-exchange molecular dynamics, the keys from temperatures to friction.
+    Densities: annealed sequential Monte Carlo, the keys particles and moves.
+    """
 
     temperatures: types.Temperatures = Field(
         (),
-        description="Temperature of each replica, rising from target.temperature. Default: six "
-        "in geometric progression to 1000 K (to twice the target's if that is more).",
+        description="Temperature of each replica of a molecule, rising from target.temperature. "
+        "Default: six in geometric progression to 1000 K (to twice the target's if that is "
+        "more).",
     )
     duration: types.Picoseconds = Field(
         500.0, gt=0, description="Simulated time of each replica, equilibration included."
@@ -89,10 +102,18 @@ class Exploration(_Section):
     friction: types.PerPicosecond = Field(
         1.0, gt=0, description="Coupling of the Langevin dynamics to its heat bath."
     )
+    particles: types.Whole = Field(
+        20_000,
+        ge=100,
+        description="Samples of the annealed sequential Monte Carlo that explores a density.",
+    )
+    moves: types.Whole = Field(
+        8, ge=1, description="MALA moves of every particle at every temperature."
+    )
 
 
 class Flow(_Section):
-    """The network that carries noise to conformations."""
+    """The network that carries noise to samples of the target."""
 
     layers: types.Whole = Field(
         8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
@@ -106,18 +127,30 @@ class Flow(_Section):
         le=16,
         description="Moebius maps per torsion and layer; more resolve more.",
     )
-    bins: types.Whole = Field(
-        0,
+    bins: types.Whole | None = Field(
+        None,
         ge=0,
         le=64,
         description="Spline bins per line coordinate and layer, for several modes on one line; "
-        "0: affine maps only, as suits the stiff coordinates of molecules.",
+        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 16 for "
+        "densities, 0 for molecules.",
     )
 
 
 class Train(_Section):
     """Training, with energies evaluated meanwhile."""
 
+    method: Literal["buffer", "osds", "scds", "cdds"] = Field(
+        "buffer",
+        description="buffer: learn from the explored samples and from the flow's own weighted "
+        "samples. osds, scds: from the energy along simulated paths, arXiv 2512.05251 and "
+        "2502.07579. cdds: distil the pretrained sampler of train.teacher.",
+    )
+    teacher: str | None = Field(
+        None,
+        description="Run folder of the pretrained sampler, for train.method: cdds; the path "
+        "starts where the command is run.",
+    )
     steps: types.Whole = Field(1800, ge=1, description="Optimizer steps.")
     batch: types.Whole = Field(
         1024, ge=1, description="Flow samples, and so energy evaluations, per step."
@@ -128,8 +161,11 @@ class Train(_Section):
     regression_batch: types.Whole = Field(
         256, ge=1, description="Buffer configurations per step, for flow matching and consistency."
     )
-    likelihood_weight: types.Number = Field(
-        0.1, ge=0, description="Weight of the likelihood of buffer configurations."
+    likelihood_weight: types.Number | None = Field(
+        None,
+        ge=0,
+        description="Weight of the likelihood of buffer configurations. Default: 1 for "
+        "densities, 0.1 for molecules.",
     )
     flow_weight: types.Number = Field(
         0.01, ge=0, description="Weight of flow matching, the smallest step on the buffer."
@@ -181,9 +217,9 @@ class Sample(_Section):
     )
     torsions: types.Torsions = Field(
         "auto",
-        description="Torsions that are reported. auto: phi and psi of every residue, called phi "
-        "and psi, or phi_2, psi_2, ... by residue number if there are several. Otherwise names "
-        "with four atoms each, a 0-based index or RESNAME:RESID:ATOM such as ALA:2:CA.",
+        description="Torsions of a molecule to report. auto: phi and psi of every residue, called "
+        "phi and psi, or phi_2, psi_2, ... by residue number if there are several. Otherwise "
+        "names with four atoms each, a 0-based index or RESNAME:RESID:ATOM such as ALA:2:CA.",
     )
 
 
@@ -198,7 +234,7 @@ class Config(_Section):
     sample: Sample = Sample()
     regions: types.Regions = Field(
         {},
-        description="Conformational regions whose free energies are compared, each a box of "
+        description="Regions of a molecule whose free energies are compared, each a box of "
         "torsion ranges within -180..180 or 0..360; a range with low > high wraps around.",
     )
     seed: types.Whole = Field(
@@ -218,13 +254,30 @@ class Config(_Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
-        for _, message in inconsistencies(values):
+        for _, message in inconsistencies(values, _MEANINGS):
             raise ValueError(message)
-        if not self.exploration.temperatures:
-            ladder = _default_temperatures(self.target.temperature)
-            exploration = self.exploration.model_copy(update={"temperatures": ladder})
-            object.__setattr__(self, "exploration", exploration)  # frozen only from here on
+        for section, defaults in _defaults_of_kind(self.target).items():
+            old = getattr(self, section)
+            absent = {k: v for k, v in defaults.items() if getattr(old, k) in (None, ())}
+            # frozen only from here on
+            object.__setattr__(self, section, old.model_copy(update=absent))
         return self
+
+
+_MEANINGS = {name: field.description for name, field in Target.model_fields.items()}
+
+
+def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
+    """Section -> key -> value of the defaults that depend on the target."""
+    if target.kind != "molecule":
+        return {"flow": {"bins": 16}, "train": {"likelihood_weight": 1.0}}
+    # Frames of a trajectory are correlated, few of them independent: their likelihood may only
+    # steer. The particles that explore a density are many independent samples of it.
+    return {
+        "flow": {"bins": 0},
+        "train": {"likelihood_weight": 0.1},
+        "exploration": {"temperatures": _default_temperatures(target.temperature)},
+    }
 
 
 def _default_temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:
@@ -249,9 +302,10 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
         source.override(option)
     if seed is not None:
         source.replace(("seed",), seed, "--seed")
-    values = _check(source, Config, (), source.data)
+    values = checked_values(source, Config)
     # the names in regions can be checked even where a range is wrong
-    for key, message in inconsistencies({"regions": source.data.get("regions"), **values}):
+    raw = {"regions": source.data.get("regions")}
+    for key, message in inconsistencies({**raw, **values}, _MEANINGS):
         source.mistake(key, message)
     source.raise_mistakes()
     config = Config.model_validate(values)
@@ -267,65 +321,3 @@ def config_text(config: Config) -> str:
 def schema_text() -> str:
     """Every key with type, default, unit and meaning, laid out like the YAML file itself."""
     return "\n".join(schema_lines(Config))
-
-
-def _check(source: Source, model: type[BaseModel], parent: Key, data: Mapping) -> dict:
-    """Validated values of one section; what is wrong is noted in `source` and left out.
-
-    Key by key rather than by `model.model_validate`, so that one mistake hides no other.
-    """
-    unknown = [name for name in data if name not in model.model_fields]
-    for name in unknown:
-        source.mistake((*parent, name), _unknown(name, model, parent))
-    meant = {closest(name, list(model.model_fields)) for name in unknown}
-    values: dict[str, object] = {}
-    for name, field in model.model_fields.items():
-        key, raw = (*parent, name), data.get(name)
-        if raw is None and name in meant:
-            continue  # it is there, misspelt; that it is missing would be a second message
-        if is_section(field):
-            if isinstance(raw, dict | None):
-                values[name] = _check(source, field.annotation, key, raw or {})
-            else:
-                message = f"`{name}` must be a section with `key: value` lines, not {_show(raw)}."
-                source.mistake(key, message)
-        elif raw is not None:
-            _check_value(source, field, key, raw, values)
-        elif field.is_required():
-            source.mistake(key, f"{dotted(key)} is missing. {field.description}")
-        else:
-            values[name] = field.default  # a key without a value is a key left out
-    return values
-
-
-def _check_value(source: Source, field: FieldInfo, key: Key, raw: object, values: dict) -> None:
-    adapter = TypeAdapter(Annotated[field.annotation, field])
-    try:
-        values[key[-1]] = adapter.validate_python(raw)
-    except ValidationError as failure:
-        for error in failure.errors():
-            # `<auto>` and `<named>` are the branches of a union, not keys
-            inner = tuple(part for part in error["loc"] if not str(part).startswith("<"))
-            unit = words_of(field.annotation, field.metadata).unit
-            sentence = f"{dotted(key + inner)} = {_show(error['input'])}, {explain(error, unit)}"
-            source.mistake(key + inner, sentence if sentence.endswith("?") else sentence + ".")
-
-
-def _unknown(name: str, model: type[BaseModel], parent: Key) -> str:
-    where = f"in `{dotted(parent)}`" if parent else "at the top level"
-    known = list(model.model_fields)
-    sections = {n: f.annotation.model_fields for n, f in Config.model_fields.items()
-                if is_section(f)}  # fmt: skip
-    homes = [section for section, fields in sections.items() if name in fields]
-    if homes:
-        hint = f". It belongs to {' or '.join(f'`{home}`' for home in homes)}."
-    elif name in Config.model_fields:
-        hint = ". It belongs to the top level."
-    else:
-        hint = suggest(name, known) or f". Known keys: {', '.join(known)}."
-    return f"unknown key `{name}` {where}{hint}"
-
-
-def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

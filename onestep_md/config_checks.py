@@ -6,26 +6,96 @@ still run and all mistakes are reported together. Called by `config`.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from onestep_md.config_source import Key, dotted
 from onestep_md.config_types import suggest
 
 
-def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
+class Kind(NamedTuple):
+    """The keys of `target` that go with one value of target.kind."""
+
+    noun: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that mean something, beside `kind`."""
+        return self.required + self.optional
+
+
+TARGETS = {
+    "molecule": Kind(
+        "a molecule", ("pdb", "temperature"), ("forcefield", "system", "constraints")
+    ),
+    "density": Kind("a density", ("name",), ("data",)),
+    "python": Kind("a python density", ("function", "dim")),
+}
+
+
+def inconsistencies(
+    values: Mapping[str, Mapping], meanings: Mapping[str, str]
+) -> Iterator[tuple[Key, str]]:
     """Key and message of every mistake.
 
     Args:
         values: section -> key -> value, defaults filled in; what is wrong by itself is absent.
+        meanings: description of each key of `target`, for those that are missing.
     """
     target, exploration = values.get("target", {}), values.get("exploration", {})
-    if "forcefield" in target and "system" in target:
-        yield from _check_source_of_energies(target)
+    torsions, regions = values.get("sample", {}).get("torsions"), values.get("regions")
+    if "kind" in target:
+        yield from _check_kind(target, meanings)
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
-    torsions = values.get("sample", {}).get("torsions")
-    regions = values.get("regions")
-    if torsions is not None and isinstance(regions, Mapping):
+    yield from _check_teacher(values.get("train", {}))
+    if target.get("kind", "molecule") != "molecule":
+        yield from _check_no_torsions(TARGETS[target["kind"]].noun, regions, torsions)
+    elif torsions is not None and isinstance(regions, Mapping):
         yield from _check_regions(regions, torsions)
+
+
+def _check_kind(target: Mapping, meanings: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
+    name, kind = target["kind"], TARGETS[target["kind"]]
+    given = [key for key in meanings if key != "kind" and target.get(key) not in (None, "none")]
+    meaningless = [key for key in given if key not in kind.keys]
+    wrong = [key for key in kind.keys if key not in target]  # given as well, reported before
+    if meaningless and meaningless == given and not wrong:
+        # nothing fits the kind, so the kind itself is the mistake, most likely left out
+        home = next(other for other in TARGETS if given[0] in TARGETS[other].keys)
+        message = f"target.{given[0]} needs target.kind: {home}; the kind here is {name}."
+        yield ("target", given[0]), message
+        return
+    for key in meaningless:
+        yield ("target", key), f"target.{key} has no effect on {kind.noun}; remove it."
+    for key in kind.required:
+        if key in target and target[key] is None:
+            yield ("target", key), f"target.{key} is missing. {meanings[key]}"
+    if name == "molecule" and "forcefield" in target and "system" in target:
+        yield from _check_source_of_energies(target)
+
+
+def _check_teacher(train: Mapping) -> Iterator[tuple[Key, str]]:
+    if "method" not in train or "teacher" not in train:
+        return
+    method, teacher = train["method"], train["teacher"]
+    if method == "cdds" and teacher is None:
+        message = 'train.method = "cdds" needs train.teacher, the run folder of a trained sampler.'
+        yield ("train", "method"), message
+    if method != "cdds" and teacher is not None:
+        message = f'train.teacher has no effect on train.method = "{method}"; remove it.'
+        yield ("train", "teacher"), message
+
+
+def _check_no_torsions(
+    noun: str, regions: object, torsions: str | Mapping | None
+) -> Iterator[tuple[Key, str]]:
+    if isinstance(regions, Mapping) and regions:
+        yield ("regions",), f"regions are ranges of torsions, and {noun} has none; remove them."
+    if torsions not in (None, "auto"):
+        message = f"sample.torsions has no effect: {noun} has no torsions; remove it."
+        yield ("sample", "torsions"), message
 
 
 def _check_times(exploration: Mapping[str, float]) -> Iterator[tuple[Key, str]]:

@@ -44,7 +44,8 @@ class Source:
         if node is None:
             raise ConfigError(
                 f"{path}: the file is empty. It needs at least target.pdb, target.forcefield and "
-                "target.temperature; `python -m onestep_md.run --schema` lists every key."
+                "target.temperature of a molecule, or target.kind: density and target.name; "
+                "`python -m onestep_md.run --schema` lists every key."
             )
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(

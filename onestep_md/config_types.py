@@ -23,7 +23,14 @@ class Words:
     unit: str = ""
 
 
+# Those of targets.densities.BUILDERS, which needs torch and so cannot be asked here.
+DENSITIES = (
+    "gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32", "dw4", "brownian", "seeds",
+    "ionosphere", "sonar", "credit", "lgcp",
+)  # fmt: skip
+
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _ATOM = re.compile(r"[^:\s]+:-?\d+:[^:\s]+")
 
 
@@ -71,6 +78,12 @@ def _quad(value: object) -> object:
     return value
 
 
+def _function(value: object) -> object:
+    if isinstance(value, str) and not _FUNCTION.fullmatch(value):
+        raise ValueError("must be module:name, such as banana:log_density")
+    return value
+
+
 def _steps(value: object) -> object:
     allowed = (0, 1, 2, 4, 8, 16, 32, 64, 128)
     steps = value if isinstance(value, list | tuple) else []
@@ -93,6 +106,8 @@ Whole = Annotated[int, Strict(), BeforeValidator(_whole), Words("whole number")]
 AutoCount = Annotated[
     int | Literal["auto"], BeforeValidator(_auto_or_count), Words("auto or whole number >= 1")
 ]
+Density = Annotated[Literal[DENSITIES], Words("one of these names")]
+Function = Annotated[str, BeforeValidator(_function), Words("module:name")]
 Files = Annotated[tuple[str, ...], Field(min_length=1), Words("list of names")]
 Temperatures = Annotated[
     tuple[Annotated[_Float, Field(gt=0)], ...], Words("list of numbers > 0", "K")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.step import StepFlow
 
@@ -62,7 +62,7 @@ class Certificates:
 
 def draw_samples(
     flow: StepFlow,
-    chart: MolecularChart,
+    chart: Chart,
     evaluators: Evaluators,
     n: int,
     steps: int,
@@ -88,7 +88,7 @@ def draw_samples(
 
 
 def log_weights_at(
-    flow: StepFlow, chart: MolecularChart, x: np.ndarray, u: np.ndarray, steps: int
+    flow: StepFlow, chart: Chart, x: np.ndarray, u: np.ndarray, steps: int
 ) -> np.ndarray:
     """Log weights of given conformations, through the exact inverse; for EUBO and BAR.
 
@@ -111,7 +111,7 @@ def log_weights_at(
 
 def certify(
     flow: StepFlow,
-    chart: MolecularChart,
+    chart: Chart,
     steps: int,
     generator: torch.Generator,
     checked: int = 1000,

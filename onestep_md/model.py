@@ -14,14 +14,17 @@ import torch
 from onestep_md.buffer import Buffer
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
+from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.coordinates.flat import FlatChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.errors import RunFolderError
 from onestep_md.flow.step import StepFlow
+from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train import TrainState, start_state
+from onestep_md.train_state import TrainState, start_state
 
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 
@@ -30,23 +33,21 @@ HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 class Model:
     """A chart and an untrained or restored flow, with the exploration frames behind them."""
 
-    chart: MolecularChart
+    chart: Chart
     state: TrainState
     exploration: Exploration
     training: np.ndarray  # (n,) bool: exploration frames the flow may see
     identity: str
 
 
-def build_model(config: Config, molecule: Molecule, exploration: Exploration) -> Model:
+def build_model(
+    config: Config, target: Molecule | DensityTarget, exploration: Exploration
+) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
     training = _training_frames(exploration.replica)
-    zmatrix = build_zmatrix(
-        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
-    )
-    coordinates = InternalCoordinates(zmatrix)
     frames = torch.from_numpy(exploration.frames[training])
-    q, _ = coordinates.from_cartesian(frames)
-    chart = MolecularChart(coordinates, q)
+    grad_u = torch.from_numpy(exploration.grad_u[training])
+    chart = _molecular_chart(target, frames) if isinstance(target, Molecule) else FlatChart(frames)
     torch.manual_seed(config.seed)  # initial weights of the network
     flow = StepFlow(
         chart.n_linear,
@@ -59,20 +60,29 @@ def build_model(config: Config, molecule: Molecule, exploration: Exploration) ->
         lens=chart.lens,
     )
     s, _ = chart.from_x(frames)
-    force = chart.pull_back_frames(s, frames, torch.from_numpy(exploration.grad_u[training]))
+    force = chart.pull_back_frames(s, frames, grad_u)
     pick = torch.Generator().manual_seed(config.seed)
     emphasis = torch.softmax(chart.log_emphasis(s), 0)
     index = torch.multinomial(emphasis, config.train.buffer, replacement=True, generator=pick)
     buffer = Buffer(s[index], force[index])
     state = start_state(flow, buffer, config.train, config.seed)
     identity = (
-        f"target {molecule.fingerprint.system_sha256[:12]} at {molecule.temperature} K, "
+        f"{target.fingerprint.identity}, "
         f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
     )
     return Model(chart, state, exploration, training, identity)
 
 
-def load_trained(config: Config, molecule: Molecule, folder: Path) -> Model:
+def _molecular_chart(molecule: Molecule, frames: torch.Tensor) -> MolecularChart:
+    zmatrix = build_zmatrix(
+        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
+    )
+    coordinates = InternalCoordinates(zmatrix)
+    q, _ = coordinates.from_cartesian(frames)
+    return MolecularChart(coordinates, q)
+
+
+def load_trained(config: Config, target: Molecule | DensityTarget, folder: Path) -> Model:
     """Model of a finished run.
 
     Raises:
@@ -81,8 +91,8 @@ def load_trained(config: Config, molecule: Molecule, folder: Path) -> Model:
     saved, cache = latest_checkpoint(folder / "checkpoints"), folder / "exploration.npz"
     if saved is None or not cache.exists():
         raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
-    exploration = Exploration.load(cache, exploration_key(config, molecule))
-    model = build_model(config, molecule, exploration)
+    exploration = Exploration.load(cache, exploration_key(config, target))
+    model = build_model(config, target, exploration)
     model.state.restore(load_checkpoint(saved, model.identity))
     return model
 
@@ -92,8 +102,15 @@ def _training_frames(replica: np.ndarray) -> np.ndarray:
     return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
 
 
-def exploration_key(config: Config, molecule: Molecule) -> str:
+def exploration_key(config: Config, target: Molecule | DensityTarget) -> str:
     """Changes with the target, the exploration settings and the seed."""
-    settings = json.dumps(config.exploration.model_dump(mode="json"), sort_keys=True)
-    text = f"{molecule.fingerprint.system_sha256} {molecule.temperature} {settings} {config.seed}"
+    annealing = {"particles", "moves"}
+    chosen = config.exploration.model_dump(mode="json")
+    # keys of the other kind of exploration change nothing
+    if isinstance(target, Molecule):
+        chosen = {key: value for key, value in chosen.items() if key not in annealing}
+    else:
+        chosen = {key: chosen[key] for key in annealing}
+    settings = json.dumps(chosen, sort_keys=True)
+    text = f"{target.fingerprint.identity} {settings} {config.seed}"
     return hashlib.sha256(text.encode()).hexdigest()

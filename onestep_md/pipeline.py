@@ -1,9 +1,10 @@
-"""The stages of a run in order: molecule, evaluators, exploration, chart, training, results.
+"""The stages of a run in order: target, evaluators, exploration, chart, training, results.
 
 Called by the command line once the configuration is known to be valid. Every stage leaves its
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
+import functools
 import json
 import os
 import time
@@ -12,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from onestep_md.analysis.density_report import write_density_report
 from onestep_md.analysis.report import write_report
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
+from onestep_md.density_results import write_density_results, write_samples
 from onestep_md.distributed.pool import Evaluators, open_evaluators
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
-from onestep_md.results import dynamics_regions, evidence_table, measure, write_results
+from onestep_md.results import dynamics_regions, evidence_table, held_out, measure, write_results
 from onestep_md.run_folder import (
     check_folder,
     environment,
@@ -30,32 +33,43 @@ from onestep_md.run_folder import (
     make_folder,
     write_json,
 )
+from onestep_md.targets.annealing import anneal
+from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.density_target import DensityTarget, load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import train
 
+Target = Molecule | DensityTarget
+
 
 def check(config: Config, local: bool) -> None:
     """Validate everything short of computing: print the target, one energy and the plan."""
     display = Display()
-    molecule = _load_target(config)
-    for line in molecule.fingerprint.lines():
+    target = load_target(config)
+    for line in target.fingerprint.lines():
         display.say(line)
-    choice = time_platforms(molecule)
-    platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
-    u, grad_u = PotentialEvaluator(molecule, platform).evaluate(molecule.positions[None])
+    if isinstance(target, Molecule):
+        choice = time_platforms(target)
+        platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
+        u, grad_u = PotentialEvaluator(target, platform).evaluate(target.positions[None])
+        display.say(f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}")
+        display.say(f"largest force: {np.abs(grad_u).max():.1f} kT/nm")
+        display.say(f"platform: {choice}")
+    else:
+        u, _ = DensityEvaluator(target.build).evaluate(np.zeros((1, target.density.dim)))
+        display.say(f"energy of the origin: u = {u[0]:.6g}")
     wanted = config.cluster.evaluators
     count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
     where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}")
-    display.say(f"largest force: {np.abs(grad_u).max():.1f} kT/nm")
-    display.say(f"platform: {choice}")
     display.say(f"plan: energies in {where}, learner on {_threads(config)} CPU threads")
-    dynamics, training, sampling = _planned_evaluations(config)
+    training = config.train.steps * config.train.batch
+    sampling = config.sample.n * len(config.sample.steps)
+    explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
     display.say(
-        f"      {dynamics:.2g} energy evaluations of dynamics, {training:.2g} in training, "
-        f"{sampling:.2g} for the results"
+        f"      {explored if isinstance(target, Molecule) else ''}{training:.2g} energy "
+        f"evaluations in training, {sampling:.2g} for the results"
     )
 
 
@@ -63,13 +77,13 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
     torch.set_num_threads(_threads(config))
-    molecule = _load_target(config)
-    evaluators = open_pool(config, molecule, local, address)
+    target = load_target(config)
+    evaluators = open_pool(config, target, local, address)
     # only now: an error before this point leaves no half-made run folder behind
     make_folder(folder, config)
     display = Display(folder / "log.txt")
     try:
-        for line in molecule.fingerprint.lines():
+        for line in target.fingerprint.lines():
             display.say(line)
         display.say(
             f"evaluators: {evaluators.workers} on {evaluators.platform}; "
@@ -80,20 +94,31 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
             "platform": evaluators.platform,
             "learner_threads": torch.get_num_threads(),
         }
-        record = environment(config, molecule.fingerprint.as_dict(), resources)
+        record = environment(config, target.fingerprint.as_dict(), resources)
         write_json(folder / "environment.json", record)
-        keep_target(folder, molecule.pdb_text, molecule.system_xml)
+        keep_target(folder, target)
 
-        exploration, seconds = _explored(config, molecule, evaluators, folder, display)
-        model = build_model(config, molecule, exploration)
+        pretrained = _pretrained(config, target)
+        if pretrained is not None:  # one chart for both
+            exploration, seconds = pretrained.exploration, 0.0
+            exploration.save(folder / "exploration.npz", exploration_key(config, target))
+        else:
+            exploration, seconds = _explored(config, target, evaluators, folder, display)
+        model = build_model(config, target, exploration)
+        if config.train.method != "buffer" and model.chart.n_circular:
+            raise TargetError(
+                f"train.method: {config.train.method} simulates paths on R^n, and this target has "
+                f"{model.chart.n_circular} rotatable torsions. Use train.method: buffer."
+            )
         saved = latest_checkpoint(folder / "checkpoints")
         if saved:
             model.state.restore(load_checkpoint(saved, model.identity))
             display.say(f"continuing from {saved.name}")
-        _trained(config, model, evaluators, folder, display)
+        _trained(config, model, pretrained, evaluators, folder, display)
 
         display.say()
-        write_results(config, molecule, model, evaluators, folder, display, seconds)
+        write = write_results if isinstance(target, Molecule) else write_density_results
+        write(config, target, model, evaluators, folder, display, seconds)
         if evaluators.repairs:
             display.say(
                 f"evaluators: {evaluators.repairs} jobs were lost with an evaluator, or overdue, "
@@ -102,16 +127,21 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
     finally:
         evaluators.close()
         display.stop()
-    display.say(f"report: {write_report(folder)}")
+    report = write_report if isinstance(target, Molecule) else write_density_report
+    display.say(f"report: {report(folder)}")
     display.close()
 
 
-def open_pool(config: Config, molecule: Molecule, local: bool, address: str | None) -> Evaluators:
+def open_pool(config: Config, target: Target, local: bool, address: str | None) -> Evaluators:
     """Evaluators as the configuration and the command line ask for them."""
+    if isinstance(target, Molecule):
+        platform = config.cluster.platform
+        platform = time_platforms(target).name if platform == "auto" else platform
+        factory = functools.partial(PotentialEvaluator, target, platform)
+    else:
+        platform, factory = "torch", functools.partial(DensityEvaluator, target.build)
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
-    return open_evaluators(
-        molecule, config.cluster.platform, workers, local, address, config.cluster.patience
-    )
+    return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
 
 
 def draw_more(
@@ -128,18 +158,21 @@ def draw_more(
         raise RunFolderError(f"{out} is not empty; choose another folder with --out")
     config = load_run_config(run_folder)
     display = Display()
-    molecule = load_molecule(config.target, config.folder)
-    model = load_trained(config, molecule, run_folder)
+    target = load_target(config)
+    model = load_trained(config, target, run_folder)
     torch.set_num_threads(_threads(config))
-    evaluators = open_pool(config, molecule, local, address)
+    evaluators = open_pool(config, target, local, address)
     try:
-        samples, evidence = measure(model, evaluators, n, steps, seed)
+        samples, evidence = measure(model, evaluators, n, steps, seed, held_out(model))
     finally:
         evaluators.close()
-    generator = np.random.default_rng(seed)
-    write_trajectory(
-        out, molecule.pdb_text, samples.x, samples.log_w, samples.u, samples.log_q, generator
-    )
+    if isinstance(target, Molecule):
+        generator = np.random.default_rng(seed)
+        write_trajectory(
+            out, target.pdb_text, samples.x, samples.log_w, samples.u, samples.log_q, generator
+        )
+    else:
+        write_samples(out, samples)
     write_json(out / "evidence.json", evidence.as_dict())
     for line in (*evidence_table([evidence]), *evidence.warnings()):
         display.say(line)
@@ -185,13 +218,13 @@ def write_reference(config: Config, path: Path) -> None:
 
 def _explored(
     config: Config,
-    molecule: Molecule,
+    target: Target,
     evaluators: Evaluators,
     folder: Path,
     display: Display,
 ) -> tuple[Exploration, float]:
-    """Replica exchange, or its cached result; also the seconds that it took."""
-    cache, key = folder / "exploration.npz", exploration_key(config, molecule)
+    """Replica exchange or annealing, or its cached result; also the seconds that it took."""
+    cache, key = folder / "exploration.npz", exploration_key(config, target)
     clock = folder / "exploration.json"
     if cache.exists():
         display.say(f"exploration: reusing {cache.name}")
@@ -199,35 +232,91 @@ def _explored(
         return Exploration.load(cache, key), seconds
     start = time.monotonic()
     display.start("exploration")
-    exploration = explore(
-        molecule, evaluators, config.exploration, config.seed, progress=display.advance
-    )
+    if isinstance(target, Molecule):
+        exploration = explore(
+            target, evaluators, config.exploration, config.seed, progress=display.advance
+        )
+    else:
+        exploration = _annealed(config, target, evaluators, display)
     display.stop()
     seconds = time.monotonic() - start
     exploration.save(cache, key)
     write_json(clock, {"seconds": seconds})
-    accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
     display.say(
         f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
-        f"evaluations in {seconds:.0f} s; exchanges accepted: {accepted}"
+        f"evaluations in {seconds:.0f} s"
     )
+    if isinstance(target, Molecule):
+        accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
+        display.say(f"exchanges accepted: {accepted}")
     return exploration, seconds
 
 
+def _annealed(
+    config: Config, target: DensityTarget, evaluators: Evaluators, display: Display
+) -> Exploration:
+    """Annealed sequential Monte Carlo, in the form of an exploration: one walker per sample."""
+    settings, dim = config.exploration, target.density.dim
+    found = anneal(
+        evaluators, dim, settings.particles, config.seed, settings.moves, display.advance
+    )
+    display.say(
+        f"annealing: {len(found.temperatures)} temperatures, MALA accepted "
+        f"{100 * found.acceptance.mean():.0f} %, log Z = {found.log_z:.3f} +- {found.d_log_z:.3f}"
+    )
+    # neighbours are copies of one ancestor; held-out samples come from the end
+    order = np.random.default_rng(config.seed).permutation(len(found.x))
+    return Exploration(
+        frames=found.x[order],
+        u=found.u[order],
+        grad_u=found.grad_u[order],
+        replica=np.arange(len(order)),
+        temperatures=1.0 / found.temperatures,
+        exchange_acceptance=found.acceptance,
+        evaluations=found.evaluations,
+        restarts=0,
+    )
+
+
+def _pretrained(config: Config, target: Target) -> Model | None:
+    """The sampler that train.teacher names, checked to be of the same target."""
+    if config.train.teacher is None:
+        return None
+    folder = Path(config.train.teacher)
+    theirs = load_run_config(folder)
+    source = load_target(theirs)
+    if source.fingerprint.identity != target.fingerprint.identity:
+        raise TargetError(
+            f"train.teacher: {folder} samples {source.fingerprint.identity}, this run "
+            f"{target.fingerprint.identity}. Distil a run of the same target."
+        )
+    return load_trained(theirs, source, folder)
+
+
 def _trained(
-    config: Config, model: Model, evaluators: Evaluators, folder: Path, display: Display
+    config: Config,
+    model: Model,
+    pretrained: Model | None,
+    evaluators: Evaluators,
+    folder: Path,
+    display: Display,
 ) -> None:
     state, chart = model.state, model.chart
     if state.step >= config.train.steps:
         return
     size = sum(p.numel() for p in state.flow.parameters())
-    display.say(
-        f"chart: {chart.n_linear} stiff coordinates, {chart.n_circular} rotatable torsions "
-        f"({'; '.join(name.removeprefix('torsion ') for name in chart.names)})\n"
-        f"flow: {size:,} parameters"
-    )
+    display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
-    train(state, config.train, chart, evaluators, folder, model.identity, show=display.advance)
+    train(
+        state,
+        config.train,
+        chart,
+        evaluators,
+        folder,
+        model.identity,
+        show=display.advance,
+        pretrained=pretrained.state.teacher if pretrained else None,
+    )
     display.stop()
     display.say(
         f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
@@ -241,19 +330,15 @@ def _threads(config: Config) -> int:
     return max(1, (os.cpu_count() or 2) // 2) if wanted == "auto" else wanted
 
 
-def _planned_evaluations(config: Config) -> tuple[float, float, float]:
+def _dynamics_evaluations(config: Config) -> float:
     run = config.exploration
-    time_steps = run.duration * 1000.0 / run.timestep
-    dynamics = time_steps * len(run.temperatures)
-    return (
-        dynamics,
-        config.train.steps * config.train.batch,
-        config.sample.n * len(config.sample.steps),
-    )
+    return run.duration * 1000.0 / run.timestep * len(run.temperatures)
 
 
-def _load_target(config: Config) -> Molecule:
-    """The molecule; torsions and regions are tried out before anything expensive starts."""
+def load_target(config: Config) -> Target:
+    """The target; torsions and regions are tried out before anything expensive starts."""
+    if config.target.kind != "molecule":
+        return load_density(config.target, config.folder)
     molecule = load_molecule(config.target, config.folder)
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     angles = torsion_angles(molecule.positions[None], list(torsions.values()))

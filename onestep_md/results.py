@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
+from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Estimate, Evidence, agreement, evaluate_evidence
@@ -43,7 +44,9 @@ def write_results(
     quads = list(torsions.values())
     arrays, evidence, free_energies = {}, [], {}
     for steps in config.sample.steps:
-        samples, row = measure(model, evaluators, config.sample.n, steps, config.seed)
+        samples, row = measure(
+            model, evaluators, config.sample.n, steps, config.seed, held_out(model)
+        )
         evidence.append(row)
         angles = torsion_angles(samples.x, quads)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
@@ -74,7 +77,8 @@ def write_results(
             exploration.replica,
             reference,
         )
-    np.savez(folder / "steps.npz", **arrays)
+    with replacing(folder / "steps.npz") as aside:
+        np.savez(aside, **arrays)
 
     table = evidence_table(evidence) + free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), dynamics
@@ -109,24 +113,47 @@ def write_results(
     )
 
 
+@dataclass(frozen=True)
+class TargetSamples:
+    """Samples of the target that the flow has not learned from, for EUBO and BAR.
+
+    Attributes:
+        x: (n, ...) configurations.
+        u: (n,) reduced potentials.
+        walker: (n,) which trajectory each is from, in time order; None: all independent.
+    """
+
+    x: np.ndarray
+    u: np.ndarray
+    walker: np.ndarray | None
+
+
+def held_out(model: Model) -> TargetSamples:
+    """The part of the exploration that training does not see."""
+    exploration, chosen = model.exploration, ~model.training
+    walker = exploration.replica[chosen]
+    alone = len(np.unique(exploration.replica)) == len(exploration.replica)
+    return TargetSamples(
+        exploration.frames[chosen], exploration.u[chosen], None if alone else walker
+    )
+
+
 def measure(
-    model: Model, evaluators: Evaluators, n: int, steps: int, seed: int
+    model: Model, evaluators: Evaluators, n: int, steps: int, seed: int, target: TargetSamples
 ) -> tuple[Samples, Evidence]:
-    """Draw n samples at one K and collect their evidence."""
+    """Draw n samples at one K and collect their evidence, with `target` samples beside them."""
     flow, chart = copy.deepcopy(model.state.teacher).double(), model.chart
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
-    exploration, held_out = model.exploration, ~model.training
-    log_w_target = log_weights_at(
-        flow, chart, exploration.frames[held_out], exploration.u[held_out], steps
-    )
+    log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
     certificates = certify(flow, chart, steps, generator)
     row = evaluate_evidence(
         steps,
         samples.log_w,
         log_w_target,
-        target_walkers=exploration.replica[held_out],
+        target_walkers=target.walker,
+        target_inefficiency=1.0 if target.walker is None else None,
         negative_determinants=certificates.negative,
         checked=certificates.checked,
         log_det_error=certificates.log_det_error,

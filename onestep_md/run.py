@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 configuration; 3 target; 4 evaluators; 5 checkpoint; 6 run
 75 interrupted and resumable. Nothing heavy is imported before the configuration is valid.
 """
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from onestep_md.config import load_config, schema_text
-from onestep_md.errors import OneStepError
+from onestep_md.errors import OneStepError, RunFolderError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -68,6 +69,16 @@ def main(command: typer.Typer) -> None:
     except OneStepError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(
+            f"error: the disk is full{where}. What was written before is whole: free some space "
+            "and continue with --resume.",
+            file=sys.stderr,
+        )
+        sys.exit(RunFolderError.exit_code)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from onestep_md.atomic import replacing
 from onestep_md.config import Config, config_text, load_config
 from onestep_md.errors import RunFolderError
+from onestep_md.targets.density_target import DensityTarget
+from onestep_md.targets.molecule import Molecule
 
 _PACKAGES = ("onestep_md", "torch", "ray", "openmm", "mdtraj", "numpy", "scipy", "pymbar")
 
@@ -46,10 +49,14 @@ def make_folder(folder: Path, config: Config) -> None:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
 
 
-def keep_target(folder: Path, pdb_text: str, system_xml: str) -> None:
-    """Keep the molecule itself: the run folder works without the files of the YAML."""
-    write_text(folder / "input.pdb", pdb_text)
-    write_text(folder / "system.xml", system_xml)
+def keep_target(folder: Path, target: Molecule | DensityTarget) -> None:
+    """Keep the target itself: the run folder works without the files of the YAML."""
+    if isinstance(target, Molecule):
+        write_text(folder / "input.pdb", target.pdb_text)
+        write_text(folder / "system.xml", target.system_xml)
+    elif target.source is not None:
+        with replacing(folder / target.source.name) as aside:
+            shutil.copyfile(target.source, aside)
 
 
 def load_run_config(folder: Path) -> Config:
@@ -62,7 +69,15 @@ def load_run_config(folder: Path) -> Config:
     if not path.exists():
         raise RunFolderError(f"{folder} holds no run (no config.yaml in it)")
     config = load_config(path)
-    kept = {"pdb": "input.pdb", "system": "system.xml", "forcefield": None, "constraints": "none"}
+    if config.target.kind == "molecule":
+        kept = {
+            "pdb": "input.pdb",
+            "system": "system.xml",
+            "forcefield": None,
+            "constraints": "none",
+        }
+    else:
+        kept = {"data": config.target.data and Path(config.target.data).name}
     return config.model_copy(update={"target": config.target.model_copy(update=kept)})
 
 

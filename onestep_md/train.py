@@ -8,26 +8,25 @@ the weighted samples enter the buffer. The order of arithmetic does not depend o
 same seed gives the same run on any number of evaluators.
 """
 
-import copy
 import json
 import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from onestep_md.buffer import Buffer
 from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
-from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.flow.step import StepFlow
+from onestep_md.train_paths import path_step
+from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
 STEP_COUNTS = (1, 2, 4, 8)
 _STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
@@ -35,78 +34,22 @@ _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 _GRADIENT_NORM = 1.0
-_TEACHER_DECAY = 0.998
 _REFRESH = 0.5  # of the effective samples of a batch enter the buffer
-
-
-@dataclass
-class TrainState:
-    """Everything the next step depends on; this is what a checkpoint holds."""
-
-    flow: StepFlow
-    teacher: StepFlow  # exponential moving average of the flow; also what is sampled in the end
-    optimizer: torch.optim.Adam
-    buffer: Buffer
-    generator: torch.Generator
-    step: int = 0
-    evaluations: int = 0
-    seconds: float = 0.0
-
-    def dump(self) -> dict:
-        """Tensors and primitives."""
-        return {
-            "flow": self.flow.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "buffer": self.buffer.state(),
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "evaluations": self.evaluations,
-            "seconds": self.seconds,
-        }
-
-    def restore(self, saved: dict) -> None:
-        """Continue from `dump()`."""
-        self.flow.load_state_dict(saved["flow"])
-        self.teacher.load_state_dict(saved["teacher"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.buffer = Buffer.from_state(saved["buffer"])
-        self.generator.set_state(saved["generator"])
-        self.step, self.evaluations = saved["step"], saved["evaluations"]
-        self.seconds = saved["seconds"]
-
-
-@dataclass(frozen=True)
-class StepInfo:
-    """What one step tells the log."""
-
-    loss_energy: float  # log mean w - median log w of the batch, kT; zero for an exact flow
-    loss_flow: float
-    loss_state: float
-    loss_volume: float
-    ess: float  # Kish ESS of this batch if it was made in one step, else nan
-    infinite: int  # samples with u = +inf in the batch
-    evaluations: int
-
-
-def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
-    """A fresh state; the untrained flow is the identity, so training starts at the base."""
-    teacher = copy.deepcopy(flow).requires_grad_(False)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
-    generator = torch.Generator().manual_seed(seed)
-    return TrainState(flow, teacher, optimizer, buffer, generator)
 
 
 def train(
     state: TrainState,
     settings: Train,
-    chart: MolecularChart,
+    chart: Chart,
     evaluators: Evaluators,
     folder: Path,
     identity: str,
     show: Callable[[float, str], None],
+    pretrained: StepFlow | None = None,
 ) -> None:
     """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.
+
+    `pretrained` is the sampler to distil, for the method cdds.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
@@ -117,7 +60,10 @@ def train(
     with stop:
         while state.step < settings.steps:
             _set_learning_rate(state, settings)
-            info = train_step(state, settings, chart, evaluators)
+            if settings.method == "buffer":
+                info = train_step(state, settings, chart, evaluators)
+            else:
+                info = path_step(state, settings, chart, evaluators, pretrained)
             show(state.step / settings.steps, monitor.record(info))
             if stop.requested or time.monotonic() - saved_at > settings.checkpoint_interval:
                 save_checkpoint(checkpoints, state.step, state.dump(), identity)
@@ -131,7 +77,7 @@ def train(
 
 
 def train_step(
-    state: TrainState, settings: Train, chart: MolecularChart, evaluators: Evaluators
+    state: TrainState, settings: Train, chart: Chart, evaluators: Evaluators
 ) -> StepInfo:
     """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
     flow, generator = state.flow, state.generator
@@ -165,11 +111,11 @@ def train_step(
     losses.energy(s, score, force, log_w_train).backward()
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
-    _update_teacher(state)
+    update_teacher(state)
 
     # ---- weighted samples enter the buffer
-    ess = _batch_ess(log_w)
-    fresh = int(_REFRESH * _batch_ess(log_w_train) * settings.batch)
+    ess = batch_ess(log_w)
+    fresh = int(_REFRESH * batch_ess(log_w_train) * settings.batch)
     state.buffer.refresh(wide, force, log_w_train, fresh, generator)
     state.step += 1
     state.evaluations += len(u)
@@ -186,7 +132,7 @@ def train_step(
 
 
 def _buffer_losses(
-    state: TrainState, settings: Train, chart: MolecularChart, steps: int
+    state: TrainState, settings: Train, chart: Chart, steps: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Batch means of likelihood, flow matching, state consistency and volume consistency."""
     flow, generator, n = state.flow, state.generator, settings.regression_batch
@@ -215,21 +161,6 @@ def _set_learning_rate(state: TrainState, settings: Train) -> None:
     rate = settings.learning_rate * min(1.0, (state.step + 1) / _WARMUP) * cosine
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-
-
-@torch.no_grad()
-def _update_teacher(state: TrainState) -> None:
-    # a young average forgets faster, so that it does not remember the identity
-    decay = min(_TEACHER_DECAY, (1 + state.step) / (10 + state.step))
-    for average, parameter in zip(
-        state.teacher.parameters(), state.flow.parameters(), strict=True
-    ):
-        average.lerp_(parameter, 1.0 - decay)
-
-
-def _batch_ess(log_w: Tensor) -> float:
-    w = torch.softmax(log_w, 0)
-    return float(1.0 / (w.square().sum() * len(w)))
 
 
 class _Monitor:

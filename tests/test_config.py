@@ -1,4 +1,7 @@
-"""Good files load with their defaults, and the printed schema is what is accepted."""
+"""Good files load with their defaults, and the printed schema is what is accepted.
+
+What each kind of target needs and refuses is here too; all other mistakes have their own file.
+"""
 
 from itertools import combinations
 from pathlib import Path
@@ -9,14 +12,24 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from onestep_md.config import Config, Train, config_text, load_config, schema_text
+from onestep_md.config_types import DENSITIES
+from onestep_md.errors import ConfigError
 
 SYSTEMS = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
+MOLECULES = [path for path in SYSTEMS if "pdb:" in path.read_text()]
 TARGET = """\
 target:
   pdb: a.pdb
   forcefield: [amber96.xml]
   temperature: 300.0
 """
+KINDS = {
+    "molecule": TARGET,
+    "density": "target: {kind: density, name: gmm9}\n",
+    "data": "target: {kind: density, name: lgcp, data: pines.csv}\n",
+    "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
+}
+MOLECULE_TRAIN = Train(likelihood_weight=0.1)  # the default that depends on the target
 
 
 @pytest.fixture
@@ -34,8 +47,8 @@ def write(tmp_path, monkeypatch):
 # ---- good files
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=lambda path: path.stem)
-def test_shipped_systems_load_and_their_files_exist(path):
+@pytest.mark.parametrize("path", MOLECULES, ids=lambda path: path.stem)
+def test_shipped_molecules_load_and_their_files_exist(path):
     config = load_config(path)
     assert config.folder == path.parent
     assert (config.folder / config.target.pdb).is_file()
@@ -46,9 +59,22 @@ def test_shipped_systems_load_and_their_files_exist(path):
 def test_all_systems_are_shipped():
     names = {path.stem for path in SYSTEMS}
     assert {"alanine", "alanine-ff96", "alanine-quick", "trialanine", "thymidine"} <= names
+    assert {"python-density", *DENSITIES} <= names
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", DENSITIES)
+def test_shipped_densities_load_by_their_name(name):
+    target = load_config(SYSTEMS[0].parent / f"{name}.yaml").target
+    assert (target.kind, target.name) == ("density", name)
+
+
+def test_names_of_densities_are_those_that_can_be_built():
+    from onestep_md.targets.densities import BUILDERS
+
+    assert tuple(BUILDERS) == DENSITIES
+
+
+@pytest.mark.parametrize("path", MOLECULES, ids=lambda path: path.stem)
 def test_regions_of_shipped_systems_do_not_overlap(path):
     def inside(angle, low, high):
         return (angle - low) % 360 < ((high - low) % 360 or 360)
@@ -69,7 +95,7 @@ def test_regions_of_shipped_systems_do_not_overlap(path):
 
 def test_three_keys_are_enough(write):
     config = load_config(write(TARGET))
-    assert config.train == Train()
+    assert (config.target.kind, config.train) == ("molecule", MOLECULE_TRAIN)
     ladder = np.array(config.exploration.temperatures)
     assert (len(ladder), ladder[0], ladder[-1]) == (6, 300.0, 1000.0)
     assert np.allclose(ladder[1:] / ladder[:-1], (1000 / 300) ** 0.2, rtol=1e-4)
@@ -136,6 +162,117 @@ def test_models_refuse_inconsistent_values_without_a_file():
     target = {"pdb": "a.pdb", "forcefield": ["f.xml"], "system": "s.xml", "temperature": 300}
     with pytest.raises(ValidationError, match="are both given"):
         Config.model_validate({"target": target})
+    with pytest.raises(ValidationError, match="target.dim is missing"):
+        Config.model_validate({"target": {"kind": "python", "function": "a:b"}})
+
+
+# ---- kinds of target, methods of training
+
+
+def test_two_keys_are_enough_for_a_density(write):
+    config = load_config(write(KINDS["density"]))
+    assert (config.target.kind, config.target.name) == ("density", "gmm9")
+    assert (config.target.pdb, config.target.data, config.target.temperature) == (None,) * 3
+    assert config.exploration.temperatures == ()
+    assert (config.exploration.particles, config.exploration.moves) == (20_000, 8)
+
+
+def test_density_with_a_data_file(write):
+    assert load_config(write(KINDS["data"])).target.data == "pines.csv"
+
+
+@pytest.mark.parametrize("function", ["banana:log_density", "my.package_2:_log_p"])
+def test_density_of_a_python_function(write, function):
+    config = load_config(write(KINDS["python"]), [f"target.function={function}"])
+    assert (config.target.kind, config.target.function) == ("python", function)
+    assert config.target.dim == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "bins", "weight"),
+    [("molecule", 0, 0.1), ("density", 16, 1.0), ("data", 16, 1.0), ("python", 16, 1.0)],
+)
+def test_defaults_that_depend_on_the_kind(write, kind, bins, weight):
+    path = write(KINDS[kind])
+    config = load_config(path)
+    assert (config.flow.bins, config.train.likelihood_weight) == (bins, weight)
+    config = load_config(path, ["flow.bins=8", "train.likelihood_weight=0"])
+    assert (config.flow.bins, config.train.likelihood_weight) == (8, 0.0)
+    assert load_config(path, ["flow.bins=0"]).flow.bins == 0
+
+
+def test_training_methods(write):
+    path = write(KINDS["density"])
+    assert load_config(path).train.method == "buffer"
+    for kind in KINDS.values():
+        for method in ("osds", "scds"):
+            config = load_config(write(kind), [f"train.method={method}"])
+            assert (config.train.method, config.train.teacher) == (method, None)
+        config = load_config(write(kind), ["train.method=cdds", "train.teacher=runs/a"])
+        assert config.train.teacher == "runs/a"
+
+
+@pytest.mark.parametrize("text", KINDS.values(), ids=KINDS)
+def test_resolved_configuration_of_each_kind_reads_back_equal(write, text):
+    config = load_config(write(text), ["train.method=cdds", "train.teacher=runs/a"])
+    resolved = yaml.safe_load(config_text(config))
+    assert resolved["flow"]["bins"] == config.flow.bins
+    assert resolved["train"]["likelihood_weight"] == config.train.likelihood_weight
+    assert load_config(write(config_text(config))).model_dump() == config.model_dump()
+    copy = write(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(copy).model_dump() == config.model_dump()
+
+
+NAMES = ", ".join(DENSITIES)
+BAD_TARGETS = {
+    "target: {kind: density}": f"target.name is missing. The benchmark density: {NAMES}.",
+    "target: {kind: density, name: gmm8}": f'target.name = "gmm8", must be one of {NAMES}. '
+    "Did you mean `gmm9`?",
+    "target: {kind: density, name: xyz}": f'target.name = "xyz", must be one of {NAMES}.',
+    "target: {kind: densty, name: gmm9}": 'target.kind = "densty", must be one of molecule, '
+    "density, python. Did you mean `density`?",
+    "target: {name: gmm9}": "target.name needs target.kind: density; the kind here is molecule.",
+    "target: {dim: 2, function: 'a:b'}": "target.function needs target.kind: python; the kind "
+    "here is molecule.",
+    "target: {kind: density, pdb: a.pdb}": "target.pdb needs target.kind: molecule; the kind "
+    "here is density.",
+    "target: {kind: python, function: 'a:b'}": "target.dim is missing. Number of coordinates "
+    "that target.function takes.",
+    "target: {kind: python, dim: 2}": "target.function is missing. Python function of x (batch, "
+    "dim) that returns the log density (batch,), in torch; its module is looked for in the "
+    "folder of the YAML file first.",
+    "target: {kind: python, function: banana.py, dim: 2}": 'target.function = "banana.py", must '
+    "be module:name, such as banana:log_density.",
+    "target: {kind: python, function: 3, dim: 2}": "target.function = 3, must be text.",
+    "target: {kind: python, function: 'a:b', dim: 0}": "target.dim = 0, must be at least 1.",
+    "target: {kind: python, function: 'a:b', dim: 2, data: c}": "target.data has no effect on a "
+    "python density; remove it.",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_TARGETS.items())
+def test_bad_target_gives_its_message(write, text, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(f"seed: 1\n{text}\n"))
+    assert str(caught.value) == f"good.yaml:2: {message}"
+
+
+BAD_TRAINING = {
+    "{method: cdds}": 'train.method = "cdds" needs train.teacher, the run folder of a trained '
+    "sampler.",
+    "{method: cdds, techer: a}": "unknown key `techer` in `train`. Did you mean `teacher`?",
+    "{teacher: a}": 'train.teacher has no effect on train.method = "buffer"; remove it.',
+    "{method: odss, teacher: a}": 'train.method = "odss", must be one of buffer, osds, scds, '
+    "cdds. Did you mean `osds`?",
+    "{likelihood_weight: -1}": "train.likelihood_weight = -1, must be at least 0.",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_TRAINING.items())
+def test_bad_training_gives_its_message(write, text, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(KINDS["density"] + f"train: {text}\n"))
+    assert str(caught.value) == f"good.yaml:2: {message}"
 
 
 # ---- the schema
@@ -161,13 +298,20 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     defaults = Config.model_validate(
         {"target": {"pdb": "a", "forcefield": ["b"], "temperature": 300}}
     ).model_dump(mode="json")
-    del defaults["exploration"]["temperatures"], listing["exploration"]["temperatures"]
+    # their defaults depend on the target, so the listing leaves them empty
+    for values in (defaults, listing):
+        del values["exploration"]["temperatures"]
+        del values["flow"]["bins"], values["train"]["likelihood_weight"]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
         assert listing[section] == defaults[section]
-    assert "  temperature:                  # number > 0, K, required" in schema_text()
+    assert "  temperature:                  # number > 0, K, required for a m" in schema_text()
+    assert "  dim:                          # whole number >= 1, required for a p" in schema_text()
+    assert max(map(len, schema_text().splitlines())) < 100
     assert "  timestep: 2.0                 # number > 0 and <= 5, fs" in schema_text()
 
 
 def test_schema_listing_completed_with_required_keys_loads(write):
     options = ["target.pdb=a.pdb", "target.forcefield=[b.xml]", "target.temperature=300"]
-    assert load_config(write(schema_text()), options).train == Train()
+    assert load_config(write(schema_text()), options).train == MOLECULE_TRAIN
+    options = ["target.kind=density", "target.name=gmm9"]
+    assert load_config(write(schema_text()), options).flow.bins == 16

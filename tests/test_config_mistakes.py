@@ -50,7 +50,7 @@ BAD_SECTIONS = {
     ),
     "unlike any key": (
         "flow:\n  zzz: 5",
-        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, orders."],
+        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, orders, bins."],
     ),
     "folder is no key": (
         "folder: x",
@@ -164,6 +164,12 @@ BAD_SECTIONS = {
         ["6: regions.A.gama: no torsion `gama` in sample.torsions. Did you mean `gamma`?",
          "6: regions.A.phi: no torsion `phi` in sample.torsions. Known: gamma."],
     ),
+    "keys for densities": (
+        "exploration: {particles: 99, moves: 0}\nflow: {bins: 65}",
+        ["5: exploration.particles = 99, must be at least 100.",
+         "5: exploration.moves = 0, must be at least 1.",
+         "6: flow.bins = 65, must be at most 64."],
+    ),
     "value YAML cannot construct": (
         "seed: 2024-13-45",
         ["5: `seed` cannot be read: month must be in 1..12."],
@@ -189,7 +195,8 @@ BAD_FILES = {
     "empty": (
         "# nothing\n",
         ["bad.yaml: the file is empty. It needs at least target.pdb, target.forcefield and "
-         "target.temperature; `python -m onestep_md.run --schema` lists every key."],
+         "target.temperature of a molecule, or target.kind: density and target.name; "
+         "`python -m onestep_md.run --schema` lists every key."],
     ),
     "not a mapping": (
         "\n- target\n",
@@ -240,6 +247,32 @@ BAD_FILES = {
          "bad.yaml:4: unknown key `temprature` in `target`. Did you mean `temperature`?",
          "bad.yaml:6: train.batch = 0, must be at least 1.",
          "bad.yaml:7: unknown key `sead` at the top level. Did you mean `seed`?"],
+    ),
+    "keys of a density on a molecule": (
+        TARGET + "  name: gmm9\n  data: a\n  dim: 2\n",
+        ["bad.yaml:5: target.name has no effect on a molecule; remove it.",
+         "bad.yaml:6: target.data has no effect on a molecule; remove it.",
+         "bad.yaml:7: target.dim has no effect on a molecule; remove it."],
+    ),
+    "keys of a molecule on a density": (
+        TARGET + "  kind: density\n  name: gmm9\n  system: c.xml\n  constraints: hbonds\n",
+        [f"bad.yaml:{line}: target.{key} has no effect on a density; remove it."
+         for line, key in ((2, "pdb"), (3, "forcefield"), (4, "temperature"), (7, "system"),
+                           (8, "constraints"))],
+    ),
+    "several mistakes around a density": (
+        "target:\n  kind: density\n  data: 3\n  temperature: 300\n  nam: gmm9\n"
+        "train: {method: cdds, stps: 4}\nregions: {A: {phi: [0, 90], chi: [0, 90]}}\n"
+        "sample:\n  torsions: {a: [0, 1, 2, 3]}\nexploration: {moves: 0}\n",
+        ["bad.yaml:3: target.data = 3, must be text.",
+         "bad.yaml:4: target.temperature has no effect on a density; remove it.",
+         "bad.yaml:5: unknown key `nam` in `target`. Did you mean `name`?",
+         "bad.yaml:6: unknown key `stps` in `train`. Did you mean `steps`?",
+         'bad.yaml:6: train.method = "cdds" needs train.teacher, the run folder of a trained '
+         "sampler.",
+         "bad.yaml:7: regions are ranges of torsions, and a density has none; remove them.",
+         "bad.yaml:9: sample.torsions has no effect: a density has no torsions; remove it.",
+         "bad.yaml:10: exploration.moves = 0, must be at least 1."],
     ),
     "text instead of a list": (
         "target: {pdb: a.pdb, forcefield: b.xml, temperature: 300}\n",

@@ -1,15 +1,17 @@
 """Figures of trust and cost: the weight tail, ESS and log Z against K, the training curves."""
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis import style
-from onestep_md.analysis.record import EvidenceRow, Measured, RunRecord
+from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
 
 
-def weight_figure(run: RunRecord) -> Figure:
+def weight_figure(run: Measurements) -> Figure:
     """Sorted weights with the tail that k-hat describes, and how few samples carry how much."""
     figure, axes = style.new_figure(3.3, 1, 2)
     weights = np.sort(run.samples.weights)[::-1]
@@ -63,8 +65,16 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
     style.legend(ax, loc="lower right")
 
 
-def steps_figure(run: RunRecord) -> Figure:
-    """ESS and log Z against the number of steps K; K = 0 is the base without the network."""
+def steps_figure(
+    run: Measurements, bar: str = "BAR with dynamics", known: float = math.nan
+) -> Figure:
+    """ESS and log Z against the number of steps K; K = 0 is the base without the network.
+
+    Args:
+        run: any run.
+        bar: what to call the estimate by BAR.
+        known: log Z, drawn as a line; nan if nobody knows it.
+    """
     figure, axes = style.new_figure(3.3, 1, 3)
     rows, place = run.evidence, np.arange(len(run.evidence))
     ess, bounds, zoom = axes[0]
@@ -74,15 +84,13 @@ def steps_figure(run: RunRecord) -> Figure:
     ess.set_ylim(0, 105)
     style.percent_axis(ess.yaxis)
     style.legend(ess, loc="best")
-    _points(bounds, place, [r.eubo for r in rows], style.DYNAMICS, "v-", "EUBO (upper bound)")
-    _points(bounds, place, [r.log_z for r in rows], style.REWEIGHTED, "o-", "log Z")
-    floor = _elbo_floor(rows)
-    shown = [r.elbo if r.elbo.value >= floor else Measured() for r in rows]
-    _points(bounds, place, shown, style.RAW, "^-", "ELBO (lower bound)")
-    _mark_unbounded(bounds, place, rows, floor)
-    _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "one-sided")
-    _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", "BAR with dynamics")
-    titles = ("Effective sample size", "Bounds of log Z", "log Z, close up")
+    if math.isfinite(known):
+        for ax, title in ((bounds, "known log Z"), (zoom, "known")):
+            ax.axhline(known, color=style.GREEN, lw=1.4, ls="--", label=title, zorder=1.5)
+    _bounds(bounds, place, rows, known)
+    _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "log mean weight")
+    _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", bar)
+    titles = ("Effective sample size", "Bounds of log Z (nats)", "log Z, close up (nats)")
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_xticks(place, [str(row.steps) for row in rows])
         ax.set_xlim(-0.4, len(rows) - 0.6)
@@ -91,7 +99,11 @@ def steps_figure(run: RunRecord) -> Figure:
     for ax in (bounds, zoom):
         ax.yaxis.set_major_locator(MaxNLocator(6))
         ax.margins(y=0.3)
-        style.legend(ax, loc="best")
+    _zoom(zoom, rows, known)
+    low, high = bounds.get_ylim()
+    bounds.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    style.legend(bounds, loc="upper right")
+    style.legend(zoom, loc="lower right")
     return figure
 
 
@@ -110,26 +122,53 @@ def _points(
                     label=title)  # fmt: skip
 
 
-def _elbo_floor(rows: tuple[EvidenceRow, ...]) -> float:
-    """ELBO below which a row is named, not drawn: a few clashes would flatten all others."""
-    log_z = np.nanmedian([row.log_z.value for row in rows])
-    above = np.nanmax([1.0, *(row.eubo.value - log_z for row in rows)])
-    return float(log_z - 5.0 * above)
+def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: float) -> None:
+    """ELBO, log Z and EUBO; those far off the scale of the flow are named, not drawn."""
+    # a few clashes, or the base alone, would flatten all others
+    flow = [row for row in rows if row.steps] or rows
+    middle = np.nanmedian([row.log_z.value for row in flow])
+    gaps = [known - middle, *(v.value - middle for row in flow for v in (row.log_z, row.eubo))]
+    below = np.nanmedian([0.0, *(middle - row.elbo.value for row in flow)])
+    reach = 5.0 * np.nanmax([0.05, below, *np.abs(gaps)])
+    for name, colour, marker, title in (
+        ("eubo", style.DYNAMICS, "v-", "EUBO (upper bound)"),
+        ("log_z", style.REWEIGHTED, "o-", "log Z"),
+        ("elbo", style.RAW, "^-", "ELBO (lower bound)"),
+    ):
+        values = [getattr(row, name) for row in rows]
+        shown = [v if abs(v.value - middle) <= reach else Measured() for v in values]
+        _points(ax, place, shown, colour, marker, title)
+        for x, row, value in zip(place, rows, values, strict=True):
+            unbounded = name == "elbo" and row.infinite
+            if unbounded or abs(value.value - middle) > reach:
+                text = "−∞" if unbounded else f"{value.value:.3g}".replace("-", "−")
+                y, side = (0.98, "top") if value.value > middle else (0.02, "bottom")
+                ax.annotate(f"{title.split(' (')[0]}\n{text}", (x, y), ha="center", va=side,
+                            xycoords=("data", "axes fraction"), fontsize=9,
+                            color=colour)  # fmt: skip
 
 
-def _mark_unbounded(
-    ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], floor: float
-) -> None:
-    """Say where the ELBO is off the scale, or -inf because some sample has infinite energy."""
-    for x, row in zip(place, rows, strict=True):
-        if row.infinite or row.elbo.value < floor:
-            value = "−∞" if row.infinite else f"{row.elbo.value:.3g}"
-            ax.annotate(f"ELBO\n{value}", (x, 0.02), xycoords=("data", "axes fraction"),
-                        ha="center", fontsize=9, color=style.RAW)  # fmt: skip
+def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
+    """Fit the axis to the flow: the base alone (K = 0) may lie far off."""
+    ends = [known] if math.isfinite(known) else []
+    for value in (v for row in rows if row.steps for v in (row.log_z, row.bar)):
+        error = value.error if math.isfinite(value.error) else 0.0
+        ends += [value.value - error, value.value + error] if math.isfinite(value.value) else []
+    if not ends or max(ends) == min(ends):
+        return
+    low, high = min(ends), max(ends)
+    low, high = low - 0.9 * (high - low), high + 0.2 * (high - low)  # room for the legend
+    ax.set_ylim(low, high)
+    base = rows[0]
+    if base.steps == 0 and not low < base.log_z.value < high:
+        y, side = (0.02, "bottom") if base.log_z.value < low else (0.98, "top")
+        text = f"{base.log_z.value:.4g}".replace("-", "−")
+        ax.annotate(text, (0, y), xycoords=("data", "axes fraction"), ha="center", va=side,
+                    fontsize=9, color=style.REWEIGHTED, path_effects=style.HALO)  # fmt: skip
 
 
-def training_figure(run: RunRecord) -> Figure:
-    """Losses, live one-step ESS, energy evaluations per second and the learner's idle time."""
+def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
+    """Losses, live one-step ESS, energy evaluations per second, idle time; `energy`: its name."""
     figure, axes = style.new_figure(5.2, 2, 2)
     m, step = run.metrics, run.metrics["step"]
     losses, ess, rate, idle = axes.flat
@@ -137,7 +176,7 @@ def training_figure(run: RunRecord) -> Figure:
         ("loss_flow", style.DYNAMICS, "flow matching"),
         ("loss_state", style.REWEIGHTED, "state consistency"),
         ("loss_volume", style.RAW, "volume consistency"),
-        ("loss_energy", style.GREEN, "energy (kT)"),
+        ("loss_energy", style.GREEN, energy),
     ):
         values = np.where(m[name] > 0, m[name], np.nan)
         if np.isfinite(values).any():
@@ -155,7 +194,7 @@ def training_figure(run: RunRecord) -> Figure:
     ess.set_ylim(0, 105)
     style.percent_axis(ess.yaxis)
     style.label(ess, "", "", "One-step ESS, live")
-    style.legend(ess, loc="lower right", ncols=2)
+    style.legend(ess, loc="best", ncols=2)
     rate.plot(step, m["evaluations_per_s"], color=style.REWEIGHTED, lw=1.3)
     rate.set_ylim(bottom=0)
     rate.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

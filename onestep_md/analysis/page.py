@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis.record import Measured
+from onestep_md.analysis.measurements import Measured
 
 DASH = '<span class="none">–</span>'
 

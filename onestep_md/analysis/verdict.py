@@ -7,12 +7,15 @@ reservations. "bad": weights or map failed a test, so that error bars do not cov
 import math
 from dataclasses import dataclass
 
-from onestep_md.analysis.record import EvidenceRow, Measured, Region, RunRecord
+from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
+from onestep_md.analysis.record import Region, RunRecord
 from onestep_md.analysis.style import symbol
+from onestep_md.estimators.evidence import LOG_DET_LIMIT
 
 FOLDED_LIMIT = 1e-3  # fraction of checked samples with a negative determinant
 FEWEST_EFFECTIVE = 100  # below it error bars are themselves unreliable
 DISAGREEMENT = 3.0  # combined standard errors
+_ROUNDING = 1e-9  # relative, of sums over samples
 LOW_ACCEPTANCE = 0.1  # of replica exchanges; below it replicas hardly mix
 
 TITLES = {
@@ -24,43 +27,51 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Level, sentences for the top of the page, warnings for its sections."""
+    """Level, title and sentences for the top of the page, warnings for its sections."""
 
     level: str
+    title: str
     sentences: tuple[str, ...]
     evidence_warnings: tuple[str, ...]
-    free_energy_warnings: tuple[str, ...]
     run_warnings: tuple[str, ...]
+    free_energy_warnings: tuple[str, ...] = ()
 
 
 def judge(run: RunRecord) -> Verdict:
     """Weigh the evidence of a run."""
     head = run.headline
-    spread = log_z_spread(run)
+    spread = log_z_spread(run, "BAR against the dynamics")
     sentences = [
-        _ess_sentence(run),
-        _weights_sentence(head),
-        _map_sentence(head),
-        _log_z_sentence(spread),
+        ess_sentence(run),
+        weights_sentence(head),
+        map_sentence(head),
+        log_z_sentence(spread),
         _regions_sentence(run.regions),
     ]
     if run.handedness.centres:
         sentences.append(_handedness_sentence(run))
     evidence = [text for row in run.evidence for text in row.warnings]
     free_energy = _free_energy_warnings(run)
-    bad = (
-        not khat_ok(head)
-        or head.negative > FOLDED_LIMIT * max(head.checked, 1)
-        or not head.ess.value * head.n >= FEWEST_EFFECTIVE
-        or spread[0] > DISAGREEMENT
-    )
+    bad = spoiled(head) or spread[0] > DISAGREEMENT
     others = (*head.warnings, *free_energy, *_run_warnings(run))
+    level = "bad" if bad else "care" if others or not head.checked else "good"
     return Verdict(
-        level="bad" if bad else "care" if others or not head.checked else "good",
+        level=level,
+        title=TITLES[level],
         sentences=tuple(text for text in sentences if text),
         evidence_warnings=tuple(evidence),
-        free_energy_warnings=tuple(free_energy),
         run_warnings=_run_warnings(run),
+        free_energy_warnings=tuple(free_energy),
+    )
+
+
+def spoiled(row: EvidenceRow) -> bool:
+    """Whether the weights failed a test: their tail, their number, folds, the determinant."""
+    return (
+        not khat_ok(row)
+        or row.negative > FOLDED_LIMIT * max(row.checked, 1)
+        or not row.ess.value * row.n >= FEWEST_EFFECTIVE
+        or row.log_det_error > LOG_DET_LIMIT
     )
 
 
@@ -70,23 +81,27 @@ def khat_ok(row: EvidenceRow) -> bool:
 
 
 def z_score(a: Measured, b: Measured) -> float:
-    """(a - b) in combined standard errors; nan where an error is unknown or both are zero."""
-    error = math.hypot(a.error, b.error)
-    return (a.value - b.value) / error if error > 0 else math.nan
+    """(a - b) in combined standard errors; nan where an error is unknown or all is zero."""
+    difference, error = a.value - b.value, math.hypot(a.error, b.error)
+    rounding = _ROUNDING * max(1.0, abs(b.value))
+    if error < rounding:  # an exact flow has errors below the last digit
+        return difference / rounding if difference else math.nan
+    return difference / error
 
 
-def log_z_spread(run: RunRecord) -> tuple[float, list[str]]:
-    """Largest |z| between log Z from one step, from more steps and from BAR; what was compared."""
+def log_z_spread(run: Measurements, bar: str) -> tuple[float, list[str]]:
+    """Largest |z| of log Z from one step to that from more steps and from BAR; their names."""
     head = run.headline
     others = [(f"K = {row.steps}", row.log_z) for row in run.evidence if row.steps == 4]
-    others += [("BAR against the dynamics", head.bar)]
+    others += [(bar, head.bar)]
     others = [(name, value) for name, value in others if math.isfinite(value.value)]
     scores = [abs(z_score(head.log_z, value)) for _, value in others]
     scores = [score for score in scores if math.isfinite(score)]
     return max(scores, default=math.nan), [f"K = {head.steps}", *(name for name, _ in others)]
 
 
-def _ess_sentence(run: RunRecord) -> str:
+def ess_sentence(run: Measurements) -> str:
+    """How many independent samples the weighted ones are worth."""
     head, base = run.headline, run.row(0)
     steps = "One-step" if head.steps == 1 else f"{head.steps}-step"
     text = (
@@ -95,11 +110,13 @@ def _ess_sentence(run: RunRecord) -> str:
     )
     if base is not None and base.ess.value > 0:
         gain = head.ess.value / base.ess.value
-        text += f" ({100 * base.ess.value:.3g} % without the network, a factor {gain:.2g})"
+        factor = f"{float(f'{gain:.2g}'):,g}"  # two digits, but 120 rather than 1.2e+02
+        text += f" ({100 * base.ess.value:.3g} % without the network, a factor {factor})"
     return text + "."
 
 
-def _weights_sentence(row: EvidenceRow) -> str:
+def weights_sentence(row: EvidenceRow) -> str:
+    """What k-hat says of the weights."""
     if math.isnan(row.khat):
         return "k-hat could not be computed, so nothing vouches for the weights."
     if khat_ok(row):
@@ -110,9 +127,15 @@ def _weights_sentence(row: EvidenceRow) -> str:
     )
 
 
-def _map_sentence(row: EvidenceRow) -> str:
+def map_sentence(row: EvidenceRow) -> str:
+    """What the certificates say of the map."""
     if not row.checked:
         return "The map was not checked for folds; the weights are exact only if it has none."
+    if row.log_det_error > LOG_DET_LIMIT:
+        return (
+            f"The log-determinant in the weights is off by up to {row.log_det_error:.0e}: the "
+            "weights and log Z are wrong."
+        )
     if row.negative:
         return (
             f"{row.negative:,} of {row.checked:,} checked samples are folded (negative "
@@ -125,7 +148,8 @@ def _map_sentence(row: EvidenceRow) -> str:
     return text + "."
 
 
-def _log_z_sentence(spread: tuple[float, list[str]]) -> str:
+def log_z_sentence(spread: tuple[float, list[str]]) -> str:
+    """Whether the ways to log Z of `log_z_spread` agree; nothing if there is only one."""
     worst, compared = spread
     if not math.isfinite(worst):
         return ""

@@ -51,6 +51,10 @@ class Chart(nn.Module, ABC):
             (force,) = torch.autograd.grad(log_p.sum(), s)
         return torch.where(inside[:, None], force, 0.0)
 
+    def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
+        """`pull_back` for x as it was evaluated, which may differ from `to_x(s)` by a motion."""
+        return self.pull_back(s, grad_u)
+
     def lens(self, circle: Tensor) -> Tensor:
         """What the flow's networks see of the angles (batch, n_circular)."""
         return circle

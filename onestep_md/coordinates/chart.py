@@ -98,6 +98,10 @@ class MolecularChart(Chart):
         """Labels of the rotatable torsions, in the order of the state."""
         return tuple(self.coordinates.names[i] for i in self.circle.tolist())
 
+    def __str__(self) -> str:
+        names = "; ".join(name.removeprefix("torsion ") for name in self.names)
+        return f"{self.n_linear} stiff coordinates, {self.n_circular} rotatable torsions ({names})"
+
     def _deviation(self, q: Tensor) -> Tensor:
         deviation = q[:, self.line] - self.centre
         turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi

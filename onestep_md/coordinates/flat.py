@@ -26,6 +26,9 @@ class FlatChart(Chart):
         self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
         self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
 
+    def __str__(self) -> str:
+        return f"{self.n_linear} whitened coordinates"
+
     @property
     def n_linear(self) -> int:
         return len(self.centre)

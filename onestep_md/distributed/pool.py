@@ -6,17 +6,16 @@ their input, so it makes no difference who computes them: `SerialEvaluators` her
 `targets.exploration` are written against the `Evaluators` protocol only.
 """
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult, time_platforms
-from onestep_md.targets.molecule import Molecule
+from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
 
-EvaluatorFactory = Callable[[], PotentialEvaluator]
+EvaluatorFactory = Callable[[], PotentialEvaluator | DensityEvaluator]
 
 
 class Evaluators(Protocol):
@@ -39,10 +38,10 @@ class Evaluators(Protocol):
     repairs: int
 
     def submit(self, x: np.ndarray) -> int:
-        """Start on x (batch, atoms, 3) in nm and return a ticket at once."""
+        """Start on x, (batch, atoms, 3) in nm or (batch, dim), and return a ticket at once."""
 
     def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
-        """Wait for u (batch,) in kT and grad_u (batch, atoms, 3) in kT/nm, in input order."""
+        """Wait for u (batch,) in kT and grad_u of the shape of x, in input order."""
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`collect(submit(x))`."""
@@ -101,26 +100,23 @@ class SerialEvaluators:
 
 
 def open_evaluators(
-    molecule: Molecule,
+    factory: EvaluatorFactory,
     platform: str,
     workers: int | None,
     local: bool,
     address: str | None,
     patience: float,
 ) -> Evaluators:
-    """Evaluators of `molecule`, in this process or on Ray.
+    """Evaluators of one target, in this process or on Ray.
 
     Args:
-        molecule: the target
-        platform: an OpenMM platform, or "auto" to time the candidates here and keep the fastest
+        factory: makes an evaluator, in the process where it is called
+        platform: name of what the evaluators compute with
         workers: number of Ray actors; None: one per CPU that Ray has
         local: True keeps everything in this process
         address: Ray cluster to join; None: `RAY_ADDRESS`, else a Ray of our own on this machine
         patience: seconds without any living evaluator after which the run stops
     """
-    if platform == "auto":
-        platform = time_platforms(molecule).name
-    factory = functools.partial(PotentialEvaluator, molecule, platform)
     if local:
         return SerialEvaluators(factory, platform)
     # Imported late: --local must work, and start at once, without touching Ray.

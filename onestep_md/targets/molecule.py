@@ -50,6 +50,11 @@ class Fingerprint:
     system_sha256: str
     u_input: float  # kT, of the input geometry
 
+    @property
+    def identity(self) -> str:
+        """One line that tells targets apart."""
+        return f"system {self.system_sha256[:12]} at {self.temperature} K"
+
     def lines(self) -> list[str]:
         """For printing, one property per line."""
         rows = (

@@ -1,5 +1,6 @@
 """Replica exchange against closed forms on harmonic wells, and its promises on real dynamics."""
 
+import functools
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,11 @@ from onestep_md.targets.molecule import load_molecule
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 TARGET = 300.0
+
+
+def reference(molecule):
+    """Factory of evaluators on the Reference platform."""
+    return functools.partial(PotentialEvaluator, molecule, "Reference")
 
 
 def settings(**changes):
@@ -148,7 +154,7 @@ def alanine():
 def serial(alanine):
     from onestep_md.distributed.pool import open_evaluators
 
-    return open_evaluators(alanine, "Reference", None, True, None, 60.0)
+    return open_evaluators(reference(alanine), "Reference", None, True, None, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +187,7 @@ def test_ray_gives_the_same_exploration_and_ends_with_the_pool(alanine, explored
     from onestep_md.distributed.pool import open_evaluators
 
     before = ray.is_initialized()
-    pool = open_evaluators(alanine, "Reference", 2, False, None, 60.0)
+    pool = open_evaluators(reference(alanine), "Reference", 2, False, None, 60.0)
     try:
         assert_equal(explore(alanine, pool, settings(), seed=3), explored)
         assert pool.evaluations == explored.evaluations

@@ -1,0 +1,199 @@
+"""Figures of samples in R^dim: a pair of coordinates and the marginals, raw, reweighted, target.
+
+Coordinates are named as in numpy, x[0] first. A weighted histogram has p_b = sum of normalised
+weights in bin b, and by the delta method var(p_b) = sum_i w_i^2 (1_b(i) - p_b)^2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from onestep_md.analysis import style
+from onestep_md.analysis.density_record import DensityRecord
+
+MOST_MARGINALS = 6
+_CANDIDATES = 100  # coordinates among which a pair is sought
+_ENOUGH = 4000  # samples that choose it
+_DEPENDENT = 0.15  # rank correlation; below it a pair counts as independent
+_PAIR_BINS = 90
+_BINS = 70  # of a marginal, fewer where there are few samples
+_PEAK = 15.0  # height over the mean height from which on a marginal needs a log scale
+_EDGE = 0.003  # of the target lies beyond either end of an axis
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Points (n, dim) with normalised weights (n,), and how they are drawn."""
+
+    title: str
+    colour: str
+    x: np.ndarray
+    weights: np.ndarray
+
+
+def ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
+    """Raw, reweighted and target samples; points without a finite place are left out."""
+    samples, target = run.samples, run.target_x
+    finite = np.isfinite(samples.x).all(axis=1)
+    x, weights = samples.x[finite], samples.weights[finite]
+    equal = np.full(len(x), 1.0 / len(samples.x))
+    title = "target, exact" if run.exact else "target, annealing"
+    return (
+        Ensemble("raw one-step", style.RAW, x, equal),
+        Ensemble("reweighted", style.REWEIGHTED, x, weights),
+        Ensemble(title, style.DYNAMICS, target, np.full(len(target), 1.0 / len(target))),
+    )
+
+
+def chosen_coordinates(x: np.ndarray) -> list[int]:
+    """Up to six coordinates worth a look: the most dependent pair, then the least Gaussian.
+
+    Args:
+        x: (n, dim) samples of the target.
+
+    Returns:
+        Indices, most telling first; the first two are the pair.
+    """
+    shape = non_gaussian(x)
+    order = sorted(range(x.shape[1]), key=lambda i: (-round(float(shape[i]), 1), i))
+    first = _dependent_pair(x[:_ENOUGH], sorted(order[:_CANDIDATES]))
+    chosen = [*first, *(i for i in order if i not in first)][:MOST_MARGINALS]
+    return sorted(chosen[:2]) + chosen[2:]
+
+
+def non_gaussian(x: np.ndarray) -> np.ndarray:
+    """|excess kurtosis| of every coordinate (dim,), 0 where it may be chance."""
+    centred = x - x.mean(axis=0)
+    variance = np.maximum(np.square(centred).mean(axis=0), 1e-300)
+    excess = np.abs(np.square(np.square(centred)).mean(axis=0) / variance**2 - 3.0)
+    # the kurtosis of n Gaussian numbers has variance 24 / n
+    return np.where(excess > 4.0 * np.sqrt(24.0 / len(x)), excess, 0.0)
+
+
+def _dependent_pair(x: np.ndarray, among: list[int]) -> list[int]:
+    """The pair of largest rank correlation of values or of distances from the median, if any."""
+    if len(among) < 2:
+        return []
+    x = x[:, among]
+    features = np.concatenate([_ranks(x), _ranks(np.abs(x - np.median(x, axis=0)))], axis=1)
+    correlation = np.abs(features.T @ features) / len(x)
+    m = len(among)
+    # of the four ways to combine value and distance of i with those of j, the strongest
+    strength = correlation.reshape(2, m, 2, m).max(axis=(0, 2))
+    np.fill_diagonal(strength, 0.0)
+    i, j = np.unravel_index(np.argmax(np.round(strength, 2)), strength.shape)
+    return [among[i], among[j]] if strength[i, j] > _DEPENDENT else []
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """Ranks of every column, shifted and scaled to mean 0 and variance 1."""
+    ranks = np.argsort(np.argsort(x, axis=0), axis=0) + 0.5 - len(x) / 2
+    return ranks * np.sqrt(12.0) / len(x)
+
+
+def limits(run: DensityRecord, coordinate: int) -> tuple[float, float]:
+    """Ends of an axis: nearly all of the target, and raw samples half as far again."""
+    target, raw = run.target_x[:, coordinate], run.samples.x[:, coordinate]
+    low, high = np.quantile(target, (_EDGE, 1.0 - _EDGE))
+    raw_low, raw_high = np.quantile(raw[np.isfinite(raw)], (_EDGE, 1.0 - _EDGE))
+    span = max(high - low, 1e-9 * max(1.0, abs(low)))
+    low = max(min(low, raw_low), low - 0.5 * span)
+    high = min(max(high, raw_high), high + 0.5 * span)
+    return float(low - 0.08 * span), float(high + 0.08 * span)
+
+
+def pair_figure(run: DensityRecord, pair: tuple[int, int]) -> Figure:
+    """Density of two coordinates: raw, reweighted and target side by side, one colour scale."""
+    edges = [np.linspace(*limits(run, i), _PAIR_BINS + 1) for i in pair]
+    shown = ensembles(run)
+    densities = [log_density(e.x[:, list(pair)], e.weights, edges) for e in shown]
+    top = max(np.nanmax(d) for d in densities)
+    floor = float(np.clip(np.nanpercentile(densities[-1] - top, 2), -9.0, -3.0))
+    figure, axes = style.new_figure(3.45, 1, 3)
+    for column, (ax, e, density) in enumerate(zip(axes[0], shown, densities, strict=True)):
+        clipped = np.ma.masked_invalid(np.where(density - top >= floor, density - top, np.nan))
+        image = ax.pcolormesh(
+            *edges, clipped.T, cmap=style.SURFACE, norm=Normalize(floor, 0.0), rasterized=True
+        )
+        ax.grid(False)
+        for spine in ax.spines.values():
+            spine.set_visible(True)
+        style.label(ax, f"x[{pair[0]}]", f"x[{pair[1]}]" if column == 0 else "", e.title)
+        ax.tick_params(labelleft=column == 0)
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    bar.set_label("log density below the top (nats)", fontsize=style.FONT)
+    bar.ax.tick_params(labelsize=style.FONT - 0.5)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def log_density(x: np.ndarray, weights: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """Log of a slightly smoothed weighted histogram of x (n, 2); nan where no sample is near."""
+    mass = _smooth(np.histogram2d(*x.T, bins=edges, weights=weights)[0])
+    count = _smooth(np.histogram2d(*x.T, bins=edges)[0])
+    # one sample alone leaves (6/16)^2 = 0.14 in its own bin
+    seen = (count > 0.05) & (mass > 0)
+    return np.where(seen, np.log(np.where(seen, mass, 1.0)), np.nan)
+
+
+def _smooth(histogram: np.ndarray) -> np.ndarray:
+    """Convolve with the binomial kernel of variance 1 bin, along both axes."""
+    kernel = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
+    for axis in (0, 1):
+        histogram = np.apply_along_axis(np.convolve, axis, histogram, kernel, mode="same")
+    return histogram
+
+
+def marginal(x: np.ndarray, weights: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Density and its standard error in every bin.
+
+    Args:
+        x: (n,) values.
+        weights: (n,) summing to 1 over all samples, also those that are not shown.
+        edges: (bins + 1,) of equal width.
+    """
+    p = np.histogram(x, edges, weights=weights)[0]
+    # sum_i w_i^2 (1_b - p)^2 = (1 - 2 p) sum_{i in b} w_i^2 + p^2 sum_i w_i^2
+    inside = np.histogram(x, edges, weights=np.square(weights))[0]
+    variance = (1.0 - 2.0 * p) * inside + np.square(p) * np.square(weights).sum()
+    width = edges[1] - edges[0]
+    return p / width, np.sqrt(np.maximum(variance, 0.0)) / width
+
+
+def marginal_figure(run: DensityRecord, coordinates: list[int]) -> Figure:
+    """Probability density of single coordinates with bands of one standard error."""
+    columns = min(len(coordinates), 3)
+    rows = -(-len(coordinates) // columns)
+    figure, axes = style.new_figure(2.45 * rows + (0.75 if rows == 1 else 0.4), rows, columns)
+    shown = ensembles(run)
+    fewest = min(len(e.weights) for e in shown)
+    bins = int(np.clip(2.5 * fewest ** (1 / 3), 20, _BINS))
+    for index, (ax, i) in enumerate(zip(axes.flat, coordinates, strict=False)):
+        edges = np.linspace(*limits(run, i), bins + 1)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        for e in reversed(shown):
+            height, error = marginal(e.x[:, i], e.weights, edges)
+            if e.colour == style.DYNAMICS:
+                ax.stairs(height, edges, fill=True, color=e.colour, alpha=0.15)
+                peaked = height.max() * (edges[-1] - edges[0]) > _PEAK
+                lowest = 0.3 * height[height > 0].min()
+            if peaked:
+                height = np.where(height > 0, height, np.nan)  # no logarithm of nothing
+            ax.fill_between(
+                middles, height - error, height + error, color=e.colour, alpha=0.25, lw=0
+            )
+            ax.plot(middles, height, color=e.colour, lw=1.6, label=e.title)
+        ax.set_xlim(edges[0], edges[-1])
+        if peaked:
+            ax.set_yscale("log")
+        ax.set_ylim(bottom=lowest if peaked else 0)
+        style.label(ax, f"x[{i}]", "probability density" if index % columns == 0 else "")
+    for ax in list(axes.flat)[len(coordinates) :]:
+        ax.set_visible(False)
+    handles, titles = axes.flat[0].get_legend_handles_labels()
+    figure.legend(
+        handles, titles, loc="outside upper center", ncols=3, frameon=False, fontsize=style.FONT
+    )
+    return figure

@@ -1,0 +1,221 @@
+"""What every finished run measured, whatever its target: evidence, training, cost, settings.
+
+JSON has no infinities: `null` stands for a number that is infinite or unknown and is read as nan.
+`record` adds what only molecules have, `density_record` what only densities have.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from onestep_md.errors import RunFolderError
+from onestep_md.estimators.weights import khat_limit
+
+_METRICS = (
+    "step",
+    "loss_energy",
+    "loss_flow",
+    "loss_state",
+    "loss_volume",
+    "ess",
+    "evaluations_per_s",
+    "learner_idle",
+)
+_NAMES = {  # how keys of the fingerprint and the environment are shown
+    "temperature": "temperature (K)",
+    "u_input": "input energy (kT)",
+    "argv": "command",
+    "pdb": "PDB",
+    "cpus": "CPU cores",
+    "log_z": "known log Z",
+    "dim": "dimensions",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with its standard error; nan where infinite or unknown."""
+
+    value: float = math.nan
+    error: float = math.nan
+
+
+UNKNOWN = Measured()
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """Evidence for one number of steps K; log Z and its bounds are natural logs."""
+
+    steps: int
+    n: int
+    ess: Measured  # fraction
+    ess_clipped: float
+    khat: float
+    log_z: Measured
+    elbo: Measured
+    eubo: Measured
+    bar: Measured
+    negative: int
+    checked: int
+    log_det_error: float
+    round_trip: float
+    infinite: int
+    seconds_per_1000: float
+    warnings: tuple[str, ...]
+
+    @property
+    def khat_limit(self) -> float:
+        """k-hat above which n weights are not to be trusted (arXiv 1507.02646)."""
+        return khat_limit(self.n)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Samples of one K with log weights log_w (n,)."""
+
+    log_w: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n,) normalised weights."""
+        weights = np.exp(self.log_w - self.log_w.max())
+        return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What all runs share; fingerprint and environment are (name, value) pairs to be printed."""
+
+    name: str
+    fingerprint: tuple[tuple[str, str], ...]
+    evidence: tuple[EvidenceRow, ...]  # K rises
+    steps: Mapping[int, Weighted]  # samples of every K
+    metrics: Mapping[str, np.ndarray]  # column of metrics.jsonl -> values
+    cost: tuple[tuple[str, int, float], ...]  # (phase, evaluations, seconds)
+    warnings: tuple[str, ...]  # of the run as a whole, beside those of the evidence rows
+    environment: tuple[tuple[str, str], ...]
+    config: str
+
+    @property
+    def headline(self) -> EvidenceRow:
+        """Evidence of the exported samples: one step, or the fewest there are."""
+        with_flow = [row for row in self.evidence if row.steps > 0] or list(self.evidence)
+        return min(with_flow, key=lambda row: row.steps)
+
+    @property
+    def samples(self) -> Weighted:
+        """The samples that belong to `headline`."""
+        return self.steps[self.headline.steps]
+
+    def row(self, steps: int) -> EvidenceRow | None:
+        """Evidence of one K, if it was measured."""
+        return next((row for row in self.evidence if row.steps == steps), None)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Inside a `with`: a file that cannot be understood becomes a RunFolderError."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise RunFolderError(
+            f"{folder}: a file does not have the expected contents ({error!r}). Make the results "
+            f"again with `python -m onestep_md.run FILE.yaml --out {folder} --resume`."
+        ) from error
+
+
+def text_of(path: Path) -> str:
+    """Contents of a text file, nothing if there is none."""
+    return path.read_text() if path.is_file() else ""
+
+
+def number_or_nan(value: float | None) -> float:
+    """JSON's null as nan."""
+    return math.nan if value is None else float(value)
+
+
+def measured(value: dict | float | None, error: float | None = None) -> Measured:
+    """An estimate, written as {value, error} or as two numbers."""
+    if isinstance(value, dict):
+        return Measured(number_or_nan(value["value"]), number_or_nan(value["error"]))
+    return Measured(number_or_nan(value), number_or_nan(error))
+
+
+def read_evidence(results: dict) -> tuple[EvidenceRow, ...]:
+    """Rows of results.json, K rising."""
+    if not results["evidence"]:
+        raise ValueError("no evidence at any number of steps")
+    return tuple(sorted(map(_evidence, results["evidence"]), key=lambda row: row.steps))
+
+
+def _evidence(row: dict) -> EvidenceRow:
+    return EvidenceRow(
+        steps=int(row["steps"]),
+        n=int(row["n"]),
+        ess=measured(row["ess"], row.get("ess_error")),
+        ess_clipped=number_or_nan(row["ess_clipped"]),
+        khat=number_or_nan(row["khat"]),
+        log_z=measured(row["log_z"]),
+        elbo=measured(row["elbo"]),
+        eubo=measured(row["eubo"]),
+        bar=measured(row["bar"]),
+        negative=int(row["negative_determinants"]),
+        checked=int(row["checked"]),
+        log_det_error=number_or_nan(row.get("log_det_error")),
+        round_trip=number_or_nan(row["round_trip"]),
+        infinite=int(row["infinite"]),
+        seconds_per_1000=number_or_nan(row["seconds_per_1000"]),
+        warnings=tuple(row.get("warnings", ())),
+    )
+
+
+def read_cost(results: dict) -> tuple[tuple[str, int, float], ...]:
+    """(phase, evaluations, seconds) in the order of the phases."""
+    evaluations, seconds = results.get("evaluations", {}), results.get("seconds", {})
+    order = sorted(
+        evaluations.keys() | seconds.keys(), key=("exploration", "training", "sampling").index
+    )
+    return tuple(
+        (phase, int(evaluations.get(phase) or 0), number_or_nan(seconds.get(phase)))
+        for phase in order
+    )
+
+
+def run_warnings(results: dict) -> tuple[str, ...]:
+    """Warnings of the run that belong to no row of the evidence."""
+    of_rows = {text for row in results["evidence"] for text in row.get("warnings", ())}
+    return tuple(text for text in results.get("warnings", ()) if text not in of_rows)
+
+
+def read_metrics(folder: Path) -> dict[str, np.ndarray]:
+    """Columns of metrics.jsonl; empty ones if it is not there."""
+    lines = text_of(folder / "metrics.jsonl").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return {name: np.array([number_or_nan(row.get(name)) for row in rows]) for name in _METRICS}
+
+
+def read_environment(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Machine and versions of environment.json, to be printed."""
+    environment = json.loads(text_of(folder / "environment.json") or "{}")
+    return printable({k: v for k, v in environment.items() if k != "fingerprint"})
+
+
+def printable(values: dict) -> tuple[tuple[str, str], ...]:
+    """JSON as (name, value) pairs."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = _NAMES.get(key, str(key).replace("_", " "))
+        if isinstance(value, dict):
+            rows.append((name, ", ".join(f"{k} {v}" for k, v in value.items())))
+        elif isinstance(value, list):
+            rows.append((name, " ".join(str(item) for item in value)))
+        elif value is not None:
+            rows.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return tuple(rows)

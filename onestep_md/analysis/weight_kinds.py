@@ -1,0 +1,52 @@
+"""One figure: log Z and ELBO against the number of steps, by kind of weight."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import ScalarFormatter
+
+from onestep_md.analysis import style
+from onestep_md.atomic import replacing
+
+_LOOKS = {
+    "exact": ("exact determinant", style.REWEIGHTED, "o"),
+    "trace": ("first-order trace, as published", style.RAW, "s"),
+    "path": ("diffusion path", style.DYNAMICS, "^"),
+}
+
+
+def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
+    """Write weight_kinds.png.
+
+    Args:
+        values: kind -> K -> {"log_z": [value, error], "elbo": [value, error]}, in nats.
+        known: log Z, if it is known.
+        folder: where the figure goes.
+    """
+    figure, axes = style.new_figure(3.6, 1, 2)
+    for ax, quantity, title in (
+        (axes[0, 0], "elbo", "ELBO"),
+        (axes[0, 1], "log_z", "log Z from the mean weight"),
+    ):
+        for kind, row in values.items():
+            label, colour, marker = _LOOKS[kind]
+            steps = np.array(list(row))
+            value, error = np.array([row[k][quantity] for k in steps]).T
+            shown = np.isfinite(value)
+            ax.errorbar(
+                steps[shown], value[shown], error[shown], marker=marker, color=colour, label=label
+            )
+        if known is not None:
+            ax.axhline(known, color=style.MUTED, ls="--", lw=1, label="known log Z")
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(steps, [str(k) for k in steps])
+        style.label(ax, "steps K", "nats", title)
+    style.legend(axes[0, 0], loc="best")
+    # a trained flow has a first-order "ELBO" far above what the others can be told apart at
+    axes[0, 0].set_yscale("symlog", linthresh=5.0)
+    axes[0, 0].yaxis.set_major_formatter(ScalarFormatter())
+    folder.mkdir(exist_ok=True)
+    path = folder / "weight_kinds.png"
+    with replacing(path) as aside:
+        figure.savefig(aside, dpi=style.DPI)
+    return path

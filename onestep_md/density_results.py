@@ -1,0 +1,118 @@
+"""Final numbers of a run on a density: samples and evidence at every K beside the known log Z."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.atomic import replacing
+from onestep_md.config import Config
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.estimators.evidence import Evidence
+from onestep_md.estimators.weights import normalised_weights
+from onestep_md.evaluate import Samples
+from onestep_md.model import Model
+from onestep_md.progress import Display
+from onestep_md.results import TargetSamples, evidence_table, held_out, measure
+from onestep_md.run_folder import write_json, write_text
+from onestep_md.targets.density_target import DensityTarget
+
+_EXPORTED_STEPS = 1
+_FOUND = 0.1  # of its share in equal parts; a mode with fewer samples counts as missed
+
+
+def write_density_results(
+    config: Config,
+    target: DensityTarget,
+    model: Model,
+    evaluators: Evaluators,
+    folder: Path,
+    display: Display,
+    exploration_seconds: float,
+) -> None:
+    """Sample at every K of `sample.steps`, estimate, print the table and write the files."""
+    start, counted = time.monotonic(), evaluators.evaluations
+    reference, exact = _target_samples(target, model, config)
+    arrays, evidence, modes = {"target_x": reference.x}, [], {}
+    for steps in config.sample.steps:
+        samples, row = measure(model, evaluators, config.sample.n, steps, config.seed, reference)
+        evidence.append(row)
+        arrays[f"k{steps}_log_w"], arrays[f"k{steps}_x"] = samples.log_w, samples.x
+        modes[steps] = found_modes(samples.x, target.density.modes)
+        if steps == _EXPORTED_STEPS:
+            write_samples(folder, samples)
+    with replacing(folder / "steps.npz") as aside:
+        np.savez(aside, **arrays)
+
+    table = evidence_table(evidence) + comparison(evidence, target, modes)
+    warnings = [text for row in evidence for text in row.warnings()]
+    for line in (*table, *(f"WARNING {text}" for text in warnings)):
+        display.say(line)
+    write_text(folder / "evidence.txt", "\n".join(table) + "\n")
+    write_json(
+        folder / "results.json",
+        {
+            "fingerprint": target.fingerprint.as_dict(),
+            "evidence": [row.as_dict() for row in evidence],
+            "exact_samples": exact,
+            "modes_found": modes,
+            "modes": None if target.density.modes is None else len(target.density.modes),
+            "evaluations": {
+                "exploration": model.exploration.evaluations,
+                "training": model.state.evaluations,
+                "sampling": evaluators.evaluations - counted,
+            },
+            "seconds": {
+                "exploration": exploration_seconds,
+                "training": model.state.seconds,
+                "sampling": time.monotonic() - start,
+            },
+            "warnings": warnings,
+        },
+    )
+
+
+def write_samples(folder: Path, samples: Samples) -> None:
+    """Write samples.npz (x, u, log_q, log_w) and weights.npy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "samples.npz") as aside:
+        np.savez(aside, x=samples.x, u=samples.u, log_q=samples.log_q, log_w=samples.log_w)
+    with replacing(folder / "weights.npy") as aside:
+        np.save(aside, normalised_weights(samples.log_w))
+
+
+def found_modes(x: np.ndarray, modes: torch.Tensor | None) -> int | None:
+    """How many of the modes (m, dim) have their share among the samples (n, dim), unweighted."""
+    if modes is None:
+        return None
+    nearest = torch.cdist(torch.from_numpy(x), modes).argmin(1).numpy()
+    share = np.bincount(nearest, minlength=len(modes)) / len(x)
+    return int((share >= _FOUND / len(modes)).sum())
+
+
+def comparison(
+    evidence: list[Evidence], target: DensityTarget, modes: dict[int, int | None]
+) -> list[str]:
+    """Lines that set the evidence beside what is known of the density."""
+    lines = []
+    if target.density.log_z is not None:
+        lines.append(f"known log Z = {target.density.log_z:.6g}; estimate minus known:")
+        for row in evidence:
+            off = row.log_z.value - target.density.log_z
+            lines.append(f"  K = {row.steps:<3} {off:+.4f} +- {row.log_z.error:.4f}")
+    if target.density.modes is not None:
+        found = ", ".join(f"{count} at K = {steps}" for steps, count in modes.items())
+        lines.append(f"modes found, of {len(target.density.modes)}: {found}")
+    return lines
+
+
+def _target_samples(
+    target: DensityTarget, model: Model, config: Config
+) -> tuple[TargetSamples, bool]:
+    """Exact samples where the density has a sampler, else held-out ones of the exploration."""
+    generator = torch.Generator().manual_seed(config.seed)
+    x = target.density.sample(config.sample.n, generator)
+    if x is None:
+        return held_out(model), False
+    return TargetSamples(x.numpy(), -target.density.log_prob(x).numpy(), None), True

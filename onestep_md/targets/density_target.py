@@ -1,0 +1,104 @@
+"""A density as the pipeline sees it: what to call it, how to build it elsewhere, what it is.
+
+The counterpart of `molecule`. `build` travels to the evaluators, which make their own copy.
+"""
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from onestep_md.targets.densities import Density, density
+from onestep_md.targets.python_density import python_density
+
+_PROBES = 16  # points at which two densities are compared
+
+
+class Settings(Protocol):
+    """The `target` section of the configuration, see `config.Target`."""
+
+    kind: str
+    name: str | None
+    data: str | None
+    function: str | None
+    dim: int | None
+
+
+@dataclass(frozen=True)
+class DensityFingerprint:
+    """What identifies the target; two runs with equal fingerprints sample the same density."""
+
+    name: str
+    dim: int
+    log_z: float | None  # known, for comparison only
+    digest: str  # of the log density at fixed points
+
+    @property
+    def identity(self) -> str:
+        """One line that tells densities apart."""
+        return f"density {self.name} {self.digest[:12]}"
+
+    def lines(self) -> list[str]:
+        """For printing, one property per line."""
+        rows = (
+            ("density", f"{self.name}, {self.dim} dimensions"),
+            ("log Z", "not known" if self.log_z is None else f"{self.log_z:.6g}, for comparison"),
+            ("digest", self.digest[:16]),
+        )
+        return [f"{name:<14}{value}" for name, value in rows]
+
+    def as_dict(self) -> dict:
+        """For JSON files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DensityTarget:
+    """An unnormalised density on R^dim.
+
+    Attributes:
+        density: log density, sampler and constants where they are known.
+        build: makes the same density in another process.
+        source: file it was read from, data or Python code, if there is one.
+        fingerprint: identity of the target.
+    """
+
+    density: Density
+    build: Callable[[], Density]
+    source: Path | None
+    fingerprint: DensityFingerprint
+
+
+def load_density(settings: Settings, folder: Path) -> DensityTarget:
+    """Build the density that the configuration names.
+
+    Args:
+        settings: the `target` section, of kind density or python.
+        folder: where relative paths start.
+
+    Raises:
+        TargetError: unknown name, missing data, or a function that is not as it should be.
+    """
+    if settings.kind == "python":
+        build = functools.partial(python_density, settings.function, settings.dim, folder)
+        built = build()
+        module = importlib.util.find_spec(settings.function.split(":")[0])
+        source = Path(module.origin) if module and module.origin else None
+    else:
+        source = None if settings.data is None else folder / settings.data
+        build = functools.partial(density, settings.name, source)
+        built = build()
+    fingerprint = DensityFingerprint(built.name, built.dim, built.log_z, _digest(built))
+    return DensityTarget(built, build, source, fingerprint)
+
+
+def _digest(built: Density) -> str:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(_PROBES, built.dim, generator=generator, dtype=torch.float64)
+    values = [f"{value:.6e}" for value in built.log_prob(x).tolist()]  # equal on other machines
+    return hashlib.sha256(str(values).encode()).hexdigest()

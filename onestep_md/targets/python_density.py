@@ -1,0 +1,138 @@
+"""A user's own density: a Python function named in the YAML file as `module:function`.
+
+The function takes (batch, dim) float64 and returns the unnormalised log density, (batch,), in
+torch operations. It is called once on a few points when it is loaded, so that a mistake shows
+at once, with what was expected, and not as a dead evaluator an hour later.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.density_evaluator import u_and_grad_u
+
+TRIAL_POINTS = 16
+CONTRACT = "It takes (batch, dim) float64 and returns (batch,) float64, in torch operations."
+
+
+@dataclass(frozen=True, eq=False)
+class PythonDensity:
+    """A checked function of the user's with the interface of `densities.Density`.
+
+    Args:
+        name: `module:function`.
+        dim: Number of coordinates.
+        function: (batch, dim) to (batch,).
+    """
+
+    name: str
+    dim: int
+    function: Callable[[Tensor], Tensor]
+    log_z = None
+    modes = None
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """See `densities.Density`; single points (dim,) work as well."""
+        return self.function(x) if x.ndim == 2 else self.function(x[None])[0]
+
+    def sample(self, n: int, generator: torch.Generator) -> None:
+        """No sampler is known."""
+        return None
+
+
+def python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
+    """Imports a function and tries it on a few standard normal points.
+
+    Args:
+        spec: `module:function`; the module is looked for in `folder` first, which stays on
+            Python's path.
+        dim: Number of coordinates.
+        folder: Folder of the YAML file.
+
+    Raises:
+        TargetError: It cannot be imported, or does not return a differentiable (batch,).
+    """
+    module_name, separator, function_name = spec.partition(":")
+    if not (module_name and separator and function_name):
+        raise TargetError(f"target.function: expected module:function, found {spec!r}.")
+    module = _import(module_name, Path(folder).resolve())
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise TargetError(
+            f"target.function: {module_name} ({module.__file__}) has no function "
+            f"{function_name!r}. {CONTRACT}"
+        )
+    density = PythonDensity(spec, dim, function)
+    _try(density)
+    return density
+
+
+def _import(name: str, folder: Path) -> ModuleType:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        # Python remembers folder listings; the file may be younger than that.
+        importlib.invalidate_caches()
+        module = importlib.import_module(name)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        reason = f"no {name}.py in {folder}" if missing else f"{type(error).__name__}: {error}"
+        raise TargetError(f"target.function: cannot import {name}: {reason}.") from error
+    own = folder / f"{name}.py"
+    if own.exists() and Path(module.__file__ or "").resolve() != own:
+        raise TargetError(
+            f"target.function: {name} is the name of another module, {module.__file__}. "
+            f"Rename {own}."
+        )
+    return module
+
+
+def _try(density: PythonDensity) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(TRIAL_POINTS, density.dim, generator=generator, dtype=torch.float64)
+    log_p = _call(density, x)
+    first = _call(density, x[:1])
+    if log_p.isnan().all() or (log_p == torch.inf).any():
+        raise _broken(density, f"the log densities {log_p.tolist()[:3]} .. at standard normals")
+    if not torch.allclose(first, log_p[:1], rtol=1e-6, equal_nan=True):
+        raise _broken(
+            density,
+            f"{first.item():.6g} for a point alone and {log_p[0]:.6g} for it in a batch; "
+            "rows must not depend on each other",
+        )
+    try:
+        grad_u = u_and_grad_u(density, x)[1]
+    except Exception as error:
+        raise _broken(density, f"a value without gradient ({error})") from error
+    inside = log_p.isfinite()
+    if inside.any() and not grad_u[inside].isfinite().all(1).any():
+        raise _broken(density, "no finite gradient at any of the points tried")
+
+
+def _call(density: PythonDensity, x: Tensor) -> Tensor:
+    try:
+        log_p = density.function(x.clone())
+    except Exception as error:
+        raise TargetError(
+            f"target.function: {density.name} raised {type(error).__name__} for x of shape "
+            f"{tuple(x.shape)}: {error}\n{CONTRACT}"
+        ) from error
+    if not isinstance(log_p, Tensor):
+        raise _broken(density, f"a {type(log_p).__name__}")
+    if log_p.shape != x.shape[:1] or log_p.dtype != torch.float64:
+        kind = str(log_p.dtype).removeprefix("torch.")
+        raise _broken(
+            density, f"shape {tuple(log_p.shape)}, {kind}, for x of shape {tuple(x.shape)}"
+        )
+    return log_p.detach()
+
+
+def _broken(density: PythonDensity, returned: str) -> TargetError:
+    return TargetError(f"target.function: {density.name} returned {returned}.\n{CONTRACT}")

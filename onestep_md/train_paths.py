@@ -1,0 +1,131 @@
+r"""Training from the energy along simulated paths: OSDS, SCDS and CDDS, one step of each.
+
+* osds (arXiv 2512.05251): the smallest step learns to sample by diffusion, the path-measure
+  objective; bigger steps agree with two half steps of the averaged teacher on the visited states,
+  in state and in volume.
+* scds (arXiv 2502.07579): the same without volume, and the flow itself is its teacher.
+* cdds (same): a pretrained sampler simulates paths up to a random time and gives the smallest
+  step; no energy is evaluated and no path is completed.
+
+Stands in for `train.train_step`, which learns from a buffer instead.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from onestep_md.config import Train
+from onestep_md.coordinates.base import Chart
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.flow import losses
+from onestep_md.flow.paths import log_sampling, log_variance, simulate
+from onestep_md.flow.step import StepFlow
+from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
+
+PATH_STEPS = 32
+_LEARNED = 4  # steps of every path whose kernels the objective differentiates
+_JACOBIAN_WEIGHT = 1e-4  # as published
+_GRADIENT_NORM = 1.0
+
+
+def path_step(
+    state: TrainState,
+    settings: Train,
+    chart: Chart,
+    evaluators: Evaluators,
+    pretrained: StepFlow | None,
+) -> StepInfo:
+    """One optimizer step; `pretrained` is the sampler that cdds distils."""
+    flow, generator = state.flow, state.generator
+    state.optimizer.zero_grad()
+    z = chart.sample_base(settings.batch, generator).float()
+    if pretrained is not None:
+        base_loss, spread, visited, ess, infinite = *_distil(z, flow, pretrained, generator), 0
+        spent = 0
+    else:
+        base_loss, spread, visited, ess, infinite = _path_measure(z, state, chart, evaluators)
+        spent = settings.batch
+    smaller = flow if settings.method == "scds" else state.teacher
+    state_loss, volume_loss, stretch = _consistency(flow, smaller, visited, settings, generator)
+    volume_weight = 0.0 if settings.method == "scds" else settings.volume_weight
+    loss = (
+        base_loss
+        + settings.state_weight * state_loss
+        + volume_weight * volume_loss
+        + _JACOBIAN_WEIGHT * stretch
+    )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
+    state.optimizer.step()
+    update_teacher(state)
+    state.step += 1
+    state.evaluations += spent
+    return StepInfo(
+        loss_energy=spread,
+        loss_flow=float(base_loss.detach()),
+        loss_state=float(state_loss.detach()),
+        loss_volume=float(volume_loss.detach()),
+        ess=ess,
+        infinite=infinite,
+        evaluations=spent,
+    )
+
+
+def _path_measure(
+    z: Tensor, state: TrainState, chart: Chart, evaluators: Evaluators
+) -> tuple[Tensor, float, Tensor, float, int]:
+    """Log-variance objective of fresh paths; its spread, visited states, ESS and u = +inf."""
+    flow, generator = state.flow, state.generator
+    paths = simulate(flow, z, PATH_STEPS, generator)
+    x, log_det = chart.to_x(paths.s[-1].double())
+    ticket = evaluators.submit(x.numpy())
+    chosen = torch.randperm(PATH_STEPS, generator=generator)[:_LEARNED].tolist()
+    log_p = log_sampling(flow, paths.s, chosen)
+    u, _ = evaluators.collect(ticket)
+    log_w = log_det - torch.from_numpy(u) + (paths.log_noising - paths.log_sampling).double()
+    loss = log_variance(log_p, log_w.float()) / flow.dim
+    spread = torch.logsumexp(log_w, 0) - math.log(len(log_w)) - log_w.median()
+    infinite = int((~torch.isfinite(log_w)).sum())
+    return loss, float(spread), paths.s, batch_ess(log_w), infinite
+
+
+def _distil(
+    z: Tensor, flow: StepFlow, pretrained: StepFlow, generator: torch.Generator
+) -> tuple[Tensor, float, Tensor, float]:
+    """Smallest step against the pretrained sampler's, where its paths happen to be."""
+    length = int(torch.randint(1, PATH_STEPS + 1, (), generator=generator))
+    paths = simulate(pretrained, z, PATH_STEPS, generator, until=length)
+    k = torch.randint(length, (z.shape[0],), generator=generator)
+    s, t, d = paths.s[k, torch.arange(len(z))], k / PATH_STEPS, 1.0 / PATH_STEPS
+    with torch.no_grad():
+        target, _ = pretrained.step(s, t, d)
+    moved, _ = flow.step(s, t, d)
+    loss = ((moved - target) / d).square().sum(-1).mean()
+    return loss, math.nan, paths.s, math.nan
+
+
+def _consistency(
+    flow: StepFlow,
+    smaller: StepFlow,
+    visited: Tensor,
+    settings: Train,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """State and volume consistency on visited states, and the Jacobian regulariser."""
+    n = min(settings.regression_batch, visited.shape[1])
+    # dyadic pairs: two halves of d are no smaller than a step of the path
+    levels = round(math.log2(PATH_STEPS))
+    d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
+    t = d * torch.floor(torch.rand(n, generator=generator) / d)
+    k = (t * PATH_STEPS).round().long()
+    known = k < len(visited)  # a path that was not completed has no later states
+    d, t, k = d[known], t[known], k[known]
+    s = visited[k, torch.randperm(visited.shape[1], generator=generator)[: len(k)]]
+    tangent = torch.randn(s.shape, generator=generator)
+    if settings.volume_loss == "logdet":
+        state_loss, volume_loss = losses.consistency_logdet(flow, smaller, s, t, d)
+    else:
+        state_loss, volume_loss = losses.consistency_tangent(flow, smaller, s, t, d, tangent)
+    _, pushed = torch.func.jvp(lambda at: flow.step(at, t, d)[0], (s,), (tangent,))
+    return state_loss.mean(), volume_loss.mean(), pushed.square().sum(-1).mean()

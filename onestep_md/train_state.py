@@ -1,0 +1,88 @@
+"""What training changes: flow, teacher, optimizer, buffer, counters; and one step's report."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onestep_md.buffer import Buffer
+from onestep_md.config import Train
+from onestep_md.flow.step import StepFlow
+
+_TEACHER_DECAY = 0.998
+
+
+@dataclass
+class TrainState:
+    """Everything the next step depends on; this is what a checkpoint holds."""
+
+    flow: StepFlow
+    teacher: StepFlow  # exponential moving average of the flow; also what is sampled in the end
+    optimizer: torch.optim.Adam
+    buffer: Buffer
+    generator: torch.Generator
+    step: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    def dump(self) -> dict:
+        """Tensors and primitives."""
+        return {
+            "flow": self.flow.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "buffer": self.buffer.state(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, saved: dict) -> None:
+        """Continue from `dump()`."""
+        self.flow.load_state_dict(saved["flow"])
+        self.teacher.load_state_dict(saved["teacher"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.buffer = Buffer.from_state(saved["buffer"])
+        self.generator.set_state(saved["generator"])
+        self.step, self.evaluations = saved["step"], saved["evaluations"]
+        self.seconds = saved["seconds"]
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What one step tells the log."""
+
+    loss_energy: float  # log mean w - median log w of the batch, kT; zero for an exact flow
+    loss_flow: float
+    loss_state: float
+    loss_volume: float
+    ess: float  # Kish ESS of this batch if it was made in one step, else nan
+    infinite: int  # samples with u = +inf in the batch
+    evaluations: int
+
+
+def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
+    """A fresh state; the untrained flow is the identity, so training starts at the base."""
+    teacher = copy.deepcopy(flow).requires_grad_(False)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    generator = torch.Generator().manual_seed(seed)
+    return TrainState(flow, teacher, optimizer, buffer, generator)
+
+
+@torch.no_grad()
+def update_teacher(state: TrainState) -> None:
+    """Move the exponential moving average towards the flow."""
+    # a young average forgets faster, so that it does not remember the identity
+    decay = min(_TEACHER_DECAY, (1 + state.step) / (10 + state.step))
+    for average, parameter in zip(
+        state.teacher.parameters(), state.flow.parameters(), strict=True
+    ):
+        average.lerp_(parameter, 1.0 - decay)
+
+
+def batch_ess(log_w: Tensor) -> float:
+    """Kish ESS of one batch, as a fraction."""
+    w = torch.softmax(log_w, 0)
+    return float(1.0 / (w.square().sum() * len(w)))

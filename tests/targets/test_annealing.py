@@ -1,0 +1,269 @@
+"""Annealing and its MALA kernel against closed forms, and their refusals."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.annealing import anneal
+from onestep_md.targets.mala import adapted, first_step, mala
+
+NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
+
+
+class Energy:
+    """An energy function from a formula; rows that are not finite are outside its support."""
+
+    def __init__(self, formula):
+        self.formula, self.rows = formula, 0
+
+    def evaluate(self, x):
+        self.rows += len(x)
+        with np.errstate(all="ignore"):
+            u, grad_u = self.formula(x)
+        return u, np.where(np.isinf(u)[:, None], 0.0, grad_u)
+
+
+def gaussian(mean, covariance):
+    """Returns u = (x - m) C^-1 (x - m) / 2 and its log Z."""
+    precision = np.linalg.inv(covariance)
+
+    def formula(x):
+        gradient = (x - mean) @ precision
+        return 0.5 * ((x - mean) * gradient).sum(axis=1), gradient
+
+    return Energy(formula), 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
+
+
+def correlated(dim, shortest, longest, seed=0):
+    """Returns a rotated covariance whose axes have variances from shortest to longest."""
+    axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0]
+    return (axes * np.geomspace(shortest, longest, dim)) @ axes.T
+
+
+def mixture(means, variance):
+    """Returns the normalised mixture of equal, round Gaussians: log Z = 0."""
+    constant = np.log(len(means)) + 0.5 * means.shape[1] * np.log(2 * np.pi * variance)
+
+    def formula(x):
+        parts = -0.5 * ((x[:, None] - means) ** 2).sum(axis=2) / variance
+        top = parts.max(axis=1, keepdims=True)
+        w = np.exp(parts - top)
+        total = w.sum(axis=1, keepdims=True)
+        return constant - (top + np.log(total))[:, 0], (x - w @ means / total) / variance
+
+    return Energy(formula)
+
+
+def double_well(x):
+    return ((x**2 - 4) ** 2).sum(axis=1), 4 * x * (x**2 - 4)
+
+
+def moved(energy, x, covariance, moves, step, seed=0):
+    return mala(
+        energy, x, *energy.evaluate(x), covariance, step, moves, np.random.default_rng(seed)
+    )
+
+
+@pytest.mark.parametrize("preconditioner", ["exact", "variances", "number"])
+def test_mala_leaves_a_gaussian_invariant(preconditioner):
+    mean, covariance = np.array([1.0, -2.0, 0.5]), correlated(3, 0.2, 3.0)
+    energy, _ = gaussian(mean, covariance)
+    n = 20_000
+    x = mean + np.random.default_rng(1).normal(size=(n, 3)) @ np.linalg.cholesky(covariance).T
+    matrix = {"exact": covariance, "variances": np.diag(covariance), "number": 0.5}[preconditioner]
+    y, u, grad_u, acceptance = moved(energy, x, matrix, 16, 1.2)
+    assert 0.2 < acceptance < 0.95
+    for array, expected in zip((u, grad_u), energy.evaluate(y), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    z = (y - mean) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    assert np.abs(z.mean(axis=0) * np.sqrt(n)).max() < 4
+    moments = z.T @ z / n - np.eye(3)
+    assert np.abs(moments * np.sqrt(n / (1 + np.eye(3)))).max() < 4
+    assert abs((z**3).mean() * np.sqrt(3 * n / 15)) < 4
+    assert abs(((z**4).mean() - 3) * np.sqrt(3 * n / 96)) < 4
+
+
+def test_mala_forgets_where_it_started():
+    covariance = correlated(4, 0.01, 10.0)
+    energy, _ = gaussian(np.zeros(4), covariance)
+    x = np.full((5_000, 4), 3.0)
+    y, u, _, _ = moved(energy, x, covariance, 60, first_step(4))
+    assert abs((u.mean() - 2.0) / np.sqrt(2.0 / len(u))) < 4  # <u> = dim / 2, var u = dim / 2
+    assert np.abs(y.mean(axis=0) / np.sqrt(np.diag(covariance) / len(y))).max() < 4
+
+
+def test_mala_is_in_detailed_balance():
+    """In equilibrium as many samples go from any bin to any other as come back."""
+    energy = Energy(lambda x: (((x**2 - 1) ** 2).sum(axis=1), 4 * x * (x**2 - 1)))
+    grid = np.linspace(-3, 3, 4001)
+    cumulative = np.cumsum(np.exp(-energy.evaluate(grid[:, None])[0]))
+    uniforms = np.random.default_rng(0).random(400_000)
+    x = np.interp(uniforms, cumulative / cumulative[-1], grid)[:, None]
+    y = moved(energy, x, 0.5, 1, 1.5)[0]
+    edges = np.array([-1.2, -0.9, -0.5, 0.0, 0.5, 0.9, 1.2])
+    bins = len(edges) + 1
+    joint = np.searchsorted(edges, x[:, 0]) * bins + np.searchsorted(edges, y[:, 0])
+    flux = np.bincount(joint, minlength=bins**2).reshape(bins, bins)
+    both, net = flux + flux.T, flux - flux.T
+    z = (net / np.sqrt(np.maximum(both, 1)))[np.triu_indices(bins, 1)]
+    assert (both > 100).sum() > 40
+    assert np.abs(z).max() < 4
+    assert 0.6 < np.sqrt((z**2).mean()) < 1.4
+
+
+def test_mala_stays_inside_walls():
+    """exp(-x) on 0 < x < 1."""
+
+    def formula(x):
+        inside = ((x > 0) & (x < 1)).all(axis=1)
+        return np.where(inside, x.sum(axis=1), np.inf), np.ones_like(x)
+
+    x = np.full((20_000, 1), 0.5)
+    y, u, _, _ = moved(Energy(formula), x, 0.1, 60, 1.0)
+    assert np.isfinite(u).all() and y.min() > 0 and y.max() < 1
+    exact = 1 - 1 / (np.e - 1)
+    assert abs((y.mean() - exact) / (y.std() / np.sqrt(len(y)))) < 4
+
+
+def test_mala_survives_a_gradient_that_overflows():
+    energy = Energy(lambda x: ((x**8).sum(axis=1), 8 * x**7))
+    x = np.full((100, 2), 1e30)
+    y, u, _, acceptance = moved(energy, x, 1e90, 4, 1.0)
+    assert acceptance == 0.0 and np.isfinite(u).all()
+    np.testing.assert_array_equal(y, x)
+
+
+def test_step_follows_the_acceptance():
+    assert adapted(0.3, 0.6) == pytest.approx(0.3)
+    assert adapted(0.3, 0.1) < 0.3 < adapted(0.3, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("dim", "shortest", "longest"), [(1, 0.04, 0.04), (3, 1e-4, 1e-2), (6, 0.1, 100.0)]
+)
+def test_log_z_of_gaussians_within_its_error(dim, shortest, longest):
+    energy, exact = gaussian(np.full(dim, 2.0), correlated(dim, shortest, longest))
+    found = [anneal(energy, dim, 1000, seed) for seed in range(16)]
+    error = np.array([a.log_z for a in found]) - exact
+    bar = np.array([a.d_log_z for a in found])
+    assert abs(error.mean() / (error.std(ddof=1) / 4)) < 4
+    # the bars, each from 16 islands, describe the scatter: neither too small nor too large
+    assert np.abs(error / bar).max() < 4.5
+    assert 0.6 < np.sqrt((error**2).mean() / (bar**2).mean()) < 1.6
+
+
+def test_samples_of_a_gaussian_have_its_moments():
+    covariance = correlated(5, 0.1, 10.0)
+    energy, _ = gaussian(np.arange(5.0), covariance)
+    found = anneal(energy, 5, 4000, 0)
+    z = (found.x - np.arange(5.0)) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    # resampled particles are not independent: five times the noise of independent ones
+    assert np.abs(z.mean(axis=0)).max() < 5 / np.sqrt(4000)
+    assert np.abs(z.T @ z / 4000 - np.eye(5)).max() < 5 * np.sqrt(2 / 4000)
+
+
+def test_every_mode_of_nine_gets_its_share():
+    found = anneal(mixture(NINE, 0.3), 2, 6000, 0)
+    nearest = ((found.x[:, None] - NINE) ** 2).sum(axis=2).argmin(axis=1)
+    shares = np.bincount(nearest, minlength=9) / 6000
+    np.testing.assert_allclose(shares, 1 / 9, atol=0.03)
+    assert abs(found.log_z) < max(0.03, 4 * found.d_log_z)
+
+
+def test_far_modes_are_found_without_being_told():
+    means = np.random.default_rng(3).uniform(-40, 40, (20, 2))
+    found = anneal(mixture(means, 1.7), 2, 4000, 0)
+    nearest = ((found.x[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    assert (np.bincount(nearest, minlength=20) > 0.5 * 4000 / 20).all()
+    assert abs(found.log_z) < 0.12
+
+
+def test_double_wells():
+    found = anneal(Energy(double_well), 5, 4000, 0)
+    assert abs(found.log_z + 0.541056) < 0.12
+    np.testing.assert_allclose((found.x > 0).mean(axis=0), 0.5, atol=0.08)
+
+
+def test_density_inside_a_box():
+    """exp(-x - y - z) on [2, 5]^3, which is away from 0 and has hard walls."""
+
+    def formula(x):
+        inside = ((x > 2) & (x < 5)).all(axis=1)
+        return np.where(inside, x.sum(axis=1), np.inf), np.ones_like(x)
+
+    found = anneal(Energy(formula), 3, 4000, 0)
+    exact = 3 * np.log(np.exp(-2) - np.exp(-5))
+    assert abs(found.log_z - exact) < 4 * found.d_log_z < 0.2
+    assert found.x.min() > 2 and found.x.max() < 5
+
+
+def test_uniform_density_has_no_gradient_at_all():
+    energy = Energy(lambda x: (np.where((np.abs(x) < 1).all(axis=1), 0.0, np.inf), 0 * x))
+    found = anneal(energy, 2, 4000, 0)
+    assert abs(found.log_z - 2 * np.log(2)) < 4 * found.d_log_z < 0.2
+
+
+def test_record_of_the_run():
+    energy, messages = mixture(NINE, 0.3), []
+    found = anneal(
+        energy, 2, 1000, 0, moves=4, progress=lambda f, text: messages.append((f, text))
+    )
+    assert found.evaluations == energy.rows
+    assert found.x.shape == found.grad_u.shape == (1000, 2) and found.u.shape == (1000,)
+    np.testing.assert_allclose(energy.evaluate(found.x)[0], found.u)
+    np.testing.assert_allclose(energy.evaluate(found.x)[1], found.grad_u)
+    assert (np.diff(found.temperatures) > 0).all() and found.temperatures[-1] == 1.0
+    assert found.acceptance.shape == found.temperatures.shape
+    assert 0.3 < found.acceptance.min() and found.acceptance.max() < 0.9
+    fractions = [fraction for fraction, _ in messages]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert "width" in messages[0][1] and "accepted" in messages[-1][1]
+
+
+def test_the_seed_decides_and_nothing_else():
+    runs = []
+    for seed, state in ((5, 0), (5, 1), (6, 0)):
+        np.random.seed(state)
+        runs.append(anneal(mixture(NINE, 0.3), 2, 500, seed))
+    for field in fields(runs[0]):
+        np.testing.assert_array_equal(getattr(runs[0], field.name), getattr(runs[1], field.name))
+    assert not np.array_equal(runs[0].x, runs[2].x)
+
+
+FLAT = Energy(lambda x: (0 * x[:, 0], 0 * x))
+FLAT_IN_ONE = Energy(lambda x: (0.5 * x[:, 0] ** 2, x * [1.0, 0.0]))
+WITHOUT_PRIOR = Energy(  # logistic regression of separable data: flat where all is well classified
+    lambda x: (
+        np.logaddexp(0, -x).sum(axis=1),
+        -0.5 * (1 - np.tanh(0.5 * x)),  # = -1 / (1 + exp(x))
+    )
+)
+UPSIDE_DOWN = Energy(lambda x: (-(x**2).sum(axis=1), -2 * x))
+NOWHERE = Energy(lambda x: (np.full(len(x), np.inf), 0 * x))
+NOT_A_NUMBER = Energy(lambda x: (np.where(x[:, 0] > 2, np.nan, 0.5 * (x**2).sum(axis=1)), x))
+SINGULAR = Energy(lambda x: (np.where(x[:, 0] > 2, -np.inf, 0.5 * (x**2).sum(axis=1)), x))
+
+
+@pytest.mark.parametrize(
+    ("energy", "message"),
+    [
+        (FLAT, "finite integral"),
+        (FLAT_IN_ONE, "finite integral"),
+        (WITHOUT_PRIOR, "finite integral"),
+        (UPSIDE_DOWN, "finite integral"),
+        (NOWHERE, r"\+inf at 1000 of 1000 points .*Check the support"),
+        (NOT_A_NUMBER, "energy is nan"),
+        (SINGULAR, "energy is -inf"),
+    ],
+)
+def test_what_is_no_density_is_refused(energy, message):
+    with pytest.raises(TargetError, match=message):
+        anneal(energy, 2, 1000, 0)
+
+
+@pytest.mark.parametrize(("particles", "moves"), [(63, 8), (1000, 0)])
+def test_sizes_are_checked(particles, moves):
+    with pytest.raises(ValueError, match="need particles"):
+        anneal(FLAT, 2, particles, 0, moves=moves)

@@ -1,0 +1,137 @@
+"""Runs on densities from YAML to report: every method, a user's own function, bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SYSTEMS = ROOT / "systems"
+TINY = [
+    "exploration.particles=600",
+    "exploration.moves=2",
+    "flow.layers=2",
+    "flow.width=16",
+    "train.steps=12",
+    "train.batch=64",
+    "train.regression_batch=32",
+    "train.buffer=500",
+    "sample.n=400",
+    "sample.steps=[0, 1, 2]",
+]
+
+
+def run(module: str, *arguments: object, expect: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"onestep_md.{module}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def settings(*extra: str) -> list[str]:
+    return [part for option in (*TINY, *extra) for part in ("--set", option)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "gmm9"
+    run("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *settings())
+    return folder
+
+
+def test_run_folder_is_complete_and_consistent(finished):
+    with np.load(finished / "samples.npz") as arrays:
+        x, u, log_q, log_w = (arrays[name] for name in ("x", "u", "log_q", "log_w"))
+    assert x.shape == (400, 2)
+    np.testing.assert_allclose(log_w, -u - log_q, rtol=0, atol=1e-9)
+    assert abs(np.load(finished / "weights.npy").sum() - 1.0) < 1e-12
+    results = json.loads((finished / "results.json").read_text())
+    assert results["fingerprint"]["log_z"] == 0.0 and results["modes"] == 9
+    for row in results["evidence"]:
+        lower, upper = row["elbo"], row["eubo"]
+        assert lower["value"] < 3 * lower["error"]  # log Z is 0
+        assert upper["value"] > -3 * upper["error"]
+        assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
+    for name in ("report.html", "evidence.txt", "config.yaml", "log.txt"):
+        assert (finished / name).stat().st_size > 0
+
+
+def test_sample_draws_more(finished, tmp_path):
+    said = run("sample", finished, "--n", 300, "--steps", 2, "--out", tmp_path / "more", "--local")
+    assert "300 samples" in said
+    with np.load(tmp_path / "more" / "samples.npz") as arrays:
+        assert arrays["x"].shape == (300, 2)
+
+
+@pytest.mark.parametrize("method", ["osds", "scds"])
+def test_methods_that_follow_paths(method, tmp_path):
+    folder = tmp_path / method
+    chosen = settings(f"train.method={method}", "train.steps=10")
+    run("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *chosen)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["evaluations"]["training"] == 10 * 64
+    assert all(np.isfinite(row["loss_state"]) for row in rows)
+
+
+def test_a_finished_run_can_be_the_teacher(finished, tmp_path):
+    chosen = settings("train.method=cdds", f"train.teacher={finished}")
+    run("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *chosen)
+    results = json.loads((tmp_path / "cdds" / "results.json").read_text())
+    assert results["evaluations"]["training"] == 0  # distillation needs no energies
+
+
+def test_a_teacher_of_another_target_is_refused(finished, tmp_path):
+    chosen = settings("train.method=cdds", f"train.teacher={finished}")
+    said = run(
+        "run", SYSTEMS / "mw54.yaml", "--out", tmp_path / "no", "--local", *chosen, expect=3
+    )
+    assert "Distil a run of the same target" in said
+
+
+def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
+    for name in ("banana.py", "python-density.yaml"):
+        (tmp_path / name).write_text((SYSTEMS / name).read_text())
+    folder = tmp_path / "run"
+    run("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
+    (tmp_path / "banana.py").unlink()  # the run folder has its own copy
+    said = run("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
+    assert "200 samples" in said
+
+
+def test_check_prints_the_density_and_the_plan():
+    said = run("run", SYSTEMS / "funnel.yaml", "--check", "--local")
+    assert "funnel, 10 dimensions" in said and "energy of the origin" in said
+
+
+def test_a_density_that_has_no_integral_is_refused(tmp_path):
+    (tmp_path / "flat.py").write_text("def log_density(x):\n    return 0.0 * x.sum(-1)\n")
+    (tmp_path / "flat.yaml").write_text(
+        'target: {kind: python, function: "flat:log_density", dim: 2}\n'
+    )
+    said = run(
+        "run", tmp_path / "flat.yaml", "--out", tmp_path / "no", "--local", *settings(), expect=3
+    )
+    assert "integral" in said
+
+
+def test_a_full_disk_is_one_message_with_an_exit_code(monkeypatch, capsys):
+    import errno
+
+    from onestep_md.run import main
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+
+    with pytest.raises(SystemExit) as stopped:
+        main(full)
+    assert stopped.value.code == 6
+    assert "results.json" in capsys.readouterr().err
