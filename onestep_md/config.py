@@ -74,10 +74,16 @@ class Target(_Section):
 class Exploration(_Section):
     """How the samples to learn from are found.
 
-    Molecules: replica-exchange molecular dynamics, the keys from temperatures to friction.
-    Densities: annealed sequential Monte Carlo, the keys particles and moves.
+    dynamics: replica-exchange molecular dynamics, the keys from temperatures to friction.
+    annealing: sequential Monte Carlo from the energy alone, the keys particles and moves.
     """
 
+    method: Literal["dynamics", "annealing"] | None = Field(
+        None,
+        description="dynamics, or annealing: a molecule then starts from its force field's own "
+        "bonds and angles and uniform torsions, a density from a Gaussian that is found. "
+        "Default: dynamics for molecules; densities have annealing only.",
+    )
     temperatures: types.Temperatures = Field(
         (),
         description="Temperature of each replica of a molecule, rising from target.temperature. "
@@ -105,7 +111,7 @@ class Exploration(_Section):
     particles: types.Whole = Field(
         20_000,
         ge=100,
-        description="Samples of the annealed sequential Monte Carlo that explores a density.",
+        description="Samples of the annealed sequential Monte Carlo.",
     )
     moves: types.Whole = Field(
         8, ge=1, description="MALA moves of every particle at every temperature."
@@ -270,13 +276,20 @@ _MEANINGS = {name: field.description for name, field in Target.model_fields.item
 def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     """Section -> key -> value of the defaults that depend on the target."""
     if target.kind != "molecule":
-        return {"flow": {"bins": 16}, "train": {"likelihood_weight": 1.0}}
+        return {
+            "flow": {"bins": 16},
+            "train": {"likelihood_weight": 1.0},
+            "exploration": {"method": "annealing"},
+        }
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
     # steer. The particles that explore a density are many independent samples of it.
     return {
         "flow": {"bins": 0},
         "train": {"likelihood_weight": 0.1},
-        "exploration": {"temperatures": _default_temperatures(target.temperature)},
+        "exploration": {
+            "method": "dynamics",
+            "temperatures": _default_temperatures(target.temperature),
+        },
     }
 
 

@@ -51,6 +51,9 @@ def inconsistencies(
     yield from _check_times(exploration)
     yield from _check_teacher(values.get("train", {}))
     if target.get("kind", "molecule") != "molecule":
+        if exploration.get("method") == "dynamics":
+            message = "exploration.method = dynamics needs a molecule; remove it."
+            yield ("exploration", "method"), message
         yield from _check_no_torsions(TARGETS[target["kind"]].noun, regions, torsions)
     elif torsions is not None and isinstance(regions, Mapping):
         yield from _check_regions(regions, torsions)

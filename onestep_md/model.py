@@ -104,13 +104,11 @@ def _training_frames(replica: np.ndarray) -> np.ndarray:
 
 def exploration_key(config: Config, target: Molecule | DensityTarget) -> str:
     """Changes with the target, the exploration settings and the seed."""
-    annealing = {"particles", "moves"}
+    annealing = {"method", "particles", "moves"}
     chosen = config.exploration.model_dump(mode="json")
     # keys of the other kind of exploration change nothing
-    if isinstance(target, Molecule):
-        chosen = {key: value for key, value in chosen.items() if key not in annealing}
-    else:
-        chosen = {key: chosen[key] for key in annealing}
+    of_dynamics = config.exploration.method == "dynamics"
+    chosen = {key: chosen[key] for key in chosen if (key in annealing) != of_dynamics}
     settings = json.dumps(chosen, sort_keys=True)
     text = f"{target.fingerprint.identity} {settings} {config.seed}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -21,6 +21,7 @@ from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
 from onestep_md.distributed.pool import Evaluators, open_evaluators
+from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
@@ -33,7 +34,6 @@ from onestep_md.run_folder import (
     make_folder,
     write_json,
 )
-from onestep_md.targets.annealing import anneal
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_target import DensityTarget, load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
@@ -67,8 +67,9 @@ def check(config: Config, local: bool) -> None:
     training = config.train.steps * config.train.batch
     sampling = config.sample.n * len(config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
+    dynamics = config.exploration.method == "dynamics"
     display.say(
-        f"      {explored if isinstance(target, Molecule) else ''}{training:.2g} energy "
+        f"      {explored if dynamics else ''}{training:.2g} energy "
         f"evaluations in training, {sampling:.2g} for the results"
     )
 
@@ -232,12 +233,12 @@ def _explored(
         return Exploration.load(cache, key), seconds
     start = time.monotonic()
     display.start("exploration")
-    if isinstance(target, Molecule):
+    if config.exploration.method == "dynamics":
         exploration = explore(
             target, evaluators, config.exploration, config.seed, progress=display.advance
         )
     else:
-        exploration = _annealed(config, target, evaluators, display)
+        exploration = anneal_target(config, target, evaluators, display)
     display.stop()
     seconds = time.monotonic() - start
     exploration.save(cache, key)
@@ -246,36 +247,10 @@ def _explored(
         f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
         f"evaluations in {seconds:.0f} s"
     )
-    if isinstance(target, Molecule):
+    if config.exploration.method == "dynamics":
         accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
         display.say(f"exchanges accepted: {accepted}")
     return exploration, seconds
-
-
-def _annealed(
-    config: Config, target: DensityTarget, evaluators: Evaluators, display: Display
-) -> Exploration:
-    """Annealed sequential Monte Carlo, in the form of an exploration: one walker per sample."""
-    settings, dim = config.exploration, target.density.dim
-    found = anneal(
-        evaluators, dim, settings.particles, config.seed, settings.moves, display.advance
-    )
-    display.say(
-        f"annealing: {len(found.temperatures)} temperatures, MALA accepted "
-        f"{100 * found.acceptance.mean():.0f} %, log Z = {found.log_z:.3f} +- {found.d_log_z:.3f}"
-    )
-    # neighbours are copies of one ancestor; held-out samples come from the end
-    order = np.random.default_rng(config.seed).permutation(len(found.x))
-    return Exploration(
-        frames=found.x[order],
-        u=found.u[order],
-        grad_u=found.grad_u[order],
-        replica=np.arange(len(order)),
-        temperatures=1.0 / found.temperatures,
-        exchange_acceptance=found.acceptance,
-        evaluations=found.evaluations,
-        restarts=0,
-    )
 
 
 def _pretrained(config: Config, target: Target) -> Model | None:

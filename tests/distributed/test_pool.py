@@ -130,6 +130,7 @@ def test_equals_serial_for_any_number_of_workers(open_pool, workers):
 @pytest.mark.cluster
 def test_work_runs_on_all_actors_after_submit(open_pool):
     pool = open_pool(pause=0.005)
+    wait_for_both(pool)
     pool.evaluate(frames(200))  # times the jobs
     waited = pool.wait_seconds
     assert waited > 0.3

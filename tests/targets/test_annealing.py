@@ -253,7 +253,7 @@ SINGULAR = Energy(lambda x: (np.where(x[:, 0] > 2, -np.inf, 0.5 * (x**2).sum(axi
         (FLAT_IN_ONE, "finite integral"),
         (WITHOUT_PRIOR, "finite integral"),
         (UPSIDE_DOWN, "finite integral"),
-        (NOWHERE, r"\+inf at 1000 of 1000 points .*Check the support"),
+        (NOWHERE, r"\+inf at 1000 of 1000 points.*Check the support"),
         (NOT_A_NUMBER, "energy is nan"),
         (SINGULAR, "energy is -inf"),
     ],

@@ -1,0 +1,99 @@
+r"""A chart made from the force field's own terms, for annealing without any dynamics.
+
+Bonds and angles are Gaussian about their rest values with the width sqrt(kT / k) of their term,
+stiff torsions (siblings, double bonds, rings) about those of the input geometry, and rotatable
+torsions are uniform: independent, crude, but in the right units, and no conformation is preferred.
+"""
+
+import math
+
+import networkx
+import torch
+from torch import Tensor
+
+from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.internal import InternalCoordinates
+
+_BOND_WIDTH = 0.005  # nm; where the force field has no harmonic term
+_ANGLE_WIDTH = 0.08  # rad; the same
+_TORSION_WIDTH = 0.15  # rad; of stiff torsions
+
+
+class ForceFieldChart(Chart):
+    """s = (q - rest) / width on the line, s = q on circles."""
+
+    def __init__(
+        self,
+        coordinates: InternalCoordinates,
+        q: Tensor,
+        bonds: dict[tuple[int, int], tuple[float, float]],
+        angles: dict[tuple[int, int, int], tuple[float, float]],
+        stiff: frozenset[tuple[int, int]],
+    ):
+        """Take the terms.
+
+        Args:
+            coordinates: the z-matrix map of the molecule.
+            q: (1, dim) internal coordinates of the input geometry.
+            bonds, angles: rest value and force constant / kT by atoms, rising order of the ends.
+            stiff: bonds that no torsion turns about.
+        """
+        super().__init__()
+        self.coordinates = coordinates
+        first = coordinates.n_bonds + coordinates.n_angles
+        rest, width = q[0].clone(), torch.full_like(q[0], _TORSION_WIDTH)
+        rows = coordinates.rows.T.tolist()  # (atom, bond_to, angle_to, torsion_to)
+        for column, row in enumerate(coordinates.bond_free.tolist()):
+            known = bonds.get(_rising(*rows[row + 1][:2]))
+            width[column] = _BOND_WIDTH
+            if known:
+                rest[column], width[column] = known[0], known[1] ** -0.5
+        for i, row in enumerate(rows[2:]):
+            column = coordinates.n_bonds + i
+            known = angles.get(_rising(*row[:3]))
+            width[column] = _ANGLE_WIDTH
+            if known:
+                rest[column], width[column] = known[0], known[1] ** -0.5
+        rings = networkx.Graph(row[:2] for row in rows[1:])
+        rings.add_edges_from(bonds)
+        in_ring = set(map(frozenset, rings.edges)) - set(map(frozenset, networkx.bridges(rings)))
+        turns = [
+            bool(proper) and _rising(b, a) not in stiff and frozenset((a, b)) not in in_ring
+            for proper, (_, a, b, _) in zip(coordinates.torsion_proper, rows[3:], strict=True)
+        ]
+        rotatable = torch.zeros(coordinates.dim, dtype=torch.bool)
+        rotatable[first:] = torch.tensor(turns)
+        self.register_buffer("line", (~rotatable).nonzero().squeeze(-1))
+        self.register_buffer("circle", rotatable.nonzero().squeeze(-1))
+        self.register_buffer("rest", rest[self.line])
+        self.register_buffer("width", width[self.line])
+        self.register_buffer("is_stiff_torsion", self.line >= first)
+
+    @property
+    def n_linear(self) -> int:
+        return len(self.line)
+
+    @property
+    def n_circular(self) -> int:
+        return len(self.circle)
+
+    def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        q = s.new_empty(len(s), self.coordinates.dim)
+        deviation = self.width * s[:, : self.n_linear]
+        q[:, self.line] = self.rest + deviation
+        q[:, self.circle] = s[:, self.n_linear :]
+        x, log_det = self.coordinates.to_cartesian(q)
+        outside = ((deviation.abs() >= math.pi) & self.is_stiff_torsion).any(-1)
+        return x, torch.where(outside, -torch.inf, log_det + self.width.log().sum())
+
+    def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q, log_det = self.coordinates.from_cartesian(x)
+        deviation = q[:, self.line] - self.rest
+        turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi
+        deviation = torch.where(self.is_stiff_torsion, turned, deviation)
+        s = torch.cat([deviation / self.width, q[:, self.circle]], dim=-1)
+        return s, log_det + self.width.log().sum()
+
+
+def _rising(*atoms: int) -> tuple[int, ...]:
+    return atoms if atoms[0] < atoms[-1] else atoms[::-1]

@@ -1,0 +1,117 @@
+"""Exploration without dynamics: annealing of a density, or of a molecule from its own terms.
+
+A molecule is annealed in the coordinates of `ForceFieldChart`: from independent bonds and angles
+and uniform torsions to the target at its temperature, every energy through the evaluators. Every
+basin that the torsions can reach is there from the start; nothing has to cross a barrier.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from onestep_md.config import Config
+from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.force_field_chart import ForceFieldChart
+from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.progress import Display
+from onestep_md.targets.annealing import anneal, anneal_from
+from onestep_md.targets.density_target import DensityTarget
+from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.molecule import Molecule
+from onestep_md.targets.smc import Annealed
+from onestep_md.targets.terms import bonded_terms
+
+
+def anneal_target(
+    config: Config, target: Molecule | DensityTarget, evaluators: Evaluators, display: Display
+) -> Exploration:
+    """Samples of the target in the form of an exploration: one walker per sample."""
+    settings = config.exploration
+    if isinstance(target, Molecule):
+        chart = force_field_chart(target)
+        base, energy = _ChartBase(chart), _ChartEnergy(chart, evaluators)
+        found = anneal_from(
+            base, energy, settings.particles, config.seed, settings.moves, display.advance
+        )
+        with torch.no_grad():
+            x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
+        u, grad_u = evaluators.evaluate(x)
+    else:
+        found = anneal(
+            evaluators,
+            target.density.dim,
+            settings.particles,
+            config.seed,
+            settings.moves,
+            display.advance,
+        )
+        x, u, grad_u = found.x, found.u, found.grad_u
+    display.say(_summary(found))
+    # neighbours are copies of one ancestor; held-out samples come from the end
+    order = np.random.default_rng(config.seed).permutation(len(x))
+    return Exploration(
+        frames=x[order],
+        u=u[order],
+        grad_u=grad_u[order],
+        replica=np.arange(len(order)),
+        temperatures=1.0 / found.temperatures,
+        exchange_acceptance=found.acceptance,
+        evaluations=found.evaluations,
+        restarts=0,
+    )
+
+
+def force_field_chart(molecule: Molecule) -> ForceFieldChart:
+    """The chart of a molecule that nothing has been simulated of."""
+    zmatrix = build_zmatrix(
+        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
+    )
+    coordinates, terms = InternalCoordinates(zmatrix), bonded_terms(molecule)
+    q, _ = coordinates.from_cartesian(torch.from_numpy(molecule.positions)[None])
+    return ForceFieldChart(coordinates, q, terms.bonds, terms.angles, terms.stiff)
+
+
+def _summary(found: Annealed) -> str:
+    return (
+        f"annealing: {len(found.temperatures)} temperatures, MALA accepted "
+        f"{100 * found.acceptance.mean():.0f} %, log Z = {found.log_z:.3f} +- {found.d_log_z:.3f}"
+    )
+
+
+class _ChartBase:
+    """The base of a chart as a density to anneal from; angles are periodic and never run away."""
+
+    def __init__(self, chart: Chart):
+        self.chart = chart
+        self.width = np.ones(chart.n_linear + chart.n_circular)
+        self.width[chart.n_linear :] = np.inf
+        self.constant = 0.5 * chart.n_linear * math.log(2.0 * math.pi)
+        self.constant += chart.n_circular * math.log(2.0 * math.pi)
+
+    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
+        torch_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        return self.chart.sample_base(n, torch_generator).numpy()
+
+    def evaluate(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        line = np.where(np.arange(s.shape[1]) < self.chart.n_linear, s, 0.0)
+        return self.constant + 0.5 * (line * line).sum(-1), line
+
+
+class _ChartEnergy:
+    """The target in the coordinates of a chart, -log p(s) and its gradient."""
+
+    def __init__(self, chart: Chart, evaluators: Evaluators):
+        self.chart, self.evaluators = chart, evaluators
+
+    def evaluate(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        states = torch.from_numpy(s)
+        with torch.no_grad():
+            x, log_det = self.chart.to_x(states)
+        u, grad_u = self.evaluators.evaluate(x.numpy())
+        force = self.chart.pull_back(states, torch.from_numpy(grad_u)).numpy()
+        energy = u - log_det.numpy()
+        finite = np.isfinite(energy) & np.isfinite(force).all(axis=1)
+        return np.where(finite, energy, np.inf), np.where(finite[:, None], -force, 0.0)

@@ -1,0 +1,259 @@
+"""One pass of annealed sequential Monte Carlo, from a base density to the target.
+
+A population follows p_b(x) ~ p_0(x)^(1-b) exp(-b u(x)) from b = 0 to 1 (Del Moral, Doucet and
+Jasra, J. R. Stat. Soc. B 68, 411 (2006)): reweight to the next b, resample, move by MALA. The mean
+weights of all steps multiply to an estimate of Z = integral exp(-u). `annealing` finds the base.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from onestep_md.errors import TargetError
+from onestep_md.targets import mala
+
+PILOT_SHARE = 0.1  # of the progress bar
+FEWEST_INSIDE = 5  # points of finite energy that a pass may start from
+RUNAWAY = 1e3  # base widths: farther out than any path to a density leads
+MOST_TEMPERATURES = 1000  # of one pass
+
+Progress = Callable[[float, str], None]
+Population = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (n, dim), u (n,), grad_u (n, dim)
+
+
+class Base(Protocol):
+    """A normalised density to start from, as the energy u_0 = -log p_0.
+
+    Attributes:
+        width: (dim,) how wide it is; samples that leave it by far have run away.
+    """
+
+    width: np.ndarray
+
+    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
+        """Draw (n, dim)."""
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """u_0 (n,) and its gradient (n, dim)."""
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """What annealing found.
+
+    Attributes:
+        x: (n, dim) samples of equal weight at temperature 1, after the last moves
+        u: (n,) their reduced energies in kT
+        grad_u: (n, dim) their gradients, in kT per unit of x
+        log_z: estimate of log integral exp(-u) dx
+        d_log_z: its standard error, from the spread of Z over islands of the population. Islands
+            share the temperatures, the step and the preconditioner, but resample apart, so each
+            has an estimate of Z of its own. What all of them miss (a mode, a narrow neck) is not
+            in it.
+        temperatures: (m,) the inverse temperatures b of the full pass; the last one is 1
+        acceptance: (m,) of the MALA moves at each of them
+        evaluations: of energy with gradient, pilot passes included
+    """
+
+    x: np.ndarray
+    u: np.ndarray
+    grad_u: np.ndarray
+    log_z: float
+    d_log_z: float
+    temperatures: np.ndarray
+    acceptance: np.ndarray
+    evaluations: int
+
+
+class RunawayError(TargetError):
+    """A pass left the region that its base can reach."""
+
+
+class Checked:
+    """Counts the evaluations of a target and refuses numbers that mean nothing."""
+
+    def __init__(self, target: mala.EnergyFunction):
+        self.target, self.count = target, 0
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As the target does.
+
+        Raises:
+            TargetError: an energy or a gradient that is no number.
+        """
+        u, grad_u = self.target.evaluate(x)
+        self.count += len(x)
+        good = (u == np.inf) | (np.isfinite(u) & np.isfinite(grad_u).all(axis=1))
+        if not good.all():
+            i = int(np.argmin(good))
+            raise TargetError(
+                f"at x = {np.array2string(x[i], precision=4, threshold=8)} the energy is {u[i]} "
+                "or its gradient is not finite. Return u = +inf outside the support; a density "
+                "that is infinite at a point has to be transformed or cut off there."
+            )
+        return u, grad_u
+
+
+class Gaussian:
+    """The base N(m, S), as the energy u_0(x) = -log N(x; m, S)."""
+
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray):
+        self.mean, self.width = mean, np.sqrt(np.diag(covariance))
+        self.factor = np.linalg.cholesky(covariance)
+        inverse = np.linalg.inv(self.factor)
+        self.precision = inverse.T @ inverse
+        # -log N(m; m, S) = log det(2 pi S) / 2
+        self.lowest = float(np.log(np.sqrt(2.0 * np.pi) * np.diag(self.factor)).sum())
+
+    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
+        """Draw (n, dim)."""
+        return self.mean + generator.standard_normal((n, len(self.mean))) @ self.factor.T
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """u_0 (n,) and its gradient (n, dim)."""
+        gradient = (x - self.mean) @ self.precision
+        return self.lowest + 0.5 * np.einsum("ij,ij->i", x - self.mean, gradient), gradient
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How carefully a pass goes; with `diverse`, islands join alike, whatever their Z."""
+
+    islands: int
+    ess: float
+    moves: int
+    diverse: bool
+
+
+def start_population(
+    base: Base, target: mala.EnergyFunction, n: int, generator: np.random.Generator
+) -> Population:
+    """N samples of the base with the energies of the target."""
+    x = base.sample(n, generator)
+    return x, *target.evaluate(x)
+
+
+def run_pass(
+    target: Checked,
+    base: Base,
+    population: Population,
+    schedule: Schedule,
+    generator: np.random.Generator,
+    report: Progress = lambda fraction, message: None,
+) -> Annealed:
+    """Takes a population of the base from b = 0 to b = 1.
+
+    Step and preconditioner follow the population from one temperature to the next, but stay as
+    they are during the moves of one temperature, so that these leave p_b invariant.
+    """
+    inside = np.isfinite(population[1])
+    islands = np.array_split(np.arange(len(inside)), schedule.islands)
+    kept = _inside_only(inside, islands, base, generator)
+    x, u, grad_u = (array[kept] for array in population)
+    with np.errstate(divide="ignore"):
+        log_z = np.log([inside[island].mean() for island in islands])
+    b, step = 0.0, mala.first_step(x.shape[1])
+    temperatures, acceptance = [], []
+    while b < 1.0:
+        # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
+        rise = base.evaluate(x)[0] - u
+        increment = _increment(rise, 1.0 - b, schedule.ess)
+        b = b + increment if increment < 1.0 - b else 1.0
+        log_w = increment * rise
+        if b < 1.0:
+            chosen = np.concatenate([part[_resample(log_w[part], generator)] for part in islands])
+        else:  # the islands join, each with the weight of the Z that it has found
+            so_far = np.repeat(log_z, [len(island) for island in islands])
+            chosen = _resample(log_w + (0.0 if schedule.diverse else so_far), generator)
+        log_z += [_log_mean(log_w[island]) for island in islands]
+        x, u, grad_u = x[chosen], u[chosen], grad_u[chosen]
+        tempering = _tempering(base, b)
+        scales = mala.preconditioner(x, tempering(x, u, grad_u)[1])
+        x, u, grad_u, accepted = mala.mala(
+            target, x, u, grad_u, scales, step, schedule.moves, generator, tempering
+        )
+        step = mala.adapted(step, accepted)
+        temperatures.append(b)
+        acceptance.append(accepted)
+        message = f"{len(temperatures)} temperatures, b = {b:.2g}, accepted {accepted:.2f}"
+        report(max(b, PILOT_SHARE), message)
+        if (x.std(axis=0) > RUNAWAY * base.width).any() or len(acceptance) > MOST_TEMPERATURES:
+            raise RunawayError(
+                f"after {len(acceptance)} temperatures, at b = {b:.3g}, the samples are "
+                f"{(x.std(axis=0) / base.width).max():.2g} times as wide as they started. Check "
+                "that exp(-u) has a finite integral, or scale x so that its widths are near 1."
+            )
+    relative = np.exp(log_z - log_z.max())
+    # log Z = log <Z_i>, and d log Z = dZ / Z
+    error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(islands))
+    return Annealed(
+        x=x,
+        u=u,
+        grad_u=grad_u,
+        log_z=_log_mean(log_z),
+        d_log_z=float(error),
+        temperatures=np.array(temperatures),
+        acceptance=np.array(acceptance),
+        evaluations=target.count,
+    )
+
+
+def _tempering(base: Base, b: float) -> mala.Tempering:
+    """Returns the map from u and its gradient to those of p_b: (1 - b) u_0 + b u."""
+
+    def tempered(x, u, grad_u):
+        u_0, grad_u_0 = base.evaluate(x)
+        return (1.0 - b) * u_0 + b * u, (1.0 - b) * grad_u_0 + b * grad_u
+
+    return tempered
+
+
+def _inside_only(
+    inside: np.ndarray, islands: list[np.ndarray], base: Base, generator: np.random.Generator
+) -> np.ndarray:
+    """Returns which points (n,) replace the whole start, so that each is inside the support."""
+    n = len(inside)
+    if inside.all():
+        return np.arange(n)
+    if inside.sum() < FEWEST_INSIDE:
+        raise TargetError(
+            f"the energy is +inf at {n - inside.sum()} of {n} points, of width "
+            f"{base.width.max():.2g}, the best start that was found. Check the support of the "
+            "density, shift and scale x so that it holds the neighbourhood of 0, or use more "
+            "particles."
+        )
+    sources = [island[inside[island]] for island in islands]
+    # an island with no point inside borrows some, and has a weight of Z = 0
+    sources = [own if len(own) else np.flatnonzero(inside) for own in sources]
+    pairs = zip(sources, islands, strict=True)
+    return np.concatenate([generator.choice(own, len(island)) for own, island in pairs])
+
+
+def _increment(rise: np.ndarray, rest: float, ess: float) -> float:
+    """Returns the step of b, at most `rest`, whose weights exp(step * rise) have the ESS."""
+
+    def enough(log_step: float) -> bool:
+        w = np.exp(np.exp(log_step) * (rise - rise.max()))
+        return w.sum() ** 2 >= ess * len(w) * (w**2).sum()
+
+    low, high = np.log(1e-300), np.log(rest)
+    if enough(high):
+        return rest
+    for _ in range(40):  # on a log scale, as the first steps may be tiny
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if enough(middle) else (low, middle)
+    return float(np.exp(low))
+
+
+def _resample(log_w: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Systematic resampling: (n,) rising indices; i occurs floor(n w_i) or ceil(n w_i) times."""
+    cumulative = np.cumsum(np.exp(log_w - log_w.max()))
+    positions = (np.arange(len(log_w)) + generator.random()) / len(log_w)
+    return np.searchsorted(cumulative / cumulative[-1], positions, side="right")
+
+
+def _log_mean(log_w: np.ndarray) -> float:
+    """Returns log mean exp(log_w)."""
+    return float(log_w.max() + np.log(np.exp(log_w - log_w.max()).mean()))

@@ -1,0 +1,59 @@
+"""The bonded terms of a force field: where bonds and angles rest, how stiff they are.
+
+What a molecule tells about itself before anything is simulated; `force_field_chart` in
+`coordinates` makes a base density of it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import openmm
+
+from onestep_md.targets.molecule import Molecule
+
+_STIFF_BARRIER = 30.0  # kJ/mol, sum over the torsion terms of a bond; above it does not rotate
+
+
+@dataclass(frozen=True)
+class BondedTerms:
+    """Equilibrium values and reduced force constants; atoms of a key in rising order of ends.
+
+    Attributes:
+        bonds: (i, j) -> (length in nm, k in kT/nm^2).
+        angles: (i, j, k), j in the middle -> (angle in rad, k in kT/rad^2).
+        stiff: (i, j) bonds about which a torsion does not rotate.
+    """
+
+    bonds: dict[tuple[int, int], tuple[float, float]]
+    angles: dict[tuple[int, int, int], tuple[float, float]]
+    stiff: frozenset[tuple[int, int]]
+
+
+def bonded_terms(molecule: Molecule) -> BondedTerms:
+    """Read them from the System; a force field with other functional forms gives empty tables."""
+    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    bonds, angles, barriers = {}, {}, defaultdict(float)
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for k in range(force.getNumBonds()):
+                i, j, length, stiffness = force.getBondParameters(k)
+                bonds[_rising(i, j)] = _reduced(length, stiffness, molecule)
+        elif isinstance(force, openmm.HarmonicAngleForce):
+            for k in range(force.getNumAngles()):
+                i, j, m, angle, stiffness = force.getAngleParameters(k)
+                angles[_rising(i, j, m)] = _reduced(angle, stiffness, molecule)
+        elif isinstance(force, openmm.PeriodicTorsionForce):
+            for k in range(force.getNumTorsions()):
+                _, i, j, _, _, _, height = force.getTorsionParameters(k)
+                barriers[_rising(i, j)] += abs(height._value)
+    stiff = frozenset(bond for bond, height in barriers.items() if height > _STIFF_BARRIER)
+    return BondedTerms(bonds, angles, stiff)
+
+
+def _rising(*atoms: int) -> tuple[int, ...]:
+    return atoms if atoms[0] < atoms[-1] else atoms[::-1]
+
+
+def _reduced(rest, stiffness, molecule: Molecule) -> tuple[float, float]:
+    # OpenMM's own units are nm, rad and kJ/mol
+    return rest._value, stiffness._value / molecule.kT
