@@ -138,7 +138,7 @@ class Flow(_Section):
         ge=0,
         le=64,
         description="Spline bins per line coordinate and layer, for several modes on one line; "
-        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 16 for "
+        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 32 for "
         "densities, 0 for molecules.",
     )
 
@@ -277,7 +277,7 @@ def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     """Section -> key -> value of the defaults that depend on the target."""
     if target.kind != "molecule":
         return {
-            "flow": {"bins": 16},
+            "flow": {"bins": 32},
             "train": {"likelihood_weight": 1.0},
             "exploration": {"method": "annealing"},
         }

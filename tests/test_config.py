@@ -190,7 +190,7 @@ def test_density_of_a_python_function(write, function):
 
 @pytest.mark.parametrize(
     ("kind", "bins", "weight"),
-    [("molecule", 0, 0.1), ("density", 16, 1.0), ("data", 16, 1.0), ("python", 16, 1.0)],
+    [("molecule", 0, 0.1), ("density", 32, 1.0), ("data", 16, 1.0), ("python", 16, 1.0)],
 )
 def test_defaults_that_depend_on_the_kind(write, kind, bins, weight):
     path = write(KINDS[kind])
@@ -314,4 +314,4 @@ def test_schema_listing_completed_with_required_keys_loads(write):
     options = ["target.pdb=a.pdb", "target.forcefield=[b.xml]", "target.temperature=300"]
     assert load_config(write(schema_text()), options).train == MOLECULE_TRAIN
     options = ["target.kind=density", "target.name=gmm9"]
-    assert load_config(write(schema_text()), options).flow.bins == 16
+    assert load_config(write(schema_text()), options).flow.bins == 32

@@ -30,6 +30,8 @@ Lens = Callable[[Tensor], Tensor]
 _HARMONICS = 3  # of every angle that a conditioner sees
 _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
 # outlier of one layer must not be a larger one in the next
+_WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
+# twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
 _CLOCK_FEATURES = 9
 # Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
 # times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
@@ -78,15 +80,19 @@ class CouplingLayer(nn.Module):
         self.lens, self.n_linear = lens, n_linear
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
-        n_inputs = len(self.kept_line) + 2 * _HARMONICS * len(self.kept_circle)
+        self.wave_numbers = _WAVE_NUMBERS if bins else ()
+        n_inputs = (1 + 2 * len(self.wave_numbers)) * len(self.kept_line)
+        n_inputs += 2 * _HARMONICS * len(self.kept_circle)
         self.per_line, self.per_circle = line_parameter_count(bins), circle_parameter_count(orders)
         n_outputs = self.per_line * self.n_moved_line + self.per_circle * n_moved_circle
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
         angles = self.lens(s[:, self.n_linear :])[:, self.kept_circle - self.n_linear]
-        waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in (torch.sin, torch.cos)]
         line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
+        multiples = [k * angles for k in range(1, _HARMONICS + 1)]
+        multiples += [k * line for k in self.wave_numbers]
+        waves = [f(multiple) for multiple in multiples for f in (torch.sin, torch.cos)]
         inputs = torch.cat([line, *waves], dim=-1)
         return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
 

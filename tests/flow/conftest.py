@@ -28,7 +28,8 @@ def _random_flow(
     with torch.no_grad():
         for parameter in flow.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(scale * noise)
+            # splines multiply their parameters by ten
+            parameter.add_((0.3 * scale if bins else scale) * noise)
     return flow
 
 
