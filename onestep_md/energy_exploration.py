@@ -29,7 +29,7 @@ def anneal_target(
     config: Config, target: Molecule | DensityTarget, evaluators: Evaluators, display: Display
 ) -> Exploration:
     """Samples of the target in the form of an exploration: one walker per sample."""
-    settings = config.exploration
+    settings, before = config.exploration, evaluators.evaluations
     if isinstance(target, Molecule):
         chart = force_field_chart(target)
         base, energy = _ChartBase(chart), _ChartEnergy(chart, evaluators)
@@ -59,7 +59,7 @@ def anneal_target(
         replica=np.arange(len(order)),
         temperatures=1.0 / found.temperatures,
         exchange_acceptance=found.acceptance,
-        evaluations=found.evaluations,
+        evaluations=evaluators.evaluations - before,
         restarts=0,
     )
 

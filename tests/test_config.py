@@ -190,7 +190,7 @@ def test_density_of_a_python_function(write, function):
 
 @pytest.mark.parametrize(
     ("kind", "bins", "weight"),
-    [("molecule", 0, 0.1), ("density", 32, 1.0), ("data", 16, 1.0), ("python", 16, 1.0)],
+    [("molecule", 0, 0.1), ("density", 32, 1.0), ("data", 32, 1.0), ("python", 32, 1.0)],
 )
 def test_defaults_that_depend_on_the_kind(write, kind, bins, weight):
     path = write(KINDS[kind])

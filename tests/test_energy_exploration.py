@@ -1,0 +1,125 @@
+"""A molecule from its energy alone: the force field's chart, and annealing against dynamics."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.config import load_config
+from onestep_md.energy_exploration import (
+    _ChartBase,
+    _ChartEnergy,
+    anneal_target,
+    force_field_chart,
+)
+from onestep_md.pipeline import load_target, open_pool
+from onestep_md.targets.terms import bonded_terms
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
+LOG_Z = -195.328  # of alanine.yaml: BAR and one-step estimates of several runs, +- 0.01
+
+
+class Silent:
+    """Takes what a display is told."""
+
+    def say(self, text=""):
+        pass
+
+    def advance(self, fraction, message):
+        pass
+
+
+@pytest.fixture(scope="module")
+def alanine():
+    overrides = ["exploration.particles=400", "exploration.moves=6"]
+    config = load_config(SYSTEMS / "alanine-energy.yaml", overrides)
+    molecule = load_target(config)
+    return config, molecule, open_pool(config, molecule, local=True, address=None)
+
+
+@pytest.mark.parametrize(
+    ("system", "rotatable"),
+    # phi, psi, three methyls; in the nucleoside glycosidic, hydroxymethyl, two hydroxyls, methyl
+    [("alanine.yaml", 5), ("thymidine.yaml", 5)],
+)
+def test_rotatable_torsions_are_told_from_the_force_field(system, rotatable):
+    molecule = load_target(load_config(SYSTEMS / system))
+    chart = force_field_chart(molecule)
+    assert chart.n_circular == rotatable
+    assert chart.n_linear + chart.n_circular == 3 * len(molecule.elements) - 6
+
+
+def test_terms_are_reduced_and_complete(alanine):
+    _, molecule, _ = alanine
+    terms = bonded_terms(molecule)
+    assert len(terms.bonds) == 21 and len(terms.angles) == 36
+    lengths = [length for length, _ in terms.bonds.values()]
+    assert 0.09 < min(lengths) and max(lengths) < 0.16
+    # C=O, 570 kcal/mol/A^2 in 0.5 k x^2 doubled: 476976 kJ/mol/nm^2
+    assert max(k for _, k in terms.bonds.values()) == pytest.approx(476976 / molecule.kT, rel=1e-6)
+    assert terms.stiff == {(4, 6), (10, 16)}  # the two peptide bonds
+
+
+def test_chart_round_trip_and_log_det(alanine):
+    chart = force_field_chart(alanine[1])
+    s = chart.sample_base(20, torch.Generator().manual_seed(0))
+    x, log_det = chart.to_x(s)
+    back, again = chart.from_x(x)
+    torch.testing.assert_close(back, s, rtol=0, atol=1e-8)
+    torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
+    # dq/ds is diagonal: the width of every line coordinate, one for angles
+    _, log_dq = chart.coordinates.from_cartesian(x)
+    torch.testing.assert_close(log_det - log_dq, chart.width.log().sum().expand(20))
+
+
+def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
+    _, molecule, evaluators = alanine
+    chart = force_field_chart(molecule)
+    energy = _ChartEnergy(chart, evaluators)
+    s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(1)).numpy()
+    s[:, chart.n_linear :] += 2.0
+    _, gradient = energy.evaluate(s)
+    for k in (0, 30, chart.n_linear - 1, chart.n_linear, s.shape[1] - 1):
+        step = np.zeros_like(s)
+        step[:, k] = 1e-5
+        numeric = (energy.evaluate(s + step)[0] - energy.evaluate(s - step)[0]) / 2e-5
+        np.testing.assert_allclose(gradient[:, k], numeric, rtol=1e-4, atol=1e-3)
+
+
+def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
+    _, molecule, evaluators = alanine
+    chart = force_field_chart(molecule)
+    s = np.zeros((2, chart.n_linear + chart.n_circular))
+    s[1, 0] = -1e4  # a bond of negative length
+    u, gradient = _ChartEnergy(chart, evaluators).evaluate(s)
+    assert np.isfinite(u[0]) and u[1] == np.inf and not gradient[1].any()
+
+
+def test_base_of_the_chart_is_normalised(alanine):
+    chart = force_field_chart(alanine[1])
+    base = _ChartBase(chart)
+    s = base.sample(500, np.random.default_rng(0))
+    u, gradient = base.evaluate(s)
+    torch.testing.assert_close(-torch.from_numpy(u), chart.log_base(torch.from_numpy(s)))
+    assert not gradient[:, chart.n_linear :].any() and np.isinf(base.width[-1])
+
+
+def test_annealing_finds_every_basin_and_the_normaliser_without_dynamics(alanine):
+    config, molecule, evaluators = alanine
+    before = evaluators.evaluations
+    found = anneal_target(config, molecule, evaluators, Silent())
+    assert evaluators.evaluations - before == found.evaluations
+    torsions = find_torsions(molecule.pdb_text, "auto")
+    angles = torsion_angles(found.frames, list(torsions.values()))
+    regions = region_membership(angles, list(torsions), config.regions)
+    share = dict(zip(config.regions, regions.mean(0), strict=True))
+    # replica exchange: 0.54, 0.06, 0.35, 0.015, 0.004; one standard error is up to 0.04 here
+    assert 0.38 < share["C5/PII"] < 0.70
+    assert 0.20 < share["alphaR"] < 0.50
+    assert 0.01 < share["C7eq"] < 0.14
+    u = evaluators.evaluate(found.frames)[0]
+    np.testing.assert_allclose(u, found.u)
+    assert math.isfinite(u.mean()) and abs(u.mean() + 23.8) < 1.5
