@@ -48,7 +48,10 @@ def test_path_keeps_the_variance_of_a_gaussian():
 def test_force_informed_flow_matching_has_no_noise_for_a_gaussian(identity):
     z, s1 = base(50), base(50, seed=1)
     s1[:, N_LINEAR:] = z[:, N_LINEAR:]  # circles: the ordinary target, silenced here
-    loss = losses.flow_matching(identity, z, s1, base_force(s1), torch.rand(50).double())
+    force, t = base_force(s1), torch.rand(50).double()
+    trust = losses.force_trust(s1, force, N_LINEAR)
+    assert (trust == 1.0).all()
+    loss = losses.flow_matching(identity, z, s1, force, t, trust)
     assert loss.max() < 1e-20
 
 
@@ -62,8 +65,25 @@ def test_flow_matching_target_points_along_the_path(identity):
     t = torch.full((50,), 0.3).double()
     expected = (0.5 * math.pi * math.cos(0.15 * math.pi)) ** 2 * mu.square().sum()
     torch.testing.assert_close(
-        losses.flow_matching(identity, z, s1, force, t), expected.expand(50)
+        losses.flow_matching(identity, z, s1, force, t, torch.ones(N_LINEAR).double()),
+        expected.expand(50),
     )
+
+
+def test_both_velocity_targets_have_the_same_mean_and_trust_finds_the_quieter():
+    """N(mu, v) on the line: given the state on the path, both targets agree on average."""
+    v, mu, t = 0.05, 0.7, 0.4
+    generator = torch.Generator().manual_seed(0)
+    cosine, sine = math.cos(0.5 * math.pi * t), math.sin(0.5 * math.pi * t)
+    s1 = mu + v**0.5 * torch.randn(400_000, generator=generator, dtype=torch.float64)
+    z = torch.randn(400_000, generator=generator, dtype=torch.float64)
+    force = (mu - s1) / v
+    near = (cosine * z + sine * s1 - 0.5).abs() < 0.05
+    ordinary, by_force = (cosine * s1 - sine * z)[near], (cosine * (force + s1))[near]
+    error = (by_force - ordinary).std() / near.sum() ** 0.5
+    assert (ordinary.mean() - by_force.mean()).abs() < 4.0 * error
+    trust = losses.force_trust(s1[:, None], force[:, None], 1)
+    assert 0.05 < float(trust) < 0.2  # narrow: |f + s_1|^2 is about 1/v
 
 
 @pytest.mark.parametrize("form", ["logdet", "tangent"])
