@@ -27,6 +27,7 @@ from onestep_md.run_folder import write_json, write_text
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
+_CHECKED = 1000  # dense Jacobians at K = 1; fewer at larger K, where each costs K times as much
 
 
 def write_results(
@@ -65,12 +66,13 @@ def write_results(
                 generator,
             )
     exploration = model.exploration
+    explored_by = config.exploration.method or "dynamics"
     arrays["dynamics_torsions"] = torsion_angles(exploration.frames, quads)
     arrays["dynamics_u"] = exploration.u
-    dynamics = []
+    explored = []
     if config.regions:
         reference = free_energies[_EXPORTED_STEPS][0].reference
-        dynamics = dynamics_regions(
+        explored = dynamics_regions(
             config,
             list(torsions),
             arrays["dynamics_torsions"],
@@ -81,7 +83,7 @@ def write_results(
         np.savez(aside, **arrays)
 
     table = evidence_table(evidence) + free_energy_table(
-        molecule.kT, free_energies.get(_EXPORTED_STEPS, []), dynamics
+        molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
     warnings = [text for row in evidence for text in row.warnings()]
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
@@ -89,7 +91,7 @@ def write_results(
     write_text(folder / "free_energy.txt", "\n".join(table) + "\n")
     write_json(
         folder / "free_energy.json",
-        _free_energy_json(config, molecule, free_energies, dynamics),
+        _free_energy_json(config, molecule, free_energies, explored),
     )
     write_json(
         folder / "results.json",
@@ -147,7 +149,8 @@ def measure(
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
-    certificates = certify(flow, chart, steps, generator)
+    checked = _CHECKED if steps <= 1 else _CHECKED // steps
+    certificates = certify(flow, chart, steps, generator, checked)
     row = evaluate_evidence(
         steps,
         samples.log_w,
@@ -182,7 +185,15 @@ def dynamics_regions(
     walkers: np.ndarray,
     reference: str | None,
 ) -> list[RegionFreeEnergy]:
-    """Free energies of the configured regions from dynamics frames, (n, torsions) radians."""
+    """Free energies of the configured regions from equally weighted frames.
+
+    Args:
+        config: with the regions.
+        names: the torsions.
+        angles: (n, torsions) radians.
+        walkers: (n,) trajectory of each frame, in time order; own id each if independent.
+        reference: region with delta_f = 0; None for the most populated one.
+    """
     return dynamics_free_energies(
         list(config.regions),
         region_membership(angles, names, config.regions),
@@ -213,16 +224,19 @@ def _text(estimate: Estimate | None) -> str:
 
 
 def free_energy_table(
-    kT: float, flow: list[RegionFreeEnergy], dynamics: list[RegionFreeEnergy]
+    kT: float,
+    flow: list[RegionFreeEnergy],
+    explored: list[RegionFreeEnergy],
+    explored_by: str,
 ) -> list[str]:
-    """One line per region: reweighted one-step samples beside the exploration dynamics."""
+    """One line per region: reweighted one-step samples beside the exploration."""
     if not flow:
         return []
     lines = [
         "",
-        f"free energies relative to {flow[0].reference} (one step, reweighted | dynamics)",
+        f"free energies relative to {flow[0].reference} (one step, reweighted | {explored_by})",
     ]
-    for ours, theirs in zip(flow, dynamics, strict=True):
+    for ours, theirs in zip(flow, explored, strict=True):
         z = agreement(ours.delta_f, theirs.delta_f)
         beside = "" if math.isnan(z) or ours.name == ours.reference else f"   z = {z:+.1f}"
         lines.append(
@@ -236,10 +250,10 @@ def _free_energy_json(
     config: Config,
     molecule: Molecule,
     free_energies: dict[int, list[RegionFreeEnergy]],
-    dynamics: list[RegionFreeEnergy],
+    explored: list[RegionFreeEnergy],
 ) -> dict:
     rows = []
-    for ours, theirs in zip(free_energies.get(_EXPORTED_STEPS, []), dynamics, strict=True):
+    for ours, theirs in zip(free_energies.get(_EXPORTED_STEPS, []), explored, strict=True):
         rows.append(
             {
                 "name": ours.name,

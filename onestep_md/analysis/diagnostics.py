@@ -1,6 +1,8 @@
 """Figures of trust and cost: the weight tail, ESS and log Z against K, the training curves."""
 
 import math
+import re
+from collections import Counter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +11,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis import style
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
+
+_LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
 
 
 def weight_figure(run: Measurements) -> Figure:
@@ -65,9 +69,7 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
     style.legend(ax, loc="lower right")
 
 
-def steps_figure(
-    run: Measurements, bar: str = "BAR with dynamics", known: float = math.nan
-) -> Figure:
+def steps_figure(run: Measurements, bar: str, known: float = math.nan) -> Figure:
     """ESS and log Z against the number of steps K; K = 0 is the base without the network.
 
     Args:
@@ -75,7 +77,7 @@ def steps_figure(
         bar: what to call the estimate by BAR.
         known: log Z, drawn as a line; nan if nobody knows it.
     """
-    figure, axes = style.new_figure(3.3, 1, 3)
+    figure, axes = style.new_figure(4.0, 1, 3)
     rows, place = run.evidence, np.arange(len(run.evidence))
     ess, bounds, zoom = axes[0]
     _points(ess, place, [_percent(row.ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
@@ -83,10 +85,10 @@ def steps_figure(
              label="ESS, top 0.01 % clipped")  # fmt: skip
     ess.set_ylim(0, 105)
     style.percent_axis(ess.yaxis)
-    style.legend(ess, loc="best")
     if math.isfinite(known):
         for ax, title in ((bounds, "known log Z"), (zoom, "known")):
             ax.axhline(known, color=style.GREEN, lw=1.4, ls="--", label=title, zorder=1.5)
+    bounds.margins(y=0.08)
     _bounds(bounds, place, rows, known)
     _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "log mean weight")
     _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", bar)
@@ -98,12 +100,10 @@ def steps_figure(
         style.label(ax, "steps K (0: base alone)", "", title)
     for ax in (bounds, zoom):
         ax.yaxis.set_major_locator(MaxNLocator(6))
-        ax.margins(y=0.3)
+    zoom.margins(y=0.3)
     _zoom(zoom, rows, known)
-    low, high = bounds.get_ylim()
-    bounds.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
-    style.legend(bounds, loc="upper right")
-    style.legend(zoom, loc="lower right")
+    for ax in axes[0]:  # below the axis label, where nothing is drawn or written
+        style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.18), borderaxespad=0.0)
     return figure
 
 
@@ -123,13 +123,14 @@ def _points(
 
 
 def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: float) -> None:
-    """ELBO, log Z and EUBO; those far off the scale of the flow are named, not drawn."""
+    """ELBO, log Z and EUBO; those far off the scale of the flow are written, not drawn."""
     # a few clashes, or the base alone, would flatten all others
     flow = [row for row in rows if row.steps] or rows
     middle = np.nanmedian([row.log_z.value for row in flow])
     gaps = [known - middle, *(v.value - middle for row in flow for v in (row.log_z, row.eubo))]
     below = np.nanmedian([0.0, *(middle - row.elbo.value for row in flow)])
     reach = 5.0 * np.nanmax([0.05, below, *np.abs(gaps)])
+    written: dict[bool, list[tuple[int, str, str]]] = {False: [], True: []}  # above the scale?
     for name, colour, marker, title in (
         ("eubo", style.DYNAMICS, "v-", "EUBO (upper bound)"),
         ("log_z", style.REWEIGHTED, "o-", "log Z"),
@@ -141,30 +142,63 @@ def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: f
         for x, row, value in zip(place, rows, values, strict=True):
             unbounded = name == "elbo" and row.infinite
             if unbounded or abs(value.value - middle) > reach:
-                text = "−∞" if unbounded else f"{value.value:.3g}".replace("-", "−")
-                y, side = (0.98, "top") if value.value > middle else (0.02, "bottom")
-                ax.annotate(f"{title.split(' (')[0]}\n{text}", (x, y), ha="center", va=side,
-                            xycoords=("data", "axes fraction"), fontsize=9,
-                            color=colour)  # fmt: skip
+                text = f"{title.split(' (')[0]}\n{'−∞' if unbounded else _short(value.value)}"
+                written[value.value > middle].append((int(x), text, colour))
+    _write_beyond(ax, written)
+
+
+def _short(value: float) -> str:
+    """`−446`, `−8120`, `−8e6`: few enough characters for one of five places on the axis."""
+    text = f"{value:.0e}" if abs(value) >= 1e4 else f"{value:.{3 if abs(value) < 1e3 else 4}g}"
+    return re.sub(r"e\+0*", "e", text).replace("-", "−")
+
+
+def _write_beyond(ax: Axes, written: dict[bool, list[tuple[int, str, str]]]) -> None:
+    """Texts (place, text, colour) above and below what is drawn, in room made for them."""
+    low, high = ax.get_ylim()
+    room = dict.fromkeys(written, 0.0)
+    for above, texts in written.items():
+        stacked: Counter[int] = Counter()
+        for x, text, colour in texts:
+            y = 0.02 + _LINES * stacked[x]
+            stacked[x] += 1
+            ax.annotate(text, (x, 1.0 - y if above else y), xycoords=("data", "axes fraction"),
+                        ha="center", va="top" if above else "bottom", fontsize=9,
+                        color=colour, path_effects=style.HALO)  # fmt: skip
+        room[above] = 0.03 + _LINES * max(stacked.values()) if stacked else 0.0
+    # fractions of the axis as it will be
+    unit = (high - low) / (1.0 - room[True] - room[False])
+    ax.set_ylim(low - room[False] * unit, high + room[True] * unit)
 
 
 def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
-    """Fit the axis to the flow: the base alone (K = 0) may lie far off."""
-    ends = [known] if math.isfinite(known) else []
-    for value in (v for row in rows if row.steps for v in (row.log_z, row.bar)):
-        error = value.error if math.isfinite(value.error) else 0.0
-        ends += [value.value - error, value.value + error] if math.isfinite(value.value) else []
-    if not ends or max(ends) == min(ends):
+    """Fit the axis to the flow, and to the base alone (K = 0) unless it lies far off."""
+    flow = [end for row in rows if row.steps for end in _ends(row)]
+    flow += [known] if math.isfinite(known) else []
+    if not flow or max(flow) == min(flow):
         return
+    low, high = min(flow), max(flow)
+    near = 1.5 * (high - low)
+    alone = [end for row in rows if not row.steps for end in _ends(row)]
+    ends = [*flow, *(end for end in alone if low - near < end < high + near)]
     low, high = min(ends), max(ends)
-    low, high = low - 0.9 * (high - low), high + 0.2 * (high - low)  # room for the legend
+    low, high = low - 0.2 * (high - low), high + 0.2 * (high - low)
     ax.set_ylim(low, high)
     base = rows[0]
     if base.steps == 0 and not low < base.log_z.value < high:
         y, side = (0.02, "bottom") if base.log_z.value < low else (0.98, "top")
         text = f"{base.log_z.value:.4g}".replace("-", "−")
-        ax.annotate(text, (0, y), xycoords=("data", "axes fraction"), ha="center", va=side,
+        ax.annotate(text, (-0.36, y), xycoords=("data", "axes fraction"), ha="left", va=side,
                     fontsize=9, color=style.REWEIGHTED, path_effects=style.HALO)  # fmt: skip
+
+
+def _ends(row: EvidenceRow) -> list[float]:
+    """Ends of the error bars of log Z and BAR, of those that are known."""
+    found = []
+    for value in (row.log_z, row.bar):
+        error = value.error if math.isfinite(value.error) else 0.0
+        found += [value.value - error, value.value + error] if math.isfinite(value.value) else []
+    return found
 
 
 def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:

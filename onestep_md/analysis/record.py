@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+import yaml
 
 from onestep_md.analysis.measurements import (
     Measured,
@@ -41,8 +42,8 @@ class Region:
     reference: str
     delta_f: Measured
     probability: Measured
-    dynamics_delta_f: Measured
-    dynamics_probability: Measured
+    explored_delta_f: Measured  # of the exploration
+    explored_probability: Measured
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,16 @@ class RunRecord(Measurements):
     kT: float  # kJ/mol
     torsions: tuple[str, ...]
     regions: tuple[Region, ...]
-    dynamics_torsions: np.ndarray  # (m, n_torsions) radians
-    dynamics_u: np.ndarray  # (m,) kT
+    explored_by: str  # "dynamics" or "annealing": where the samples to compare with are from
+    explored_torsions: np.ndarray  # (m, n_torsions) radians; frames of dynamics in time order
+    explored_u: np.ndarray  # (m,) kT
     handedness: Handedness
-    acceptance: tuple[float, ...]
+    acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
+
+    @property
+    def annealed(self) -> bool:
+        """Whether there was no dynamics: samples count one by one, not in stretches of time."""
+        return self.explored_by == "annealing"
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -97,7 +104,8 @@ def _read(folder: Path) -> RunRecord:
     topology = mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False)
     with np.load(folder / "steps.npz") as arrays:
         steps = {row.steps: _samples(arrays, row.steps) for row in evidence}
-        dynamics = arrays["dynamics_torsions"], arrays["dynamics_u"]
+        # the names are older than annealing
+        explored = arrays["dynamics_torsions"], arrays["dynamics_u"]
     return RunRecord(
         name=_molecule_name(config) or folder.resolve().name,
         fingerprint=printable(results["fingerprint"]),
@@ -114,8 +122,9 @@ def _read(folder: Path) -> RunRecord:
         kT=float(free_energy["kT_kJ_per_mol"]),
         torsions=tuple(results["torsions"]),
         regions=tuple(_region(entry) for entry in free_energy["regions"]),
-        dynamics_torsions=dynamics[0],
-        dynamics_u=dynamics[1],
+        explored_by=_explored_by(config),
+        explored_torsions=explored[0],
+        explored_u=explored[1],
         handedness=_handedness(folder / "samples.dcd", topology),
         acceptance=tuple(
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
@@ -130,8 +139,8 @@ def _region(entry: dict) -> Region:
         reference=str(entry["reference"]),
         delta_f=measured(entry["delta_f"], entry["d_delta_f"]),
         probability=measured(entry["probability"], entry["d_probability"]),
-        dynamics_delta_f=measured(entry.get("dynamics_delta_f"), entry.get("dynamics_d_delta_f")),
-        dynamics_probability=measured(
+        explored_delta_f=measured(entry.get("dynamics_delta_f"), entry.get("dynamics_d_delta_f")),
+        explored_probability=measured(
             entry.get("dynamics_probability"), entry.get("dynamics_d_probability")
         ),
     )
@@ -157,6 +166,15 @@ def _handedness(dcd: Path, reference: mdtraj.Trajectory) -> Handedness:
 def _molecule_name(config: str) -> str:
     match = re.search(r"^\s*pdb:\s*(\S+)", config, re.MULTILINE)
     return Path(match.group(1).strip("'\"")).stem if match else ""
+
+
+def _explored_by(config: str) -> str:
+    """exploration.method of a resolved configuration; runs older than that key were dynamics."""
+    try:
+        exploration = (yaml.safe_load(config) or {}).get("exploration") or {}
+        return exploration.get("method") or "dynamics"
+    except (yaml.YAMLError, AttributeError) as error:
+        raise ValueError(f"config.yaml: {error}") from error
 
 
 def _formula(symbols: list[str]) -> str:

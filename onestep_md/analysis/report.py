@@ -16,15 +16,6 @@ from onestep_md.analysis.sections import Painter
 from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, judge, z_score
 from onestep_md.atomic import replacing
 
-_KEY = " ".join(
-    f'<span class="key" style="background:{colour}"></span>{name}'
-    for name, colour in (
-        ("dynamics", style.DYNAMICS),
-        ("raw one-step samples", style.RAW),
-        ("the same, reweighted", style.REWEIGHTED),
-    )
-)
-
 
 def write_report(run_folder: Path) -> Path:
     """Draw the figures and write report.html.
@@ -94,17 +85,23 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
     head = (
         '<tr class="groups"><th></th><th class="group" colspan="3">'
         "one-step samples, reweighted</th>"
-        '<th class="group" colspan="3">dynamics (exploration)</th><th></th></tr>'
+        f'<th class="group" colspan="3">{run.explored_by} (exploration)</th><th></th></tr>'
         "<tr><th>region</th><th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
         "<th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
         "<th>difference<br>(σ)</th></tr>"
     )
     rows = [_region_row(region, run.kT) for region in run.regions]
     reference = run.regions[0].reference
+    right = (
+        "bootstrap over the samples of the annealing, one by one, on the right: a lower bound, "
+        "because samples that share an ancestor count as independent. "
+        if run.annealed
+        else "block bootstrap over the correlated frames on the right. "
+    )
     note = (
         f"ΔF is relative to {escape(style.symbol(reference))}; kT = {run.kT:.4f} kJ/mol at "
         f"{run.temperature:g} K. Errors are one standard error: bootstrap over the independent "
-        "samples on the left, block bootstrap over the correlated frames on the right. "
+        f"samples on the left, {right}"
         "“difference” is in combined standard errors; a dash means that an error is unknown."
     )
     return page.section(
@@ -121,7 +118,7 @@ def _region_row(region: Region, kT: float) -> str:
         for name, (low, high) in region.ranges.items()
     )
     is_reference = region.name == region.reference
-    z = z_score(region.delta_f, region.dynamics_delta_f)
+    z = z_score(region.delta_f, region.explored_delta_f)
     zero = "0 <small>reference</small>"
 
     def columns(delta_f, probability) -> list[str]:
@@ -131,14 +128,25 @@ def _region_row(region: Region, kT: float) -> str:
     cells = [
         f"<td>{escape(style.symbol(region.name))}<small>{ranges}</small></td>",
         *columns(region.delta_f, region.probability),
-        *columns(region.dynamics_delta_f, region.dynamics_probability),
+        *columns(region.explored_delta_f, region.explored_probability),
         cell(page.DASH if is_reference else number(z, "+.1f"), abs(z) > DISAGREEMENT),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
 
+def _colour_key(run: RunRecord) -> str:
+    return " ".join(
+        f'<span class="key" style="background:{colour}"></span>{name}'
+        for name, colour in (
+            (run.explored_by, style.DYNAMICS),
+            ("raw one-step samples", style.RAW),
+            ("the same, reweighted", style.REWEIGHTED),
+        )
+    )
+
+
 def _conformations(run: RunRecord, draw: Painter) -> str:
-    parts = [f'<p class="note">{_KEY}</p>']
+    parts = [f'<p class="note">{_colour_key(run)}</p>']
     pairs = surfaces.torsion_pairs(run.torsions)
     if pairs:
         what = "Ramachandran" if surfaces.is_ramachandran(pairs) else "Joint torsion"
@@ -152,28 +160,33 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
             )
         )
     if run.torsions:
+        pieces = (
+            "over single samples; those of the annealing count as independent"
+            if run.annealed
+            else f"for the dynamics in {surfaces.BLOCKS} contiguous blocks"
+        )
         parts.append(
             draw(
                 "torsions",
                 surfaces.profile_figure(run),
                 "Free energy along each torsion, in bins of 6°; bands are one standard error "
-                "(bootstrap; for the dynamics in 20 contiguous blocks). Bins with fewer than 4 "
-                "samples are left out.",
+                f"(bootstrap; {pieces}). Bins with fewer than 4 samples are left out.",
             )
         )
     parts.append(
         draw(
             "energies",
             surfaces.energy_figure(run),
-            "Reduced potential u = U/kT. Reweighted samples should lie on the dynamics; raw ones "
-            "may have a tail of strained structures, which carries no weight.",
+            f"Reduced potential u = U/kT. Reweighted samples should lie on the {run.explored_by}; "
+            "raw ones may have a tail of strained structures, which carries no weight.",
         )
     )
     return page.section("Where the samples are", *parts, long=True)
 
 
 def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:
-    note = sections.EVIDENCE_NOTE.format(others="held-out dynamics frames")
+    others = "samples of the annealing" if run.annealed else "dynamics frames"
+    note = sections.EVIDENCE_NOTE.format(others=f"held-out {others}")
     return page.section(
         "Evidence",
         sections.evidence_table(run),
@@ -181,7 +194,7 @@ def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:
         f'<p class="note">{note}</p>',
         draw(
             "steps",
-            diagnostics.steps_figure(run),
+            diagnostics.steps_figure(run, f"BAR with {run.explored_by}"),
             "Left: more steps should not be worse than one. Middle: the bounds enclose log Z and "
             "close in on it as the flow improves; what is far off the scale is written. Right: "
             "two independent estimates of log Z.",
@@ -192,16 +205,26 @@ def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:
 
 
 def _settings(run: RunRecord) -> str:
-    acceptance = ", ".join(f"{100 * value:.0f} %" for value in run.acceptance)
-    exchange = (
-        f'<p class="note">Replica exchange accepted, coldest pair first: {acceptance}.</p>'
-        if acceptance
-        else ""
-    )
     usage = (
         "import mdtraj as md, numpy as np\n"
         't = md.load("samples.dcd", top="topology.pdb")\n'
         'w = np.load("weights.npy")               # one weight per frame, sum 1\n'
         "average = w @ observable                 # any observable, one number per frame"
     )
-    return sections.settings(run, usage, exchange)
+    return sections.settings(run, usage, _acceptance(run))
+
+
+def _acceptance(run: RunRecord) -> str:
+    """How well the exploration moved: its exchanges or its MALA moves."""
+    if not run.acceptance:
+        return ""
+    percent = [f"{100 * value:.0f} %" for value in run.acceptance]
+    text = f"Replica exchange accepted, coldest pair first: {', '.join(percent)}."
+    if run.annealed:
+        mean = 100 * sum(run.acceptance) / len(run.acceptance)
+        text = (
+            f"Annealing in {len(percent)} steps of b, from the force field's own terms (b = 0) to "
+            f"the target (b = 1), without dynamics. MALA moves accepted: {mean:.0f} % on average, "
+            f"{100 * min(run.acceptance):.0f} % at the least, {percent[-1]} at b = 1."
+        )
+    return f'<p class="note">{text}</p>'

@@ -1,7 +1,8 @@
 """Figures of conformations: free-energy surfaces, torsion profiles, energy histograms.
 
 Free energies are -log of a weighted histogram in kT. Bands are bootstrap errors: samples are
-independent and are resampled one by one, dynamics frames in contiguous blocks.
+independent and are resampled one by one, dynamics frames in contiguous blocks. Samples of an
+annealing count as independent too, though some share an ancestor.
 """
 
 import re
@@ -21,7 +22,7 @@ _SMOOTHING = 5.0  # degrees
 _PROFILE_BINS = 60
 _REPLICATES = 200
 _FEWEST = 4  # samples in a bin of a profile; fewer say nothing
-_BLOCKS = 20  # contiguous pieces of the dynamics, each longer than its correlation time
+BLOCKS = 20  # contiguous pieces of the dynamics, each longer than its correlation time
 
 
 def torsion_pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -71,11 +72,11 @@ def _smooth(histogram: np.ndarray) -> np.ndarray:
 
 
 def surface_figure(run: RunRecord) -> Figure:
-    """Dynamics, raw and reweighted samples side by side, one row per residue, one colour scale."""
+    """Explored, raw and reweighted samples side by side, one row per residue, one colour scale."""
     pairs = torsion_pairs(run.torsions)
     raw = run.samples
     ensembles = (
-        ("dynamics", run.dynamics_torsions, np.ones(len(run.dynamics_u))),
+        (run.explored_by, run.explored_torsions, np.ones(len(run.explored_u))),
         ("raw one-step", raw.torsions, np.ones(len(raw.u))),
         ("reweighted", raw.torsions, raw.weights),
     )
@@ -184,20 +185,26 @@ def torsion_profile(
     return np.where(seen & np.isfinite(profile), profile, np.nan), low, high
 
 
+def explored_blocks(run: RunRecord) -> np.ndarray:
+    """The id of the piece that each explored sample is resampled with, (m,)."""
+    index = np.arange(len(run.explored_u))
+    return index if run.annealed else index * BLOCKS // len(index)
+
+
 def profile_figure(run: RunRecord) -> Figure:
-    """Free energy along each torsion: dynamics, raw, reweighted, with error bands."""
+    """Free energy along each torsion: explored, raw, reweighted, with error bands."""
     columns = 1 if len(run.torsions) == 1 else 2 if len(run.torsions) <= 4 else 3
     rows = -(-len(run.torsions) // columns)
     figure, axes = style.new_figure(2.7 * rows + 0.4, rows, columns)
     raw, generator = run.samples, np.random.default_rng(0)
-    n, m = len(raw.u), len(run.dynamics_u)
+    n, m = len(raw.u), len(run.explored_u)
     ensembles = (
         (
-            "dynamics",
+            run.explored_by,
             style.DYNAMICS,
-            run.dynamics_torsions,
+            run.explored_torsions,
             np.ones(m),
-            np.arange(m) * _BLOCKS // m,
+            explored_blocks(run),
         ),
         ("raw one-step", style.RAW, raw.torsions, np.ones(n), np.arange(n)),
         ("reweighted", style.REWEIGHTED, raw.torsions, raw.weights, np.arange(n)),
@@ -228,17 +235,18 @@ def profile_figure(run: RunRecord) -> Figure:
 
 
 def energy_figure(run: RunRecord) -> Figure:
-    """Distributions of the reduced potential; a good sampler's reweighted one is the dynamics'."""
+    """Distributions of the reduced potential; a good sampler's reweighted one is as explored."""
     figure, axes = style.new_figure(3.0)
     ax, raw = axes[0, 0], run.samples
     finite = np.isfinite(raw.u)
-    low = min(np.min(run.dynamics_u), np.quantile(raw.u[finite], 0.001))
-    high = max(np.max(run.dynamics_u), np.quantile(raw.u[finite], 0.97))
+    low = min(np.min(run.explored_u), np.quantile(raw.u[finite], 0.001))
+    high = max(np.max(run.explored_u), np.quantile(raw.u[finite], 0.97))
     edges = np.linspace(low, high, 80)
     weights = raw.weights
     reweighted_mean = float(weights[finite] @ raw.u[finite])
     shown = (
-        ("dynamics", style.DYNAMICS, run.dynamics_u, None, f"mean {run.dynamics_u.mean():.1f} kT"),
+        (run.explored_by, style.DYNAMICS, run.explored_u, None,
+         f"mean {run.explored_u.mean():.1f} kT"),
         ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
          f"mean {reweighted_mean:.1f} kT"),
@@ -246,7 +254,7 @@ def energy_figure(run: RunRecord) -> Figure:
     for title, colour, u, w, note in shown:
         w = np.full(len(u), 1.0 / len(u)) if w is None else w
         heights = np.histogram(u, edges, weights=w)[0] / np.diff(edges)
-        if title == "dynamics":
+        if title == run.explored_by:
             ax.stairs(heights, edges, fill=True, color=colour, alpha=0.18)
         ax.stairs(heights, edges, color=colour, lw=1.8, label=f"{title}, {note}")
     beyond = float(np.mean(~(raw.u <= high)))

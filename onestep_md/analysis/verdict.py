@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
-from onestep_md.analysis.record import Region, RunRecord
+from onestep_md.analysis.record import RunRecord
 from onestep_md.analysis.style import symbol
 from onestep_md.estimators.evidence import LOG_DET_LIMIT
 
@@ -16,7 +16,7 @@ FOLDED_LIMIT = 1e-3  # fraction of checked samples with a negative determinant
 FEWEST_EFFECTIVE = 100  # below it error bars are themselves unreliable
 DISAGREEMENT = 3.0  # combined standard errors
 _ROUNDING = 1e-9  # relative, of sums over samples
-LOW_ACCEPTANCE = 0.1  # of replica exchanges; below it replicas hardly mix
+LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
 
 TITLES = {
     "good": "The weights and free energies can be used.",
@@ -40,13 +40,13 @@ class Verdict:
 def judge(run: RunRecord) -> Verdict:
     """Weigh the evidence of a run."""
     head = run.headline
-    spread = log_z_spread(run, "BAR against the dynamics")
+    spread = log_z_spread(run, f"BAR against the {run.explored_by}")
     sentences = [
         ess_sentence(run),
         weights_sentence(head),
         map_sentence(head),
         log_z_sentence(spread),
-        _regions_sentence(run.regions),
+        _regions_sentence(run),
     ]
     if run.handedness.centres:
         sentences.append(_handedness_sentence(run))
@@ -158,20 +158,21 @@ def log_z_sentence(spread: tuple[float, list[str]]) -> str:
     return f"log Z from {names} {verb} {worst:.1f} combined standard errors."
 
 
-def _regions_sentence(regions: tuple[Region, ...]) -> str:
-    scores = [(abs(z_score(r.delta_f, r.dynamics_delta_f)), r.name) for r in regions]
+def _regions_sentence(run: RunRecord) -> str:
+    scores = [(abs(z_score(r.delta_f, r.explored_delta_f)), r.name) for r in run.regions]
     scores = [(score, name) for score, name in scores if math.isfinite(score)]
     if not scores:
         return ""
     worst, name = max(scores)
     if worst <= DISAGREEMENT:
         return (
-            "Reweighted region free energies and those of the dynamics agree within "
+            f"Reweighted region free energies and those of the {run.explored_by} agree within "
             f"{worst:.1f} combined standard errors."
         )
+    more = "annealing with more particles" if run.annealed else "a longer exploration"
     return (
-        f"The free energy of {symbol(name)} differs from that of the dynamics by {worst:.1f} "
-        "combined standard errors: a longer exploration tells which is right."
+        f"The free energy of {symbol(name)} differs from that of the {run.explored_by} by "
+        f"{worst:.1f} combined standard errors: {more} tells which is right."
     )
 
 
@@ -197,11 +198,12 @@ def _free_energy_warnings(run: RunRecord) -> list[str]:
             "around them are too high."
         )
     for region in run.regions:
-        score = z_score(region.delta_f, region.dynamics_delta_f)
+        score = z_score(region.delta_f, region.explored_delta_f)
         if abs(score) > DISAGREEMENT:
             found.append(
-                f"{symbol(region.name)}: reweighted and dynamics differ by {abs(score):.1f} "
-                "combined standard errors; one of them has not sampled this region well."
+                f"{symbol(region.name)}: reweighted and {run.explored_by} differ by "
+                f"{abs(score):.1f} combined standard errors; one of them has not sampled this "
+                "region well."
             )
         if not math.isfinite(region.delta_f.error):
             found.append(
@@ -216,8 +218,11 @@ def _run_warnings(run: RunRecord) -> tuple[str, ...]:
     lowest = min(run.acceptance, default=1.0)
     if lowest < LOW_ACCEPTANCE:
         found.append(
-            f"Replica exchange accepts only {100 * lowest:.0f} % between two of its temperatures: "
-            "the dynamics columns mix slowly; add temperatures."
+            f"MALA accepts only {100 * lowest:.0f} % at one step of the annealing: samples stay "
+            "near those that they were copied from; raise exploration.moves."
+            if run.annealed
+            else f"Replica exchange accepts only {100 * lowest:.0f} % between two of its "
+            "temperatures: the dynamics columns mix slowly; add temperatures."
         )
     if run.handedness.inverted:
         found.append(_handedness_sentence(run))

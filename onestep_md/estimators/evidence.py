@@ -210,7 +210,7 @@ class Evidence:
 
     def warnings(self) -> list[str]:
         """Returns one sentence per failed diagnostic, each naming the number that it spoils."""
-        return [f"{self.steps} steps: {text}" for text in (*_weights(self), *_map(self))]
+        return [f"K = {self.steps}: {text}" for text in (*_weights(self), *_map(self))]
 
     def as_dict(self) -> dict:
         """Returns plain dicts, lists and numbers: estimates as {value, error}."""
@@ -243,12 +243,12 @@ def _weights(e: Evidence) -> list[str]:
         found.append(
             f"log Z from the flow ({e.log_z.format('')}) and from BAR ({e.bar.format('')}) "
             "disagree: the flow misses part of the target, the map folds, or the "
-            "dynamics is too short"
+            "exploration is too short"
         )
     if e.eubo is not None and agreement(e.log_z, e.eubo) > DISAGREEMENT:
         found.append(
             f"EUBO ({e.eubo.format('')}) lies below log Z ({e.log_z.format('')}), which cannot "
-            "be: the map folds, or the dynamics misses part of the target"
+            "be: the map folds, or the exploration misses part of the target"
         )
     return found
 

@@ -64,6 +64,7 @@ def write_run_folder(
     pairs: int = 1,
     torsions: tuple[str, ...] | None = None,
     trouble: bool = False,
+    method: str | None = None,
 ) -> Path:
     """Write every file that the report reads.
 
@@ -72,7 +73,8 @@ def write_run_folder(
         n: samples per K.
         pairs: residues with phi and psi (or pairs of other torsions).
         torsions: names; phi/psi, or phi_2, psi_2, ... by default.
-        trouble: heavy weight tails, folds, a region that disagrees with the dynamics.
+        trouble: heavy weight tails, folds, a region that disagrees with the exploration.
+        method: of the exploration; None for a run that is older than that setting.
     """
     generator = np.random.default_rng(7)
     if torsions is None:
@@ -93,7 +95,7 @@ def write_run_folder(
         evidence.append(_evidence(k, log_w, trouble))
     np.savez(folder / "steps.npz", **arrays)
     _write_trajectory(folder, arrays, generator)
-    _write_json(folder, torsions, evidence, trouble)
+    _write_json(folder, torsions, evidence, trouble, method)
     _write_metrics(folder / "metrics.jsonl", generator)
     return folder
 
@@ -113,7 +115,7 @@ def _evidence(k, log_w, trouble):
     log_z = log_w.max() + np.log(w.mean())
     error = np.sqrt((1 / ess - 1) / len(w))
     bad = trouble and k == 1
-    text = "1 steps: k-hat = 0.91 is above 0.70: weights unreliable: train longer"
+    text = "K = 1: k-hat = 0.91 is above 0.70: weights unreliable: train longer"
     return {
         "steps": k,
         "n": len(w),
@@ -148,7 +150,7 @@ def _write_trajectory(folder, arrays, generator):
     write_trajectory(folder, ALANINE, frames, log_w, u, log_q, generator)
 
 
-def _write_json(folder, torsions, evidence, trouble):
+def _write_json(folder, torsions, evidence, trouble, method):
     delta_f = {"C5/PII": 0.0, "C7eq": 1.62, "alpha-R": 1.23, "alpha-L": 2.87, "C7ax": 3.75}
     fingerprint = {
         "pdb": "alanine.pdb",
@@ -168,7 +170,9 @@ def _write_json(folder, torsions, evidence, trouble):
         "evaluations": {"exploration": 3_132_000, "training": 9_216_000, "sampling": 50_000},
         "seconds": {"exploration": 151.0, "training": 842.0, "sampling": 38.0},
         "warnings": [text for row in evidence for text in row["warnings"]],
-        "exchange_acceptance": [0.41, 0.43, 0.44, 0.46, 0.47],
+        "exchange_acceptance": [0.51, 0.58, 0.6, 0.62, 0.61, 0.6, 0.59]
+        if method == "annealing"
+        else [0.41, 0.43, 0.44, 0.46, 0.47],
     }
     regions = []
     named = REGIONS if torsions[:2] == ("phi", "psi") else {
@@ -209,7 +213,9 @@ def _write_json(folder, torsions, evidence, trouble):
         "resources": {"platform": "Reference", "evaluators": 2, "learner_threads": 1},
         "fingerprint": fingerprint,
     }
-    config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\nseed: 1\n"
+    config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\n"
+    config += f"exploration:\n  method: {method}\n" if method else ""
+    config += "train:\n  method: buffer\nseed: 1\n"
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "free_energy.json").write_text(json.dumps(free_energy))
     (folder / "environment.json").write_text(json.dumps(environment))

@@ -99,7 +99,7 @@ def test_bad_run_says_so_loudly(bad):
         ({"elbo": {"value": 2.7, "error": 0.01}}, "bad", "ELBO (2.700 ± 0.010) lies above log Z"),
         ({"log_z": {"value": 2.53, "error": 0.005}}, "bad", "DISAGREES with the known 2.5"),
         ({"bar": {"value": 2.6, "error": 0.01}}, "bad", "BAR DISAGREE"),
-        ({"warnings": ["1 steps: something"]}, "care", "ELBO ≤ log Z ≤ EUBO holds"),
+        ({"warnings": ["K = 1: something"]}, "care", "ELBO ≤ log Z ≤ EUBO holds"),
     ],
 )
 def test_each_failed_test_reaches_the_verdict(edited, changes, level, words):

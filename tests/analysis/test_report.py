@@ -4,12 +4,16 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
+from matplotlib.text import Text
 from synthetic_run import write_run_folder
 
+from onestep_md.analysis import diagnostics, surfaces
 from onestep_md.analysis.page import duration, estimate
 from onestep_md.analysis.record import Measured, read_run
 from onestep_md.analysis.report import write_report
+from onestep_md.analysis.surfaces import explored_blocks
 from onestep_md.analysis.verdict import judge, z_score
 from onestep_md.errors import RunFolderError
 
@@ -91,6 +95,87 @@ def test_low_exchange_and_run_warnings_are_shown(tmp_path):
     )
     html = write_report(folder).read_text()
     assert "accepts only 2 %" in html and "a &lt;b&gt; note" in html
+
+
+def _words(html):
+    """What the page says, without pictures, the configuration and the markup."""
+    html = re.sub(r'src="data:[^"]*"|<style>.*?</style>', "", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", html[: html.index("<details>")]).split())
+
+
+def _texts(figure):
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+@pytest.mark.parametrize("method", [None, "dynamics"])
+def test_runs_of_dynamics_are_called_so(tmp_path, method):
+    folder = write_run_folder(tmp_path, n=3000, method=method)
+    words = _words(write_report(folder).read_text())
+    assert "anneal" not in words.lower()
+    for text in (
+        "dynamics (exploration)",
+        "BAR against the dynamics",
+        "held-out dynamics frames",
+        "for the dynamics in 20 contiguous blocks",
+        "block bootstrap over the correlated frames",
+        "Replica exchange accepted, coldest pair first: 41 %, 43 %",
+    ):
+        assert text in words
+    run = read_run(folder)
+    assert run.explored_by == "dynamics" and not run.annealed
+    assert np.array_equal(np.unique(explored_blocks(run)), np.arange(20))
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_annealed_runs_mention_no_dynamics(tmp_path, trouble):
+    folder = write_run_folder(tmp_path, n=3000, trouble=trouble, method="annealing")
+    if trouble:
+        acceptance = [0.5, 0.03, 0.6]
+        _edit(folder, "results.json", lambda r: r.update(exchange_acceptance=acceptance))
+    words = _words(write_report(folder).read_text())
+    rest = words.replace("without dynamics", "")
+    for word in ("dynamics", "replica", "exchange", "block", "correlated", "coldest", "trajector"):
+        assert word not in rest.lower(), word
+    for text in (
+        "annealing (exploration)",
+        "BAR against the annealing",
+        "held-out samples of the annealing",
+        "bootstrap over the samples of the annealing, one by one",
+        "those of the annealing count as independent",
+        "should lie on the annealing",
+    ):
+        assert text in words
+    for text in (
+        ("annealing with more particles tells", "reweighted and annealing differ by",
+         "MALA accepts only 3 % at one step of the annealing", "in 3 steps of b")
+        if trouble
+        else ("those of the annealing agree within", "Annealing in 7 steps of b",
+              "59 % on average, 51 % at the least, 59 % at b = 1")
+    ):  # fmt: skip
+        assert text in words, text
+
+
+def test_figures_of_annealed_runs_mention_no_dynamics(tmp_path):
+    run = read_run(write_run_folder(tmp_path, n=3000, method="annealing"))
+    steps = diagnostics.steps_figure(run, f"BAR with {run.explored_by}")
+    assert "BAR with annealing" in _texts(steps)
+    for draw in (surfaces.surface_figure, surfaces.profile_figure, surfaces.energy_figure):
+        texts = _texts(draw(run))
+        assert any(text.startswith("annealing") for text in texts)
+        assert not any("dynamics" in text for text in texts)
+
+
+def test_annealed_samples_are_resampled_one_by_one(tmp_path):
+    run = read_run(write_run_folder(tmp_path, n=3000, method="annealing"))
+    assert np.array_equal(explored_blocks(run), np.arange(5000))
+
+
+def test_a_configuration_that_is_not_yaml_is_refused(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    for text in ("exploration: [", "just words", "exploration: annealing"):
+        (folder / "config.yaml").write_text(text)
+        with pytest.raises(RunFolderError, match=r"config\.yaml"):
+            read_run(folder)
 
 
 def test_one_row_per_residue_and_no_regions(tmp_path):

@@ -296,7 +296,7 @@ def with_clashes() -> np.ndarray:
 def test_each_failed_diagnostic_is_named(changes, text):
     found = good_evidence(**changes).warnings()
     assert any(text in warning for warning in found), found
-    assert all(warning.startswith("1 steps: ") for warning in found)
+    assert all(warning.startswith("K = 1: ") for warning in found)
     if text not in ("BAR", "EUBO"):
         assert len(found) == 1
 

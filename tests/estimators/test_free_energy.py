@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from onestep_md.estimators.free_energy import dynamics_free_energies, region_free_energies
+from onestep_md.results import free_energy_table
 
 M, S = 0.3, 0.8
 NAMES = ["middle", "left", "right"]
@@ -98,6 +99,36 @@ def test_dynamics_error_bars_cover_in_spite_of_correlation(walkers, length, rho)
     assert np.mean(np.abs(z) < 2) > 0.88
     # treating the frames as independent would be far off: the variance of these is about g
     assert np.var(naive) > 3
+
+
+def test_frames_that_are_each_their_own_walker_count_as_independent():
+    probabilities, n, seeds = [0.7, 0.25, 0.05], 2000, 100
+    generator = np.random.default_rng(13)
+    truth = np.log(probabilities[0] / np.array(probabilities[1:]))
+    z, ratio = [], []
+    for _ in range(seeds):
+        region = generator.choice(3, n, p=probabilities)
+        inside = region[:, None] == np.arange(3)
+        found = dynamics_free_energies(["a", "b", "c"], inside, np.arange(n), "a", generator)
+        error = np.array([region.delta_f.error for region in found[1:]])
+        z.append((np.array([region.delta_f.value for region in found[1:]]) - truth) / error)
+        # var(log n_i - log n_0) = 1 / n_i + 1 / n_0 for multinomial counts
+        counts = inside.sum(axis=0)
+        ratio.append(error / np.sqrt(1.0 / counts[1:] + 1.0 / counts[0]))
+    assert np.mean(ratio, axis=0) == pytest.approx(1.0, abs=0.03)
+    assert np.all(np.abs(np.var(z, axis=0) - 1.0) < 0.45)
+
+
+@pytest.mark.parametrize("explored_by", ["dynamics", "annealing"])
+def test_the_table_names_the_exploration(explored_by):
+    generator = np.random.default_rng(14)
+    inside = two_regions(generator.random(1000) < 0.2)
+    flow = region_free_energies(["a", "b"], inside, np.zeros(1000), "a", generator)
+    explored = dynamics_free_energies(["a", "b"], inside, np.arange(1000), "a", generator)
+    lines = free_energy_table(2.5, flow, explored, explored_by)
+    assert lines[1] == f"free energies relative to a (one step, reweighted | {explored_by})"
+    assert len(lines) == 4 and "z = " in lines[3]
+    assert free_energy_table(2.5, [], [], explored_by) == []
 
 
 def test_block_errors_have_the_known_size():
