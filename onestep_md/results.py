@@ -98,6 +98,7 @@ def write_results(
         {
             "fingerprint": molecule.fingerprint.as_dict(),
             "torsions": list(torsions),
+            "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
             "evaluations": {
                 "exploration": exploration.evaluations,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
-import yaml
 
 from onestep_md.analysis.measurements import (
     Measured,
@@ -122,7 +121,7 @@ def _read(folder: Path) -> RunRecord:
         kT=float(free_energy["kT_kJ_per_mol"]),
         torsions=tuple(results["torsions"]),
         regions=tuple(_region(entry) for entry in free_energy["regions"]),
-        explored_by=_explored_by(config),
+        explored_by=results.get("explored_by", "dynamics"),  # absent in older runs
         explored_torsions=explored[0],
         explored_u=explored[1],
         handedness=_handedness(folder / "samples.dcd", topology),
@@ -166,15 +165,6 @@ def _handedness(dcd: Path, reference: mdtraj.Trajectory) -> Handedness:
 def _molecule_name(config: str) -> str:
     match = re.search(r"^\s*pdb:\s*(\S+)", config, re.MULTILINE)
     return Path(match.group(1).strip("'\"")).stem if match else ""
-
-
-def _explored_by(config: str) -> str:
-    """exploration.method of a resolved configuration; runs older than that key were dynamics."""
-    try:
-        exploration = (yaml.safe_load(config) or {}).get("exploration") or {}
-        return exploration.get("method") or "dynamics"
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ValueError(f"config.yaml: {error}") from error
 
 
 def _formula(symbols: list[str]) -> str:

@@ -214,7 +214,8 @@ def _write_json(folder, torsions, evidence, trouble, method):
         "fingerprint": fingerprint,
     }
     config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\n"
-    config += f"exploration:\n  method: {method}\n" if method else ""
+    if method:
+        results["explored_by"] = method
     config += "train:\n  method: buffer\nseed: 1\n"
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "free_energy.json").write_text(json.dumps(free_energy))

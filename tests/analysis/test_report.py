@@ -170,14 +170,6 @@ def test_annealed_samples_are_resampled_one_by_one(tmp_path):
     assert np.array_equal(explored_blocks(run), np.arange(5000))
 
 
-def test_a_configuration_that_is_not_yaml_is_refused(tmp_path):
-    folder = write_run_folder(tmp_path, n=3000)
-    for text in ("exploration: [", "just words", "exploration: annealing"):
-        (folder / "config.yaml").write_text(text)
-        with pytest.raises(RunFolderError, match=r"config\.yaml"):
-            read_run(folder)
-
-
 def test_one_row_per_residue_and_no_regions(tmp_path):
     folder = write_run_folder(tmp_path, n=3000, pairs=2)
     _edit(folder, "free_energy.json", lambda r: r.update(regions=[]))
