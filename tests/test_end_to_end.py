@@ -18,6 +18,7 @@ from onestep_md.checkpoint import latest_checkpoint
 ROOT = Path(__file__).parents[1]
 QUICK = ROOT / "systems" / "alanine-quick.yaml"
 TINY = [
+    "exploration.method=dynamics",
     "exploration.duration=12",
     "exploration.equilibration=2",
     "train.steps=24",

@@ -26,7 +26,7 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
-_RIDGE = 0.01  # of the frames: penalty of the regression
+_RIDGE = 80.0  # frames: penalty of the regression, as many frames without any trend
 
 
 class MolecularChart(Chart):
@@ -70,7 +70,7 @@ class MolecularChart(Chart):
         mean = weight @ waves
         waves = waves - mean
         weighted = waves * weight[:, None]
-        penalty = _RIDGE * torch.eye(waves.shape[1], dtype=waves.dtype)
+        penalty = _RIDGE / len(waves) * torch.eye(waves.shape[1], dtype=waves.dtype)
         slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ deviation)
         self.register_buffer("slope", slope)
         self.centre -= mean @ slope
