@@ -14,7 +14,7 @@ from onestep_md.estimators.weights import normalised_weights
 from onestep_md.evaluate import Samples
 from onestep_md.model import Model
 from onestep_md.progress import Display
-from onestep_md.results import TargetSamples, evidence_table, held_out, measure
+from onestep_md.results import TargetSamples, cost, evidence_table, held_out, measure
 from onestep_md.run_folder import write_json, write_text
 from onestep_md.targets.density_target import DensityTarget
 
@@ -58,16 +58,7 @@ def write_density_results(
             "exact_samples": exact,
             "modes_found": modes,
             "modes": None if target.density.modes is None else len(target.density.modes),
-            "evaluations": {
-                "exploration": model.exploration.evaluations,
-                "training": model.state.evaluations,
-                "sampling": evaluators.evaluations - counted,
-            },
-            "seconds": {
-                "exploration": exploration_seconds,
-                "training": model.state.seconds,
-                "sampling": time.monotonic() - start,
-            },
+            **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "warnings": warnings,
         },
     )

@@ -64,12 +64,17 @@ def anneal_target(
     )
 
 
-def force_field_chart(molecule: Molecule) -> ForceFieldChart:
-    """The chart of a molecule that nothing has been simulated of."""
+def internal_coordinates(molecule: Molecule) -> InternalCoordinates:
+    """The z-matrix map of a molecule."""
     zmatrix = build_zmatrix(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
-    coordinates, terms = InternalCoordinates(zmatrix), bonded_terms(molecule)
+    return InternalCoordinates(zmatrix)
+
+
+def force_field_chart(molecule: Molecule) -> ForceFieldChart:
+    """The chart of a molecule that nothing has been simulated of."""
+    coordinates, terms = internal_coordinates(molecule), bonded_terms(molecule)
     q, _ = coordinates.from_cartesian(torch.from_numpy(molecule.positions)[None])
     return ForceFieldChart(coordinates, q, terms.bonds, terms.angles, terms.stiff)
 

@@ -17,8 +17,7 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.flat import FlatChart
-from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.energy_exploration import internal_coordinates
 from onestep_md.errors import RunFolderError
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.density_target import DensityTarget
@@ -74,10 +73,7 @@ def build_model(
 
 
 def _molecular_chart(molecule: Molecule, frames: torch.Tensor) -> MolecularChart:
-    zmatrix = build_zmatrix(
-        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
-    )
-    coordinates = InternalCoordinates(zmatrix)
+    coordinates = internal_coordinates(molecule)
     q, _ = coordinates.from_cartesian(frames)
     return MolecularChart(coordinates, q)
 

@@ -100,20 +100,29 @@ def write_results(
             "torsions": list(torsions),
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
-            "evaluations": {
-                "exploration": exploration.evaluations,
-                "training": model.state.evaluations,
-                "sampling": evaluators.evaluations - counted,
-            },
-            "seconds": {
-                "exploration": exploration_seconds,
-                "training": model.state.seconds,
-                "sampling": time.monotonic() - start,
-            },
+            **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "exchange_acceptance": [float(rate) for rate in exploration.exchange_acceptance],
             "warnings": warnings,
         },
     )
+
+
+def cost(
+    model: Model, exploration_seconds: float, sampling_evaluations: int, sampling_start: float
+) -> dict[str, dict[str, float]]:
+    """Energy evaluations and seconds of the three stages, for results.json."""
+    return {
+        "evaluations": {
+            "exploration": model.exploration.evaluations,
+            "training": model.state.evaluations,
+            "sampling": sampling_evaluations,
+        },
+        "seconds": {
+            "exploration": exploration_seconds,
+            "training": model.state.seconds,
+            "sampling": time.monotonic() - sampling_start,
+        },
+    }
 
 
 @dataclass(frozen=True)

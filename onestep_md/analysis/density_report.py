@@ -15,7 +15,6 @@ from onestep_md.analysis.density_verdict import judge_density, modes_missed
 from onestep_md.analysis.page import number
 from onestep_md.analysis.sections import Painter
 from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, z_score
-from onestep_md.atomic import replacing
 
 
 def write_density_report(run_folder: Path) -> Path:
@@ -43,12 +42,7 @@ def write_density_report(run_folder: Path) -> Path:
         sections.training(run, draw, "log Z − median log w (nats)"),
         _settings(run),
     ]
-    path = folder / "report.html"
-    with replacing(path) as aside:
-        aside.write_text(
-            page.document(f"{run.name}: one-step samples", "\n".join(filter(None, parts)))
-        )
-    return path
+    return sections.write_page(folder, run.name, parts)
 
 
 def _header(run: DensityRecord) -> str:

@@ -14,7 +14,6 @@ from onestep_md.analysis.page import cell, estimate, number
 from onestep_md.analysis.record import Region, RunRecord, read_run
 from onestep_md.analysis.sections import Painter
 from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, judge, z_score
-from onestep_md.atomic import replacing
 
 
 def write_report(run_folder: Path) -> Path:
@@ -43,12 +42,7 @@ def write_report(run_folder: Path) -> Path:
         sections.training(run, draw),
         _settings(run),
     ]
-    path = folder / "report.html"
-    with replacing(path) as aside:
-        aside.write_text(
-            page.document(f"{run.name}: one-step samples", "\n".join(filter(None, parts)))
-        )
-    return path
+    return sections.write_page(folder, run.name, parts)
 
 
 def _header(run: RunRecord) -> str:

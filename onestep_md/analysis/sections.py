@@ -40,6 +40,16 @@ class Painter:
         return page.figure(path, caption)
 
 
+def write_page(folder: Path, name: str, parts: Sequence[str]) -> Path:
+    """Write report.html of the parts that are not empty; returns its path."""
+    path = folder / "report.html"
+    with replacing(path) as aside:
+        aside.write_text(
+            page.document(f"{name}: one-step samples", "\n".join(filter(None, parts)))
+        )
+    return path
+
+
 def verdict_box(verdict: Verdict) -> str:
     """The verdict in words, with the warnings of the run as a whole."""
     items = "".join(f"<li>{page.prose(text)}</li>" for text in verdict.sentences)

@@ -69,6 +69,19 @@ class Chart(nn.Module, ABC):
         gaussian = -0.5 * (line * line).sum(-1) - 0.5 * self.n_linear * math.log(2.0 * math.pi)
         return gaussian - self.n_circular * math.log(2.0 * math.pi)
 
+    def _whiten(self, covariance: Tensor) -> None:
+        """Register mix = D^{1/2} C^{1/2}, its inverse and log-determinant, of a (n, n) covariance.
+
+        D are the variances and C the correlations.
+        """
+        scale = covariance.diagonal().sqrt()
+        eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
+        # rings make some combinations nearly rigid; they stay in the chart with a small width
+        root = eigenvalues.clamp(min=1e-8).sqrt()
+        self.register_buffer("mix", scale[:, None] * (vectors * root) @ vectors.T)
+        self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
+        self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
+
     def sample_base(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw (n, dim) base samples in float64."""
         line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)

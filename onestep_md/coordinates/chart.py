@@ -74,14 +74,7 @@ class MolecularChart(Chart):
         slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ deviation)
         self.register_buffer("slope", slope)
         self.centre -= mean @ slope
-        covariance = torch.cov((deviation - waves @ slope).T, aweights=weight)
-        scale = covariance.diagonal().sqrt()
-        eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
-        # rings make some combinations nearly rigid; they stay in the chart with a small width
-        root = eigenvalues.clamp(min=1e-8).sqrt()
-        self.register_buffer("mix", scale[:, None] * (vectors * root) @ vectors.T)
-        self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
-        self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
+        self._whiten(torch.cov((deviation - waves @ slope).T, aweights=weight))
 
     @property
     def n_linear(self) -> int:

@@ -19,12 +19,7 @@ class FlatChart(Chart):
         correlation = torch.corrcoef(x.T).reshape(x.shape[1], x.shape[1])
         # noise would tilt the axes of a density that is a product along them
         small = correlation.abs() < _NOISE / len(x) ** 0.5
-        correlation = torch.where(small, 0.0, correlation)
-        eigenvalues, vectors = torch.linalg.eigh(correlation)
-        root = eigenvalues.clamp(min=1e-8).sqrt()
-        self.register_buffer("mix", scale[:, None] * (vectors * root) @ vectors.T)
-        self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
-        self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
+        self._whiten(torch.where(small, 0.0, correlation) * (scale * scale[:, None]))
 
     def __str__(self) -> str:
         return f"{self.n_linear} whitened coordinates"
