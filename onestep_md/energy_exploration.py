@@ -28,7 +28,7 @@ from onestep_md.targets.terms import bonded_terms
 def anneal_target(
     config: Config, target: Molecule | DensityTarget, evaluators: Evaluators, display: Display
 ) -> Exploration:
-    """Samples of the target in the form of an exploration: one walker per sample."""
+    """Samples of the target in the form of an exploration: one walker per island."""
     settings, before = config.exploration, evaluators.evaluations
     if isinstance(target, Molecule):
         chart = force_field_chart(target)
@@ -50,13 +50,11 @@ def anneal_target(
         )
         x, u, grad_u = found.x, found.u, found.grad_u
     display.say(_summary(found))
-    # neighbours are copies of one ancestor; held-out samples come from the end
-    order = np.random.default_rng(config.seed).permutation(len(x))
     return Exploration(
-        frames=x[order],
-        u=u[order],
-        grad_u=grad_u[order],
-        replica=np.arange(len(order)),
+        frames=x,
+        u=u,
+        grad_u=grad_u,
+        replica=found.island,
         temperatures=1.0 / found.temperatures,
         exchange_acceptance=found.acceptance,
         evaluations=evaluators.evaluations - before,

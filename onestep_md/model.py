@@ -94,7 +94,7 @@ def load_trained(config: Config, target: Molecule | DensityTarget, folder: Path)
 
 
 def _training_frames(replica: np.ndarray) -> np.ndarray:
-    """All but the last fifth, in time order; neighbours in time never end up on both sides."""
+    """All but the last fifth: neighbours in time, or relatives, do not end up on both sides."""
     return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
 
 

@@ -132,7 +132,8 @@ class TargetSamples:
     Attributes:
         x: (n, ...) configurations.
         u: (n,) reduced potentials.
-        walker: (n,) which trajectory each is from, in time order; None: all independent.
+        walker: (n,) which trajectory each is from, in time order, or which island of an
+            annealing, in its order; None: all independent.
     """
 
     x: np.ndarray
@@ -143,10 +144,8 @@ class TargetSamples:
 def held_out(model: Model) -> TargetSamples:
     """The part of the exploration that training does not see."""
     exploration, chosen = model.exploration, ~model.training
-    walker = exploration.replica[chosen]
-    alone = len(np.unique(exploration.replica)) == len(exploration.replica)
     return TargetSamples(
-        exploration.frames[chosen], exploration.u[chosen], None if alone else walker
+        exploration.frames[chosen], exploration.u[chosen], exploration.replica[chosen]
     )
 
 
@@ -195,13 +194,13 @@ def dynamics_regions(
     walkers: np.ndarray,
     reference: str | None,
 ) -> list[RegionFreeEnergy]:
-    """Free energies of the configured regions from equally weighted frames.
+    """Free energies of the configured regions from the equally weighted frames explored.
 
     Args:
         config: with the regions.
         names: the torsions.
         angles: (n, torsions) radians.
-        walkers: (n,) trajectory of each frame, in time order; own id each if independent.
+        walkers: (n,) trajectory of each frame, in time order, or island of an annealing.
         reference: region with delta_f = 0; None for the most populated one.
     """
     return dynamics_free_energies(

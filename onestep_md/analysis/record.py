@@ -73,14 +73,14 @@ class RunRecord(Measurements):
     torsions: tuple[str, ...]
     regions: tuple[Region, ...]
     explored_by: str  # "dynamics" or "annealing": where the samples to compare with are from
-    explored_torsions: np.ndarray  # (m, n_torsions) radians; frames of dynamics in time order
+    explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
     explored_u: np.ndarray  # (m,) kT
     handedness: Handedness
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
 
     @property
     def annealed(self) -> bool:
-        """Whether there was no dynamics: samples count one by one, not in stretches of time."""
+        """Whether there was no dynamics."""
         return self.explored_by == "annealing"
 
 

@@ -87,8 +87,7 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
     rows = [_region_row(region, run.kT) for region in run.regions]
     reference = run.regions[0].reference
     right = (
-        "bootstrap over the samples of the annealing, one by one, on the right: a lower bound, "
-        "because samples that share an ancestor count as independent. "
+        "block bootstrap on the right, over samples of the annealing that share ancestors. "
         if run.annealed
         else "block bootstrap over the correlated frames on the right. "
     )
@@ -154,11 +153,7 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
             )
         )
     if run.torsions:
-        pieces = (
-            "over single samples; those of the annealing count as independent"
-            if run.annealed
-            else f"for the dynamics in {surfaces.BLOCKS} contiguous blocks"
-        )
+        pieces = f"for the {run.explored_by} in {surfaces.BLOCKS} contiguous blocks"
         parts.append(
             draw(
                 "torsions",

@@ -1,8 +1,8 @@
 """Figures of conformations: free-energy surfaces, torsion profiles, energy histograms.
 
 Free energies are -log of a weighted histogram in kT. Bands are bootstrap errors: samples are
-independent and are resampled one by one, dynamics frames in contiguous blocks. Samples of an
-annealing count as independent too, though some share an ancestor.
+independent and are resampled one by one, explored ones in contiguous blocks: frames that are
+neighbours in time, or samples of an annealing that share an ancestor, are resampled together.
 """
 
 import re
@@ -22,7 +22,7 @@ _SMOOTHING = 5.0  # degrees
 _PROFILE_BINS = 60
 _REPLICATES = 200
 _FEWEST = 4  # samples in a bin of a profile; fewer say nothing
-BLOCKS = 20  # contiguous pieces of the dynamics, each longer than its correlation time
+BLOCKS = 20  # contiguous pieces of the exploration, each longer than its correlation
 
 
 def torsion_pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -185,12 +185,6 @@ def torsion_profile(
     return np.where(seen & np.isfinite(profile), profile, np.nan), low, high
 
 
-def explored_blocks(run: RunRecord) -> np.ndarray:
-    """The id of the piece that each explored sample is resampled with, (m,)."""
-    index = np.arange(len(run.explored_u))
-    return index if run.annealed else index * BLOCKS // len(index)
-
-
 def profile_figure(run: RunRecord) -> Figure:
     """Free energy along each torsion: explored, raw, reweighted, with error bands."""
     columns = 1 if len(run.torsions) == 1 else 2 if len(run.torsions) <= 4 else 3
@@ -204,7 +198,7 @@ def profile_figure(run: RunRecord) -> Figure:
             style.DYNAMICS,
             run.explored_torsions,
             np.ones(m),
-            explored_blocks(run),
+            np.arange(m) * BLOCKS // m,
         ),
         ("raw one-step", style.RAW, raw.torsions, np.ones(n), np.arange(n)),
         ("reweighted", style.REWEIGHTED, raw.torsions, raw.weights, np.arange(n)),

@@ -2,7 +2,9 @@
 
 The statistical inefficiency g = 1 + 2 sum_t C(t) makes n frames worth n / g independent ones. It
 is measured within walkers (trajectories without jumps), around the mean over all walkers, so that
-walkers that are stuck in different basins count as what they are. Also the one door to pymbar.
+walkers that are stuck in different basins count as what they are. Samples of an annealing, whose
+order keeps relatives side by side, are such series too: walkers are the islands of its population
+and g is what families of particles cost. Also the one door to pymbar.
 """
 
 import logging

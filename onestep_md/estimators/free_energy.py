@@ -3,7 +3,8 @@
 delta_f of a region relative to the reference region is -log(p / p_reference) in kT. Weighted flow
 samples are independent and are resampled one by one; dynamics frames are correlated and are
 resampled in contiguous blocks (Kuensch 1989), pooled over walkers so that walkers that disagree
-widen the error bars. Called at the end of a run; `agreement` compares the two.
+widen the error bars. Samples of an annealing count as frames, see `correlation`. Called at the end
+of a run; `agreement` compares the two.
 """
 
 from dataclasses import dataclass

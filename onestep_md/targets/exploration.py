@@ -47,13 +47,15 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Exploration:
-    """What replica exchange found.
+    """What replica exchange found, or annealing.
 
     Attributes:
-        frames: (n, atoms, 3) in nm, of the lowest temperature, in time order
+        frames: (n, atoms, 3) in nm, of the lowest temperature, in time order; of an annealing, in
+            the order of the population, relatives side by side
         u: (n,) their reduced energies in kT
         grad_u: (n, atoms, 3) their gradients in kT/nm
-        replica: (n,) which walker each frame belongs to; a walker changes temperature
+        replica: (n,) which walker each frame belongs to; a walker changes temperature. The island
+            of the population for an annealing
         temperatures: (replicas,) in K
         exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
         evaluations: force evaluations spent

@@ -3,6 +3,10 @@
 A population follows p_b(x) ~ p_0(x)^(1-b) exp(-b u(x)) from b = 0 to 1 (Del Moral, Doucet and
 Jasra, J. R. Stat. Soc. B 68, 411 (2006)): reweight to the next b, resample, move by MALA. The mean
 weights of all steps multiply to an estimate of Z = integral exp(-u). `annealing` finds the base.
+
+Particles of one founder are relatives, and correlated in all that moves do not make them forget,
+such as the mode. Resampling keeps the order of the particles, so families stay stretches of it:
+the correlation along this order tells what the samples are worth, as along time in dynamics.
 """
 
 from collections.abc import Callable
@@ -44,9 +48,12 @@ class Annealed:
     """What annealing found.
 
     Attributes:
-        x: (n, dim) samples of equal weight at temperature 1, after the last moves
+        x: (n, dim) samples of equal weight at temperature 1, after the last moves; relatives are
+            neighbours
         u: (n,) their reduced energies in kT
         grad_u: (n, dim) their gradients, in kT per unit of x
+        island: (n,) rising, the part of the population that each descends from; no relatives
+            across islands
         log_z: estimate of log integral exp(-u) dx
         d_log_z: its standard error, from the spread of Z over islands of the population. Islands
             share the temperatures, the step and the preconditioner, but resample apart, so each
@@ -60,6 +67,7 @@ class Annealed:
     x: np.ndarray
     u: np.ndarray
     grad_u: np.ndarray
+    island: np.ndarray
     log_z: float
     d_log_z: float
     temperatures: np.ndarray
@@ -150,6 +158,7 @@ def run_pass(
     """
     inside = np.isfinite(population[1])
     islands = np.array_split(np.arange(len(inside)), schedule.islands)
+    origin = np.repeat(np.arange(len(islands)), [len(island) for island in islands])
     kept = _inside_only(inside, islands, base, generator)
     x, u, grad_u = (array[kept] for array in population)
     with np.errstate(divide="ignore"):
@@ -165,8 +174,8 @@ def run_pass(
         if b < 1.0:
             chosen = np.concatenate([part[_resample(log_w[part], generator)] for part in islands])
         else:  # the islands join, each with the weight of the Z that it has found
-            so_far = np.repeat(log_z, [len(island) for island in islands])
-            chosen = _resample(log_w + (0.0 if schedule.diverse else so_far), generator)
+            so_far = 0.0 if schedule.diverse else log_z[origin]
+            chosen = _resample(log_w + so_far, generator)
         log_z += [_log_mean(log_w[island]) for island in islands]
         x, u, grad_u = x[chosen], u[chosen], grad_u[chosen]
         tempering = _tempering(base, b)
@@ -192,6 +201,7 @@ def run_pass(
         x=x,
         u=u,
         grad_u=grad_u,
+        island=origin[chosen],
         log_z=_log_mean(log_z),
         d_log_z=float(error),
         temperatures=np.array(temperatures),
@@ -228,7 +238,8 @@ def _inside_only(
     # an island with no point inside borrows some, and has a weight of Z = 0
     sources = [own if len(own) else np.flatnonzero(inside) for own in sources]
     pairs = zip(sources, islands, strict=True)
-    return np.concatenate([generator.choice(own, len(island)) for own, island in pairs])
+    # sorted: copies of one point are relatives from the start
+    return np.concatenate([np.sort(generator.choice(own, len(part))) for own, part in pairs])
 
 
 def _increment(rise: np.ndarray, rest: float, ess: float) -> float:
