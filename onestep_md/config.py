@@ -157,6 +157,13 @@ class Train(_Section):
         description="Run folder of the pretrained sampler, for train.method: cdds; the path "
         "starts where the command is run.",
     )
+    grid: Literal["angle", "brownian"] = Field(
+        "angle",
+        description="Times of the 32 steps of a simulated path, for osds, scds and cdds. angle: "
+        "equal steps of flow time, a sampler like DIS and DDS, arXiv 2211.01364. brownian: equal "
+        "steps of the time of a Brownian motion from a point, like PIS, arXiv 2111.15141; for "
+        "teachers: near t = 1 no small step is learned. cdds: as its teacher has it.",
+    )
     steps: types.Whole = Field(1800, ge=1, description="Optimizer steps.")
     batch: types.Whole = Field(
         1024, ge=1, description="Flow samples, and so energy evaluations, per step."

@@ -265,6 +265,11 @@ def _pretrained(config: Config, target: Target) -> Model | None:
             f"train.teacher: {folder} samples {source.fingerprint.identity}, this run "
             f"{target.fingerprint.identity}. Distil a run of the same target."
         )
+    if theirs.train.method != "buffer" and theirs.train.grid != config.train.grid:
+        raise TargetError(
+            f"train.teacher: {folder} learned its small steps at the times of train.grid: "
+            f"{theirs.train.grid}, and this run has {config.train.grid}. Make them the same."
+        )
     return load_trained(theirs, source, folder)
 
 

@@ -19,7 +19,7 @@ from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
-from onestep_md.flow.paths import log_sampling, log_variance, simulate
+from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
 from onestep_md.flow.step import StepFlow
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
@@ -40,14 +40,19 @@ def path_step(
     flow, generator = state.flow, state.generator
     state.optimizer.zero_grad()
     z = chart.sample_base(settings.batch, generator).float()
+    times = path_times(settings.grid, PATH_STEPS)
     if pretrained is not None:
-        base_loss, spread, visited, ess, infinite = *_distil(z, flow, pretrained, generator), 0
-        spent = 0
+        base_loss, visited = _distil(z, flow, pretrained, times, generator)
+        spread, ess, infinite, spent = math.nan, math.nan, 0, 0
     else:
-        base_loss, spread, visited, ess, infinite = _path_measure(z, state, chart, evaluators)
+        base_loss, spread, visited, ess, infinite = _path_measure(
+            z, state, times, chart, evaluators
+        )
         spent = settings.batch
     smaller = flow if settings.method == "scds" else state.teacher
-    state_loss, volume_loss, stretch = _consistency(flow, smaller, visited, settings, generator)
+    state_loss, volume_loss, stretch = _consistency(
+        flow, smaller, visited, times, settings, generator
+    )
     volume_weight = 0.0 if settings.method == "scds" else settings.volume_weight
     loss = (
         base_loss
@@ -73,15 +78,15 @@ def path_step(
 
 
 def _path_measure(
-    z: Tensor, state: TrainState, chart: Chart, evaluators: Evaluators
+    z: Tensor, state: TrainState, times: list[float], chart: Chart, evaluators: Evaluators
 ) -> tuple[Tensor, float, Tensor, float, int]:
     """Log-variance objective of fresh paths; its spread, visited states, ESS and u = +inf."""
     flow, generator = state.flow, state.generator
-    paths = simulate(flow, z, PATH_STEPS, generator)
+    paths = simulate(flow, z, times, generator)
     x, log_det = chart.to_x(paths.s[-1].double())
     ticket = evaluators.submit(x.numpy())
     chosen = torch.randperm(PATH_STEPS, generator=generator)[:_LEARNED].tolist()
-    log_p = log_sampling(flow, paths.s, chosen)
+    log_p = log_sampling(flow, paths.s, times, chosen)
     u, _ = evaluators.collect(ticket)
     log_w = log_det - torch.from_numpy(u) + (paths.log_noising - paths.log_sampling).double()
     loss = log_variance(log_p, log_w.float()) / flow.dim
@@ -91,24 +96,29 @@ def _path_measure(
 
 
 def _distil(
-    z: Tensor, flow: StepFlow, pretrained: StepFlow, generator: torch.Generator
-) -> tuple[Tensor, float, Tensor, float]:
-    """Smallest step against the pretrained sampler's, where its paths happen to be."""
+    z: Tensor,
+    flow: StepFlow,
+    pretrained: StepFlow,
+    times: list[float],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Smallest step against the pretrained sampler's, where its paths happen to be; and these."""
     length = int(torch.randint(1, PATH_STEPS + 1, (), generator=generator))
-    paths = simulate(pretrained, z, PATH_STEPS, generator, until=length)
+    paths = simulate(pretrained, z, times, generator, until=length)
     k = torch.randint(length, (z.shape[0],), generator=generator)
-    s, t, d = paths.s[k, torch.arange(len(z))], k / PATH_STEPS, 1.0 / PATH_STEPS
+    s, t, d = paths.s[k, torch.arange(len(z))], torch.tensor(times)[k], 1.0 / PATH_STEPS
     with torch.no_grad():
         target, _ = pretrained.step(s, t, d)
     moved, _ = flow.step(s, t, d)
     loss = ((moved - target) / d).square().sum(-1).mean()
-    return loss, math.nan, paths.s, math.nan
+    return loss, paths.s
 
 
 def _consistency(
     flow: StepFlow,
     smaller: StepFlow,
     visited: Tensor,
+    times: list[float],
     settings: Train,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,10 +128,10 @@ def _consistency(
     levels = round(math.log2(PATH_STEPS))
     d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
     t = d * torch.floor(torch.rand(n, generator=generator) / d)
-    k = (t * PATH_STEPS).round().long()
-    known = k < len(visited)  # a path that was not completed has no later states
-    d, t, k = d[known], t[known], k[known]
-    s = visited[k, torch.randperm(visited.shape[1], generator=generator)[: len(k)]]
+    known = t <= times[len(visited) - 1]  # a path that was not completed has no later states
+    d, t = d[known], t[known]
+    chosen = torch.randperm(visited.shape[1], generator=generator)[: len(t)]
+    s = states_at(visited[:, chosen], times, t, generator)
     tangent = torch.randn(s.shape, generator=generator)
     if settings.volume_loss == "logdet":
         state_loss, volume_loss = losses.consistency_logdet(flow, smaller, s, t, d)

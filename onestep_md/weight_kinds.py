@@ -23,7 +23,7 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Estimate, elbo, log_z
-from onestep_md.flow.paths import simulate
+from onestep_md.flow.paths import path_times, simulate
 from onestep_md.flow.step import StepFlow
 from onestep_md.model import load_trained
 from onestep_md.pipeline import load_target, open_pool
@@ -55,7 +55,9 @@ def compare_weights(run: Path, n: int) -> list[str]:
     for steps in STEP_COUNTS:
         for kind in KINDS:
             generator = torch.Generator().manual_seed(config.seed)
-            log_w = log_weights_of_kind(kind, flow, model.chart, evaluators, n, steps, generator)
+            log_w = log_weights_of_kind(
+                kind, flow, model.chart, evaluators, n, steps, config.train.grid, generator
+            )
             found[kind][steps] = {"log_z": log_z(log_w), "elbo": elbo(log_w)}
             texts = [found[kind][steps][name].format("") for name in ("log_z", "elbo")]
             above = known is not None and _above(found[kind][steps]["elbo"], known)
@@ -85,16 +87,18 @@ def log_weights_of_kind(
     evaluators: Evaluators,
     n: int,
     steps: int,
+    grid: str,
     generator: torch.Generator,
 ) -> np.ndarray:
     """Log weights (n,) of n samples made in K = `steps` steps of a float64 flow.
 
+    A path is visited at the times of `grid`, see `path_times`; the maps make equal steps of t.
     -inf where the energy overflows or the sample is outside the chart.
     """
     z = chart.sample_base(n, generator)
     with torch.no_grad():
         if kind == "path":
-            paths = simulate(flow, z, steps, generator)
+            paths = simulate(flow, z, path_times(grid, steps), generator)
             s, change = paths.s[-1], paths.log_noising - paths.log_sampling
         else:
             s, log_det = flow(z, steps) if kind == "exact" else _with_traces(flow, z, steps)

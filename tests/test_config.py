@@ -262,6 +262,7 @@ BAD_TRAINING = {
     "sampler.",
     "{method: cdds, techer: a}": "unknown key `techer` in `train`. Did you mean `teacher`?",
     "{teacher: a}": 'train.teacher has no effect on train.method = "buffer"; remove it.',
+    "{grid: brownian}": 'train.grid has no effect on train.method = "buffer"; remove it.',
     "{method: odss, teacher: a}": 'train.method = "odss", must be one of buffer, osds, scds, '
     "cdds. Did you mean `osds`?",
     "{likelihood_weight: -1}": "train.likelihood_weight = -1, must be at least 0.",

@@ -97,6 +97,19 @@ def test_a_teacher_of_another_target_is_refused(finished, tmp_path):
     assert "Distil a run of the same target" in said
 
 
+def test_a_multi_step_teacher_is_distilled_at_its_own_times(tmp_path):
+    """A sampler like PIS, which learns only small steps, into one step."""
+    small = ("train.grid=brownian", "train.state_weight=0", "train.volume_weight=0")
+    teacher = settings("train.method=osds", *small)
+    run("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "pis", "--local", *teacher)
+    student = settings("train.method=cdds", f"train.teacher={tmp_path / 'pis'}")
+    start = ("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *student)
+    assert "at the times of train.grid: brownian" in run(*start, expect=3)
+    run(*start, "--set", "train.grid=brownian", "--resume")
+    results = json.loads((tmp_path / "cdds" / "results.json").read_text())
+    assert results["evaluations"]["training"] == 0
+
+
 def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
     for name in ("banana.py", "python-density.yaml"):
         (tmp_path / name).write_text((SYSTEMS / name).read_text())

@@ -48,11 +48,17 @@ def settings(method: str, **changes) -> Train:
 
 
 @pytest.mark.parametrize(
-    ("method", "volume_loss"), [("osds", "logdet"), ("osds", "tangent"), ("scds", "logdet")]
+    ("method", "changes"),
+    [
+        ("osds", {}),
+        ("osds", {"volume_loss": "tangent"}),
+        ("osds", {"grid": "brownian", "state_weight": 0, "volume_weight": 0}),  # a teacher
+        ("scds", {}),
+    ],
 )
-def test_path_weights_become_equal_and_no_gradient_is_asked_for(setting, method, volume_loss):
+def test_path_weights_become_equal_and_no_gradient_is_asked_for(setting, method, changes):
     chart, evaluators, fresh = setting
-    chosen = settings(method, volume_loss=volume_loss)
+    chosen = settings(method, **changes)
     state = fresh(chosen)
     infos = [path_step(state, chosen, chart, evaluators, None) for _ in range(70)]
     before = sum(info.ess for info in infos[:10]) / 10
@@ -62,9 +68,10 @@ def test_path_weights_become_equal_and_no_gradient_is_asked_for(setting, method,
     assert all(math.isfinite(info.loss_state) for info in infos)
 
 
-def test_distillation_approaches_its_teacher_without_energies(setting):
+@pytest.mark.parametrize("grid", ["angle", "brownian"])
+def test_distillation_approaches_its_teacher_without_energies(setting, grid):
     chart, evaluators, fresh = setting
-    chosen = settings("cdds")
+    chosen = settings("cdds", grid=grid)
     teacher = copy.deepcopy(fresh(chosen).flow)
     with torch.no_grad():  # a sampler that shifts and stretches
         generator = torch.Generator().manual_seed(2)

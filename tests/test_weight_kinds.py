@@ -40,7 +40,7 @@ def setting():
 def weights(setting, kind, steps, n=4000):
     flow, chart, evaluators = setting
     generator = torch.Generator().manual_seed(1)
-    return log_weights_of_kind(kind, flow, chart, evaluators, n, steps, generator)
+    return log_weights_of_kind(kind, flow, chart, evaluators, n, steps, "angle", generator)
 
 
 @pytest.mark.parametrize("kind", ["exact", "path"])
