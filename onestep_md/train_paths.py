@@ -5,7 +5,8 @@ r"""Training from the energy along simulated paths: OSDS, SCDS and CDDS, one ste
   in state and in volume.
 * scds (arXiv 2502.07579): the same without volume, and the flow itself is its teacher.
 * cdds (same): a pretrained sampler simulates paths up to a random time and gives the smallest
-  step; no energy is evaluated and no path is completed.
+  step; no energy is evaluated and no path is completed. Teachers that know small steps only are
+  trained by osds without its consistency, on the grid of DIS and DDS or of PIS.
 
 Stands in for `train.train_step`, which learns from a buffer instead.
 """
