@@ -1,68 +1,91 @@
-"""Equal-weight configurations of the target, in flow coordinates, with their forces.
+"""Configurations of the target that the flow learns from: a population of Markov chains.
 
-The buffer starts with the exploration frames. Batches of flow samples come back from the
-evaluators with importance weights, are resampled by them and overwrite entries of its second
-half, whose populations then follow the weights and no longer the short dynamics. The first half
-stays as it is: a basin that the flow does not reach yet must not be forgotten.
+The buffer starts with what the exploration found. A part of it is drawn in every training step,
+moved while the learner computes (`train` says how) and written back. So populations that the
+exploration got wrong relax to those of the target, and a basin that the flow does not reach yet
+is not forgotten.
 """
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+_ACCEPTANCE = 0.6  # of Langevin proposals; the optimum, 0.574 in many dimensions, is flat
+_ADAPTATION = 0.1  # of the logarithm of their length
 
-class Buffer:
-    """A fixed number of (state, force) pairs with random replacement.
+
+@dataclass(frozen=True)
+class Configurations:
+    """States that have been evaluated.
 
     Attributes:
-        s: (size, dim) float32 flow states.
-        force: (size, dim) float32 grad log p in flow coordinates.
-        fresh: how many entries have been written by the flow since the start.
+        s: (n, dim) in flow coordinates.
+        log_p: (n,) log-density that training samples, in flow coordinates, up to a constant.
+        force: (n, dim) grad log p of the target in flow coordinates.
     """
 
-    def __init__(self, s: Tensor, force: Tensor):
-        self.s = s.float().clone()
-        self.force = force.float().clone()
-        self.fresh = 0
+    s: Tensor
+    log_p: Tensor
+    force: Tensor
+
+    def __getitem__(self, rows) -> "Configurations":
+        return Configurations(self.s[rows], self.log_p[rows], self.force[rows])
+
+    def where(self, chosen: Tensor, other: "Configurations") -> "Configurations":
+        """These where `chosen` (n,), else the others."""
+        row = chosen[:, None]
+        return Configurations(
+            torch.where(row, self.s, other.s),
+            torch.where(chosen, self.log_p, other.log_p),
+            torch.where(row, self.force, other.force),
+        )
+
+
+class Buffer:
+    """A fixed number of chains.
+
+    Attributes:
+        chains: where they are; states and forces in float32, log-densities in float64.
+        stride: length of their Langevin proposals, in widths of the flow's base.
+    """
+
+    def __init__(self, start: Configurations):
+        self.chains = Configurations(
+            start.s.float().clone(), start.log_p.double().clone(), start.force.float().clone()
+        )
+        # the best for a Gaussian, Roberts and Rosenthal, J. R. Stat. Soc. B 60, 255 (1998)
+        self.stride = 1.65 * start.s.shape[1] ** (-1.0 / 6.0)
 
     def __len__(self) -> int:
-        return len(self.s)
+        return len(self.chains.s)
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw n pairs with replacement."""
-        index = torch.randint(len(self), (n,), generator=generator)
-        return self.s[index], self.force[index]
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Configurations]:
+        """Indices of n different chains, at most all, and where these are."""
+        index = torch.randperm(len(self), generator=generator)[:n]
+        return index, self.chains[index]
 
-    def refresh(
-        self, s: Tensor, force: Tensor, log_w: Tensor, n: int, generator: torch.Generator
-    ) -> None:
-        """Resample n of a weighted batch into random places of the second half.
+    def replace(self, index: Tensor, new: Configurations) -> None:
+        """Move the chains `index` to new places."""
+        self.chains.s[index] = new.s.float()
+        self.chains.log_p[index] = new.log_p
+        self.chains.force[index] = new.force.float()
 
-        Args:
-            s, force: (batch, dim) flow samples and their forces.
-            log_w: (batch,) log importance weights, -inf allowed.
-            n: how many to take; a batch whose weights rest on few samples should give few.
-            generator: source of randomness.
-        """
-        if n == 0 or not torch.isfinite(log_w).any():
-            return
-        chosen = torch.multinomial(
-            torch.softmax(log_w.double(), 0), n, replacement=True, generator=generator
-        )
-        half = len(self) // 2
-        # all different: writing one place twice would leave it to chance which pair it holds
-        place = half + torch.randperm(len(self) - half, generator=generator)[:n]
-        chosen = chosen[: len(place)]
-        self.s[place] = s[chosen].float()
-        self.force[place] = force[chosen].float()
-        self.fresh += len(place)
+    def adapt(self, accepted: float) -> None:
+        """Bring the stride nearer to the best share of accepted proposals."""
+        self.stride *= math.exp(_ADAPTATION * (accepted - _ACCEPTANCE))
 
-    def state(self) -> dict[str, Tensor | int]:
+    def state(self) -> dict[str, Tensor | float]:
         """Tensors and primitives for a checkpoint."""
-        return {"s": self.s, "force": self.force, "fresh": self.fresh}
+        chains = self.chains
+        return {
+            "s": chains.s, "log_p": chains.log_p, "force": chains.force, "stride": self.stride
+        }  # fmt: skip
 
     @classmethod
     def from_state(cls, state: dict) -> "Buffer":
         """Rebuild a buffer from `state()`."""
-        buffer = cls(state["s"], state["force"])
-        buffer.fresh = state["fresh"]
+        buffer = cls(Configurations(state["s"], state["log_p"], state["force"]))
+        buffer.stride = state["stride"]
         return buffer

@@ -195,7 +195,9 @@ class Train(_Section):
         "the log-determinants as published, tangent one random tangent vector.",
     )
     buffer: types.Whole = Field(
-        50_000, ge=1, description="Conformations kept to learn from; fresh ones replace old ones."
+        8192,
+        ge=1,
+        description="Configurations to learn from: chains that move as the flow learns.",
     )
     checkpoint_interval: types.Seconds = Field(
         60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.buffer import Buffer
+from onestep_md.buffer import Buffer, Configurations
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
@@ -58,12 +58,15 @@ def build_model(
         seed=config.seed,
         lens=chart.lens,
     )
-    s, _ = chart.from_x(frames)
-    force = chart.pull_back_frames(s, frames, grad_u)
+    s, log_det = chart.from_x(frames)
+    emphasis = chart.log_emphasis(s)
+    log_p = log_det - torch.from_numpy(exploration.u[training]) + emphasis
+    explored = Configurations(s, log_p, chart.pull_back_frames(s, frames, grad_u))
     pick = torch.Generator().manual_seed(config.seed)
-    emphasis = torch.softmax(chart.log_emphasis(s), 0)
-    index = torch.multinomial(emphasis, config.train.buffer, replacement=True, generator=pick)
-    buffer = Buffer(s[index], force[index])
+    index = torch.multinomial(
+        torch.softmax(emphasis, 0), config.train.buffer, replacement=True, generator=pick
+    )
+    buffer = Buffer(explored[index])
     state = start_state(flow, buffer, config.train, config.seed)
     identity = (
         f"{target.fingerprint.identity}, "

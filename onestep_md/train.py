@@ -4,8 +4,10 @@ Each step does two things at once. Flow samples of a K-step map, K drawn from {1
 their way through the evaluators, while the learner regresses the small steps on the buffer (flow
 matching) and makes big steps agree with two half steps of the teacher (state and volume
 consistency). Then the energies arrive: their path gradient sharpens the K-step map itself, and
-the weighted samples enter the buffer. The order of arithmetic does not depend on timing, so the
-same seed gives the same run on any number of evaluators.
+the buffer, whose configurations are Markov chains, moves on: a Langevin move of each drawn one in
+the latent space of the K-step map, then a jump to a flow sample with the ratio of importance
+weights (Gabrie, Rotskoff and Vanden-Eijnden, arXiv 2105.12603). The order of arithmetic does not
+depend on timing, so the same seed gives the same run on any number of evaluators.
 """
 
 import json
@@ -18,12 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from onestep_md.buffer import Configurations
 from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted
-from onestep_md.flow import losses
+from onestep_md.flow import langevin, losses
 from onestep_md.flow.step import StepFlow
 from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
@@ -34,7 +37,10 @@ _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 _GRADIENT_NORM = 1.0
-_REFRESH = 0.5  # of the effective samples of a batch enter the buffer
+_AVERAGED = (
+    "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_moved",
+    "chains_jumped",
+)  # fmt: skip
 
 
 def train(
@@ -80,20 +86,26 @@ def train_step(
     state: TrainState, settings: Train, chart: Chart, evaluators: Evaluators
 ) -> StepInfo:
     """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
-    flow, generator = state.flow, state.generator
+    flow, generator, n = state.flow, state.generator, settings.batch
     state.optimizer.zero_grad()
 
-    # ---- flow samples leave for the evaluators
+    # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
     steps = STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
-    z = chart.sample_base(settings.batch, generator)
+    z = chart.sample_base(n, generator)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
-    wide = s.detach().double()
+    index, old = state.buffer.draw(settings.regression_batch, generator)
+    z_old, log_det_old = flow.inverse(old.s, steps)
+    proposal = langevin.propose(
+        flow, z_old.detach(), old.force, steps, state.buffer.stride, generator
+    )
+    wide = torch.cat([s.detach(), proposal.s]).double()
     with torch.no_grad():
         x, log_det_chart = chart.to_x(wide)
     ticket = evaluators.submit(x.numpy())
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
-    likelihood, matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, steps)
+    likelihood = losses.negative_log_likelihood(z_old, log_det_old, flow.n_linear).mean()
+    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, old)
     regression = (
         settings.likelihood_weight * likelihood
         + settings.flow_weight * matching
@@ -104,57 +116,85 @@ def train_step(
 
     # ---- the energies are back: path gradient of the K-step map
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
-    force = chart.pull_back(wide, grad_u)
-    log_w = -u + log_det_chart + log_det.detach().double() - chart.log_base(z)
     # towards the target with its rare wells emphasised; the weights that are reported undo it
-    log_w_train = log_w + chart.log_emphasis(wide)
-    losses.energy(s, score, force, log_w_train).backward()
+    emphasis = chart.log_emphasis(wide)
+    evaluated = Configurations(wide, log_det_chart - u + emphasis, chart.pull_back(wide, grad_u))
+    samples, proposed = evaluated[:n], evaluated[n:]
+    log_w = samples.log_p - chart.log_base(z) + log_det.detach().double()
+    losses.energy(s, score, samples.force, log_w).backward()
+
+    # ---- the drawn chains move on before the flow changes
+    accepted = langevin.accept(
+        flow, proposal, proposed.log_p - old.log_p, proposed.force, steps, generator
+    )
+    moved = proposed.where(accepted, old)
+    moved, jumped = _jump(moved, chart.log_base, proposal, accepted, samples, log_w, generator)
+    state.buffer.replace(index, moved)
+    if proposal.full:
+        state.buffer.adapt(float(accepted.double().mean()))
+
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
     update_teacher(state)
-
-    # ---- weighted samples enter the buffer
-    ess = batch_ess(log_w)
-    fresh = int(_REFRESH * batch_ess(log_w_train) * settings.batch)
-    state.buffer.refresh(wide, force, log_w_train, fresh, generator)
     state.step += 1
     state.evaluations += len(u)
-    log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
+    log_w = log_w - emphasis[:n]
+    log_z = torch.logsumexp(log_w, 0) - math.log(n)
     return StepInfo(
         loss_energy=float(log_z - log_w.median()),
         loss_flow=float(matching.detach()),
         loss_state=float(state_loss.detach()),
         loss_volume=float(volume_loss.detach()),
-        ess=ess if steps == 1 else math.nan,
+        ess=batch_ess(log_w) if steps == 1 else math.nan,
         infinite=int((~torch.isfinite(log_w)).sum()),
         evaluations=len(u),
+        chains_moved=float(accepted.double().mean()),
+        chains_jumped=jumped,
     )
 
 
+def _jump(
+    chains: Configurations,
+    log_base: Callable[[Tensor], Tensor],
+    proposal: langevin.Proposal,
+    accepted: Tensor,
+    samples: Configurations,
+    log_w_samples: Tensor,
+    generator: torch.Generator,
+) -> tuple[Configurations, float]:
+    """Flow samples take the places of chains, one for one; also the share that is taken."""
+    z = torch.where(accepted[:, None], proposal.z, proposal.z_old).double()
+    log_det = torch.where(accepted, proposal.log_det, proposal.log_det_old).double()
+    log_w = chains.log_p - log_base(z) + log_det
+    n = min(len(log_w), len(log_w_samples))
+    jumped = torch.zeros(len(log_w), dtype=torch.bool)
+    jumped[:n] = langevin.accept_independent(log_w_samples[:n], log_w[:n], generator)
+    there = samples[torch.arange(len(log_w)) % len(log_w_samples)]
+    return there.where(jumped, chains), float(jumped.double().mean())
+
+
 def _buffer_losses(
-    state: TrainState, settings: Train, chart: Chart, steps: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Batch means of likelihood, flow matching, state consistency and volume consistency."""
-    flow, generator, n = state.flow, state.generator, settings.regression_batch
-    s1, force = state.buffer.draw(n, generator)
-    likelihood = losses.negative_log_likelihood(flow, s1, steps).mean()
+    state: TrainState, settings: Train, chart: Chart, drawn: Configurations
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch means of flow matching, state consistency and volume consistency."""
+    flow, generator, n = state.flow, state.generator, len(drawn.s)
     z = chart.sample_base(n, generator).float()
     t = torch.rand(n, generator=generator)
-    known = slice(4096)  # in the half of the buffer that stays
-    trust = losses.force_trust(state.buffer.s[known], state.buffer.force[known], flow.n_linear)
-    matching = losses.flow_matching(flow, z, s1, force, t, trust).mean()
+    chains = state.buffer.chains
+    trust = losses.force_trust(chains.s, chains.force, flow.n_linear)
+    matching = losses.flow_matching(flow, z, drawn.s, drawn.force, t, trust).mean()
 
     # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d
     levels = round(-math.log2(losses.MIN_STEP))
     d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
     t = d * torch.floor(torch.rand(n, generator=generator) / d)
-    s = losses.path_point(z, s1, t, flow.n_linear)
+    s = losses.path_point(z, drawn.s, t, flow.n_linear)
     if settings.volume_loss == "logdet":
         state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)
     else:
         tangent = torch.randn(n, flow.dim, generator=generator)
         state_loss, volume_loss = losses.consistency_tangent(flow, state.teacher, s, t, d, tangent)
-    return likelihood, matching, state_loss.mean(), volume_loss.mean()
+    return matching, state_loss.mean(), volume_loss.mean()
 
 
 def _set_learning_rate(state: TrainState, settings: Train) -> None:
@@ -197,7 +237,7 @@ class _Monitor:
         elapsed = self.state.seconds - self.started
         row = {
             name: sum(getattr(info, name) for info in self.recent) / len(self.recent)
-            for name in ("loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite")
+            for name in _AVERAGED
         }
         rate = sum(info.evaluations for info in self.recent) / elapsed
         row |= {
@@ -208,7 +248,6 @@ class _Monitor:
             "evaluations_per_s": rate,
             "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
             "learning_rate": self.state.optimizer.param_groups[0]["lr"],
-            "buffer_fresh": self.state.buffer.fresh,
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")

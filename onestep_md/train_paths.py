@@ -75,6 +75,8 @@ def path_step(
         ess=ess,
         infinite=infinite,
         evaluations=spent,
+        chains_moved=math.nan,
+        chains_jumped=math.nan,
     )
 
 

@@ -90,9 +90,10 @@ class CouplingLayer(nn.Module):
     def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
         angles = self.lens(s[:, self.n_linear :])[:, self.kept_circle - self.n_linear]
         line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
-        multiples = [k * angles for k in range(1, _HARMONICS + 1)]
-        multiples += [k * line for k in self.wave_numbers]
-        waves = [f(multiple) for multiple in multiples for f in (torch.sin, torch.cos)]
+        both = (torch.sin, torch.cos)
+        waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
+        # of equal slope: where there are no data yet, a smooth continuation is the better guess
+        waves += [f(k * line) / k for k in self.wave_numbers for f in both]
         inputs = torch.cat([line, *waves], dim=-1)
         return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
 

@@ -1,0 +1,119 @@
+r"""Metropolis-adjusted Langevin moves in the latent space of the K-step map s = F(z).
+
+The density pi(z) = p(F(z)) |det DF(z)| is nearly that of the base where the flow is good, whatever
+the shape of p: one stride fits a funnel's neck and its mouth (Hoffman et al., arXiv 1903.03704).
+A proposal and its acceptance are two calls, because energies are evaluated in between.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onestep_md.flow.step import StepFlow
+from onestep_md.flow.transforms import wrap
+
+_SHORT = 0.25  # of the stride, in every fourth proposal: for places that the flow fits badly
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Where chains want to go.
+
+    Attributes:
+        s: (n, dim) the proposed states, F(z_new).
+        z: (n, dim) the same in latent space.
+        log_det: (n,) log|det DF| there.
+        z_old: (n, dim) where they are now.
+        log_det_old: (n,) there.
+        drift_old: (n, dim) grad log pi there.
+        noise: (n, dim) standard normal.
+        length: h of z = z_old + h^2/2 grad log pi + h noise.
+        full: whether h is the whole stride.
+    """
+
+    s: Tensor
+    z: Tensor
+    log_det: Tensor
+    z_old: Tensor
+    log_det_old: Tensor
+    drift_old: Tensor
+    noise: Tensor
+    length: float
+    full: bool
+
+
+def propose(
+    flow: StepFlow, z: Tensor, force: Tensor, steps: int, stride: float, generator: torch.Generator
+) -> Proposal:
+    """Langevin proposals of all chains.
+
+    Args:
+        flow: the step map.
+        z: (n, dim) latent states.
+        force: (n, dim) grad log p at F(z).
+        steps: K.
+        stride: usual length of a proposal, in widths of the base.
+        generator: source of the noise.
+    """
+    log_det_old, drift_old = _pulled_back(flow, z, force, steps)
+    full = bool(torch.rand((), generator=generator) > 0.25)
+    length = stride if full else _SHORT * stride
+    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
+    new = z + 0.5 * length**2 * drift_old + length * noise
+    new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
+    with torch.no_grad():
+        s, log_det = flow(new, steps)
+    return Proposal(s, new, log_det, z, log_det_old, drift_old, noise, length, full)
+
+
+def accept(
+    flow: StepFlow,
+    proposal: Proposal,
+    rise: Tensor,
+    force: Tensor,
+    steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Metropolis-Hastings decision, (n,) bool.
+
+    Args:
+        flow: with the parameters that it had in `propose`.
+        proposal: what `propose` returned.
+        rise: (n,) log p(s_new) - log p(s); -inf or nan is a rejection.
+        force: (n, dim) grad log p at the proposed states.
+        steps: K.
+        generator: source of the decision.
+    """
+    _, drift = _pulled_back(flow, proposal.z, force, steps)
+    # the noise of the way back is -(noise + half), half = h/2 (drift_old + drift), so
+    # log [pi(z_new) q(z|z_new) / (pi(z) q(z_new|z))] = d log pi - half . (noise + half/2)
+    half = 0.5 * proposal.length * (proposal.drift_old + drift)
+    back = (half * (proposal.noise + 0.5 * half)).sum(-1)
+    log_ratio = rise + (proposal.log_det - proposal.log_det_old - back).double()
+    return _below(log_ratio, generator)
+
+
+def accept_independent(log_w_new: Tensor, log_w: Tensor, generator: torch.Generator) -> Tensor:
+    """Decision (n,) about flow samples as proposals that do not know where the chains are.
+
+    Args:
+        log_w_new: (n,) log importance weights of the flow samples.
+        log_w: (n,) those of the chains, for the same flow.
+        generator: source of the decision.
+    """
+    return _below(log_w_new - log_w, generator)
+
+
+def _below(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
+    """True with probability min(1, ratio); false where the ratio is no number."""
+    toss = torch.rand(len(log_ratio), generator=generator, dtype=torch.float64)
+    return toss.log() < log_ratio
+
+
+def _pulled_back(flow: StepFlow, z: Tensor, force: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """log|det DF| at z, and the gradient in z of log pi = log p(F(z)) + log|det DF(z)|."""
+    z = z.detach().requires_grad_()
+    s, log_det = flow(z, steps)
+    (drift,) = torch.autograd.grad((s * force.to(s)).sum() + log_det.sum(), z)
+    return log_det.detach(), drift
