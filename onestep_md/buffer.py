@@ -72,9 +72,9 @@ class Buffer:
         self.chains.log_p[index] = new.log_p
         self.chains.force[index] = new.force.float()
 
-    def adapt(self, accepted: float) -> None:
-        """Bring the stride nearer to the best share of accepted proposals."""
-        self.stride *= math.exp(_ADAPTATION * (accepted - _ACCEPTANCE))
+    def adapt(self, accepted: Tensor) -> None:
+        """Bring the stride nearer to the best share of accepted proposals (n,)."""
+        self.stride *= math.exp(_ADAPTATION * (float(accepted.double().mean()) - _ACCEPTANCE))
 
     def state(self) -> dict[str, Tensor | float]:
         """Tensors and primitives for a checkpoint."""

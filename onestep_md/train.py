@@ -38,8 +38,7 @@ _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 _GRADIENT_NORM = 1.0
 _AVERAGED = (
-    "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_moved",
-    "chains_jumped",
+    "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
 )  # fmt: skip
 
 
@@ -95,10 +94,10 @@ def train_step(
     s, log_det, score = flow.forward_with_score(z.float(), steps)
     index, old = state.buffer.draw(settings.regression_batch, generator)
     z_old, log_det_old = flow.inverse(old.s, steps)
-    proposal = langevin.propose(
-        flow, z_old.detach(), old.force, steps, state.buffer.stride, generator
-    )
-    wide = torch.cat([s.detach(), proposal.s]).double()
+    proposal = None
+    if steps == 1:  # the cheapest map to move chains by
+        proposal = langevin.propose(flow, z_old, old.force, state.buffer.stride, generator)
+    wide = torch.cat([s.detach(), *([proposal.s] if proposal else [])]).double()
     with torch.no_grad():
         x, log_det_chart = chart.to_x(wide)
     ticket = evaluators.submit(x.numpy())
@@ -123,15 +122,21 @@ def train_step(
     log_w = samples.log_p - chart.log_base(z) + log_det.detach().double()
     losses.energy(s, score, samples.force, log_w).backward()
 
-    # ---- the drawn chains move on before the flow changes
-    accepted = langevin.accept(
-        flow, proposal, proposed.log_p - old.log_p, proposed.force, steps, generator
-    )
-    moved = proposed.where(accepted, old)
-    moved, jumped = _jump(moved, chart.log_base, proposal, accepted, samples, log_w, generator)
-    state.buffer.replace(index, moved)
-    if proposal.full:
-        state.buffer.adapt(float(accepted.double().mean()))
+    # ---- the drawn chains move on, before the flow changes
+    chains, z_old, log_det_old = old, z_old.detach(), log_det_old.detach()
+    if proposal:
+        rise = proposed.log_p - old.log_p
+        accepted = langevin.accept(flow, proposal, rise, proposed.force, generator)
+        if proposal.full:
+            state.buffer.adapt(accepted)
+        chains = proposed.where(accepted, old)
+        z_old = torch.where(accepted[:, None], proposal.z, z_old)
+        log_det_old = torch.where(accepted, proposal.log_det, log_det_old)
+    log_w_old = chains.log_p - chart.log_base(z_old.double()) + log_det_old.double()
+    m = min(len(index), n)  # flow samples take the places of chains, one for one
+    jumped = langevin.accept_independent(log_w[:m], log_w_old[:m], generator)
+    state.buffer.replace(index, chains)
+    state.buffer.replace(index[:m][jumped], samples[:m][jumped])
 
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
@@ -148,29 +153,8 @@ def train_step(
         ess=batch_ess(log_w) if steps == 1 else math.nan,
         infinite=int((~torch.isfinite(log_w)).sum()),
         evaluations=len(u),
-        chains_moved=float(accepted.double().mean()),
-        chains_jumped=jumped,
+        chains_jumped=float(jumped.double().mean()),
     )
-
-
-def _jump(
-    chains: Configurations,
-    log_base: Callable[[Tensor], Tensor],
-    proposal: langevin.Proposal,
-    accepted: Tensor,
-    samples: Configurations,
-    log_w_samples: Tensor,
-    generator: torch.Generator,
-) -> tuple[Configurations, float]:
-    """Flow samples take the places of chains, one for one; also the share that is taken."""
-    z = torch.where(accepted[:, None], proposal.z, proposal.z_old).double()
-    log_det = torch.where(accepted, proposal.log_det, proposal.log_det_old).double()
-    log_w = chains.log_p - log_base(z) + log_det
-    n = min(len(log_w), len(log_w_samples))
-    jumped = torch.zeros(len(log_w), dtype=torch.bool)
-    jumped[:n] = langevin.accept_independent(log_w_samples[:n], log_w[:n], generator)
-    there = samples[torch.arange(len(log_w)) % len(log_w_samples)]
-    return there.where(jumped, chains), float(jumped.double().mean())
 
 
 def _buffer_losses(

@@ -75,7 +75,6 @@ def path_step(
         ess=ess,
         infinite=infinite,
         evaluations=spent,
-        chains_moved=math.nan,
         chains_jumped=math.nan,
     )
 

@@ -61,8 +61,7 @@ class StepInfo:
     ess: float  # Kish ESS of this batch if it was made in one step, else nan
     infinite: int  # samples with u = +inf in the batch
     evaluations: int
-    chains_moved: float  # accepted share of the Langevin moves of the buffer
-    chains_jumped: float  # share of its chains that took a flow sample for their state
+    chains_jumped: float  # share of the buffer's drawn chains that took a flow sample's place
 
 
 def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:

@@ -1,36 +1,61 @@
-"""The buffer follows the importance weights."""
+"""The buffer keeps its chains apart and gives back what was put in."""
 
 import torch
 
-from onestep_md.buffer import Buffer
+from onestep_md.buffer import Buffer, Configurations
 
 
-def test_refresh_takes_samples_in_proportion_to_their_weight():
-    generator = torch.Generator().manual_seed(0)
-    buffer = Buffer(torch.zeros(4000, 1), torch.zeros(4000, 1))
-    s = torch.tensor([[1.0], [2.0], [3.0]])
-    log_w = torch.tensor([0.0, 1.0, -torch.inf]).double()
-    for _ in range(20):
-        buffer.refresh(s, -s, log_w, 1000, generator)  # in the end every place is written
-    assert (buffer.s[:2000] == 0).all()  # the first half is kept
-    share = [(buffer.s[2000:] == v).double().mean().item() for v in (0.0, 1.0, 2.0, 3.0)]
-    heavy = torch.sigmoid(torch.tensor(1.0)).item()
-    assert share[0] < 0.001 and share[3] == 0.0
-    assert abs(share[2] - heavy) < 0.04  # standard error 0.01
-    assert torch.equal(buffer.force, -buffer.s)
-    assert buffer.fresh == 20_000
-    buffer.refresh(s, -s, log_w, 5000, generator)  # more than there are places
-    assert buffer.fresh == 22_000
+def configurations(n: int, seed: int = 0) -> Configurations:
+    generator = torch.Generator().manual_seed(seed)
+    s = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    return Configurations(s, -0.5 * s.square().sum(-1), -s)
 
 
-def test_batch_without_weight_changes_nothing():
-    buffer = Buffer(torch.ones(10, 2), torch.ones(10, 2))
-    log_w = torch.full((3,), -torch.inf).double()
-    buffer.refresh(torch.zeros(3, 2), torch.zeros(3, 2), log_w, 5, torch.Generator())
-    assert (buffer.s == 1).all() and buffer.fresh == 0
+def test_every_chain_is_drawn_alike_and_at_most_once():
+    buffer, generator = Buffer(configurations(40)), torch.Generator().manual_seed(0)
+    count = torch.zeros(40)
+    for _ in range(400):
+        index, drawn = buffer.draw(10, generator)
+        assert len(index.unique()) == 10
+        assert torch.equal(drawn.s, buffer.chains.s[index])
+        count[index] += 1
+    assert abs(count - 100).max() < 40  # standard deviation 8.7
+    assert len(buffer.draw(1000, generator)[0]) == 40
+
+
+def test_replaced_chains_are_where_they_were_sent_and_the_others_stay():
+    start, new = configurations(20), configurations(4, seed=1)
+    buffer, index = Buffer(start), torch.tensor([3, 19, 0, 7])
+    buffer.replace(index, new)
+    assert torch.equal(buffer.chains.s[index], new.s.float())
+    assert torch.equal(buffer.chains.log_p[index], new.log_p)
+    assert torch.equal(buffer.chains.force, -buffer.chains.s)
+    rest = [i for i in range(20) if i not in index.tolist()]
+    assert torch.equal(buffer.chains.s[rest], start.s[rest].float())
+    assert start.s.dtype == torch.float64  # the start itself is left alone
+
+
+def test_where_takes_whole_configurations():
+    a, b = configurations(3), configurations(3, seed=1)
+    mixed = a.where(torch.tensor([True, False, True]), b)
+    for name in ("s", "log_p", "force"):
+        one, other, got = getattr(a, name), getattr(b, name), getattr(mixed, name)
+        assert torch.equal(got[[0, 2]], one[[0, 2]]) and torch.equal(got[1], other[1])
+
+
+def test_stride_follows_the_acceptance():
+    buffer = Buffer(configurations(10))
+    start = buffer.stride
+    buffer.adapt(torch.ones(9))
+    assert buffer.stride > start
+    for _ in range(10):
+        buffer.adapt(torch.zeros(9))
+    assert buffer.stride < start
 
 
 def test_state_round_trip():
-    buffer = Buffer(torch.randn(10, 2), torch.randn(10, 2))
+    buffer = Buffer(configurations(10))
+    buffer.adapt(torch.ones(1))
     again = Buffer.from_state(buffer.state())
-    assert torch.equal(again.s, buffer.s) and again.fresh == buffer.fresh
+    assert torch.equal(again.chains.s, buffer.chains.s) and again.stride == buffer.stride
+    assert torch.equal(again.chains.log_p, buffer.chains.log_p)

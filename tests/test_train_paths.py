@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from onestep_md.buffer import Buffer
+from onestep_md.buffer import Buffer, Configurations
 from onestep_md.config import Train
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.pool import SerialEvaluators
@@ -34,10 +34,12 @@ def setting():
     chart = FlatChart(x)
     evaluators = SerialEvaluators(functools.partial(DensityEvaluator, shifted), "torch")
 
+    start = Configurations(x[:10], torch.zeros(10), x[:10])
+
     def fresh(settings):
         torch.manual_seed(0)
         flow = StepFlow(DIM, 0, layers=2, width=32, orders=1, bins=0, seed=0)
-        return start_state(flow, Buffer(x[:10], x[:10]), settings, seed=1)
+        return start_state(flow, Buffer(start), settings, seed=1)
 
     return chart, evaluators, fresh
 

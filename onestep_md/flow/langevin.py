@@ -1,4 +1,4 @@
-r"""Metropolis-adjusted Langevin moves in the latent space of the K-step map s = F(z).
+r"""Metropolis-adjusted Langevin moves in the latent space of the one-step map s = F(z).
 
 The density pi(z) = p(F(z)) |det DF(z)| is nearly that of the base where the flow is good, whatever
 the shape of p: one stride fits a funnel's neck and its mouth (Hoffman et al., arXiv 1903.03704).
@@ -44,7 +44,7 @@ class Proposal:
 
 
 def propose(
-    flow: StepFlow, z: Tensor, force: Tensor, steps: int, stride: float, generator: torch.Generator
+    flow: StepFlow, z: Tensor, force: Tensor, stride: float, generator: torch.Generator
 ) -> Proposal:
     """Langevin proposals of all chains.
 
@@ -52,18 +52,18 @@ def propose(
         flow: the step map.
         z: (n, dim) latent states.
         force: (n, dim) grad log p at F(z).
-        steps: K.
         stride: usual length of a proposal, in widths of the base.
         generator: source of the noise.
     """
-    log_det_old, drift_old = _pulled_back(flow, z, force, steps)
+    z = z.detach()
+    log_det_old, drift_old = _pulled_back(flow, z, force)
     full = bool(torch.rand((), generator=generator) > 0.25)
     length = stride if full else _SHORT * stride
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
     new = z + 0.5 * length**2 * drift_old + length * noise
     new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
     with torch.no_grad():
-        s, log_det = flow(new, steps)
+        s, log_det = flow(new, 1)
     return Proposal(s, new, log_det, z, log_det_old, drift_old, noise, length, full)
 
 
@@ -72,7 +72,6 @@ def accept(
     proposal: Proposal,
     rise: Tensor,
     force: Tensor,
-    steps: int,
     generator: torch.Generator,
 ) -> Tensor:
     """Metropolis-Hastings decision, (n,) bool.
@@ -82,10 +81,9 @@ def accept(
         proposal: what `propose` returned.
         rise: (n,) log p(s_new) - log p(s); -inf or nan is a rejection.
         force: (n, dim) grad log p at the proposed states.
-        steps: K.
         generator: source of the decision.
     """
-    _, drift = _pulled_back(flow, proposal.z, force, steps)
+    _, drift = _pulled_back(flow, proposal.z, force)
     # the noise of the way back is -(noise + half), half = h/2 (drift_old + drift), so
     # log [pi(z_new) q(z|z_new) / (pi(z) q(z_new|z))] = d log pi - half . (noise + half/2)
     half = 0.5 * proposal.length * (proposal.drift_old + drift)
@@ -111,9 +109,9 @@ def _below(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
     return toss.log() < log_ratio
 
 
-def _pulled_back(flow: StepFlow, z: Tensor, force: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _pulled_back(flow: StepFlow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
     """log|det DF| at z, and the gradient in z of log pi = log p(F(z)) + log|det DF(z)|."""
     z = z.detach().requires_grad_()
-    s, log_det = flow(z, steps)
+    s, log_det = flow(z, 1)
     (drift,) = torch.autograd.grad((s * force.to(s)).sum() + log_det.sum(), z)
     return log_det.detach(), drift
