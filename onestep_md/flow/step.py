@@ -92,8 +92,7 @@ class CouplingLayer(nn.Module):
         line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
         both = (torch.sin, torch.cos)
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
-        # of equal slope: where there are no data yet, a smooth continuation is the better guess
-        waves += [f(k * line) / k for k in self.wave_numbers for f in both]
+        waves += [f(k * line) for k in self.wave_numbers for f in both]
         inputs = torch.cat([line, *waves], dim=-1)
         return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
 
