@@ -148,8 +148,8 @@ class Train(_Section):
 
     method: Literal["buffer", "osds", "scds", "cdds"] = Field(
         "buffer",
-        description="buffer: learn from the explored samples and from the flow's own weighted "
-        "samples. osds, scds: from the energy along simulated paths, arXiv 2512.05251 and "
+        description="buffer: learn from the explored samples, which move on as Markov chains, and "
+        "from the energies of the flow's own. osds, scds: from the energy along simulated paths, arXiv 2512.05251 and "
         "2502.07579. cdds: distil the pretrained sampler of train.teacher.",
     )
     teacher: str | None = Field(
