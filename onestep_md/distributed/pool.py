@@ -22,7 +22,8 @@ class Evaluators(Protocol):
     """Reduced energies, gradients and dynamics from one or many workers.
 
     Attributes:
-        workers: number of evaluators asked for
+        workers: number of evaluators, alive or not; with "auto" it grows with the cluster
+        alive: how many of them can work now
         platform: name of the OpenMM platform
         evaluations: force evaluations that entered a result so far, dynamics included
         infinite: conformations that came back as u = +inf so far
@@ -31,6 +32,7 @@ class Evaluators(Protocol):
     """
 
     workers: int
+    alive: int
     platform: str
     evaluations: int
     infinite: int
@@ -56,7 +58,7 @@ class Evaluators(Protocol):
 class SerialEvaluators:
     """One evaluator in this process: tests, debugging, and the reference for `RayEvaluators`."""
 
-    workers = 1
+    workers = alive = 1
     repairs = 0
 
     def __init__(self, factory: EvaluatorFactory, platform: str):
@@ -112,7 +114,7 @@ def open_evaluators(
     Args:
         factory: makes an evaluator, in the process where it is called
         platform: name of what the evaluators compute with
-        workers: number of Ray actors; None: one per CPU that Ray has
+        workers: number of Ray actors; None: one per CPU that Ray has, also of machines that join
         local: True keeps everything in this process
         address: Ray cluster to join; None: `RAY_ADDRESS`, else a Ray of our own on this machine
         patience: seconds without any living evaluator after which the run stops
