@@ -4,6 +4,8 @@ import logging
 import os
 import socket
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 
@@ -43,6 +45,17 @@ def connect(address: str | None, workers: int | None) -> bool:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise PoolError(_unreachable(address, error)) from None
     return True
+
+
+@contextmanager
+def private_ray(workers: int) -> Iterator[None]:
+    """One Ray of our own for several pools one after the other, each of at most `workers`."""
+    owned = connect("local", workers)
+    try:
+        yield
+    finally:
+        if owned:
+            ray.shutdown()
 
 
 def _require_listener(address: str) -> None:
