@@ -5,6 +5,7 @@
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
+    python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
 
 The reference is a long replica-exchange run of the same target, kept as populations of regions in
 `systems/reference/`.
@@ -114,6 +115,20 @@ def throughput(
     from onestep_md.benchmark_throughput import measure_throughput
 
     for line in measure_throughput(system):
+        print(line)
+
+
+@app.command()
+def chaos(
+    system: Annotated[Path, typer.Option(help="YAML file.")] = Path("systems/alanine-quick.yaml"),
+    drivers: Annotated[int, typer.Option(help="Runs whose driver is killed and resumed.")] = 20,
+    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 150,
+    seed: Annotated[int, typer.Option(help="Of the moments at which drivers are killed.")] = 1,
+) -> None:
+    """Runs that lose evaluators, nodes and drivers; fails unless all equal the undisturbed one."""
+    from onestep_md.benchmark_chaos import measure_chaos
+
+    for line in measure_chaos(system, drivers, steps, seed):
         print(line)
 
 
