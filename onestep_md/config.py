@@ -199,7 +199,9 @@ class Cluster(_Section):
     """Who computes: energy evaluators (Ray actors) and the learner."""
 
     evaluators: types.AutoCount = Field(
-        "auto", description="Number of energy evaluators; auto: what the free cores allow."
+        "auto",
+        description="Number of energy evaluators; auto: one per CPU that Ray has, more when "
+        "machines join. A number asks an autoscaler for machines; auto takes those there are.",
     )
     platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
         "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."

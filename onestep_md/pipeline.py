@@ -90,6 +90,12 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
             f"evaluators: {evaluators.workers} on {evaluators.platform}; "
             f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
         )
+        if evaluators.alive < evaluators.workers:
+            display.say(
+                f"  {evaluators.alive} of these {evaluators.workers} can work now: Ray has no CPU "
+                "for the others, or they are late. The run begins without them; each joins as "
+                "soon as it can."
+            )
         resources = {
             "evaluators": evaluators.workers,
             "platform": evaluators.platform,

@@ -43,6 +43,12 @@ def connect(address: str | None, workers: int | None) -> bool:
         # The other machines get the code that runs here, whatever they have installed.
         ray.init(address=address, runtime_env={"py_modules": [onestep_md]}, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if "ersion mismatch" in str(error):
+            raise PoolError(
+                f"the Ray cluster at {address} runs another version of Ray or Python than this "
+                f"process.\n{error}\n  Install the same versions on both sides; Python has to "
+                "agree to its last digit."
+            ) from None
         raise PoolError(_unreachable(address, error)) from None
     return True
 

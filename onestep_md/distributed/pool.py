@@ -51,6 +51,9 @@ class Evaluators(Protocol):
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """Run independent pieces of dynamics; results in input order."""
 
+    def publish(self, values: dict[str, float]) -> None:
+        """Show numbers of the run where the workers are monitored."""
+
     def close(self) -> None:
         """End the workers."""
 
@@ -96,6 +99,9 @@ class SerialEvaluators:
         results = [self._evaluator.run_segment(segment) for segment in segments]
         self.evaluations += sum(result.force_evaluations for result in results)
         return results
+
+    def publish(self, values: dict[str, float]) -> None:
+        """Nobody monitors a single process."""
 
     def close(self) -> None:
         """Nothing to end."""

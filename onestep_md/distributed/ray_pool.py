@@ -20,6 +20,7 @@ from ray import exceptions
 
 from onestep_md.distributed.connection import connect
 from onestep_md.distributed.jobs import Job, number_of_jobs
+from onestep_md.distributed.metrics import RunMetrics
 from onestep_md.distributed.pool import EvaluatorFactory
 from onestep_md.distributed.roster import LOST, Roster, Worker, cluster_cpus, user_error
 from onestep_md.targets.evaluator import Segment, SegmentResult
@@ -79,6 +80,7 @@ class RayEvaluators:
         self._next_ticket = 0
         self._flights: dict[ray.ObjectRef, _Flight] = {}
         self._pace: deque[float] = deque(maxlen=64)  # seconds per force evaluation
+        self._metrics = RunMetrics()
         self._roster = Roster(factory, platform, workers, patience)
         try:
             self._wait_for_actors()
@@ -143,6 +145,15 @@ class RayEvaluators:
         results = [result for job in jobs for result in job.result]
         self.evaluations += sum(result.force_evaluations for result in results)
         return results
+
+    def publish(self, values: dict[str, float]) -> None:
+        """Export these and the pool's own numbers; see `metrics`."""
+        own = {
+            "evaluations": self.evaluations,
+            "evaluators_alive": self.alive,
+            "jobs_redispatched": self.repairs,
+        }
+        self._metrics.publish(values | own)
 
     def close(self) -> None:
         """Kill the actors, and Ray if it was started here."""

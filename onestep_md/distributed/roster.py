@@ -19,7 +19,7 @@ from onestep_md.distributed.pool import EvaluatorFactory
 from onestep_md.errors import OneStepError, PoolError
 
 PROBE_REST = (0.2, 5.0)  # s before a failed actor is asked again: at first, at most
-CENSUS = 5.0  # s between looks for machines that have joined
+CENSUS = 20.0  # s between looks for machines that have joined; Ray misses a lost one after 13
 LOST = (
     exceptions.RayActorError,
     exceptions.ObjectLostError,
@@ -63,8 +63,8 @@ class Roster:
         self._alone_since: float | None = None
         self._factory = factory
         self._follows_cluster = workers is None
-        self._counted = time.monotonic()
-        count = workers or max(1, cluster_cpus())
+        self._counted, self._cpus = time.monotonic(), cluster_cpus()
+        count = workers or max(1, self._cpus)
         self._actor = actor_class(platform, count)
         self._add(count)
 
@@ -85,9 +85,10 @@ class Roster:
             self._resting.remove(entry)
             self._probe(entry[1])
         if self._follows_cluster and now - self._counted > CENSUS:
-            self._counted = now
-            # An actor whose machine is gone moves to a new one by itself and counts already.
-            self._add(max(0, cluster_cpus() - self.wanted))
+            # An actor whose machine is gone moves to a new one by itself and counts already. Ray
+            # goes on counting a lost machine for a while: only what is there twice is there.
+            before, self._cpus, self._counted = self._cpus, cluster_cpus(), now
+            self._add(max(0, min(before, self._cpus) - self.wanted))
 
     def take_probe(self, ref: ray.ObjectRef) -> None:
         """An actor has answered, or turned out to be dead.
