@@ -28,6 +28,11 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_T
 HEAD=$(hostname -I | cut -d' ' -f1):$PORT
 export HEAD
 
+# Without a token, every user who reaches the port could run code as you. Ray < 2.52 knows none.
+if (umask 077 && ray get-auth-token --generate >/dev/null 2>&1); then
+    export RAY_AUTH_MODE=token
+fi
+
 mkdir -p "$(dirname "$RUN")"
 rm -f "$RUN.exit" "$RUN.pid"
 

@@ -79,7 +79,7 @@ FAKES = {
     # every "node" is this machine; the head first
     "srun": """while [ "${1#--}" != "$1" ]; do shift; done
 for node in 0 1; do SLURM_NODEID=$node "$@" & done; wait; exit 1""",
-    "ray": """echo "ray $*" >>"$CALLS"
+    "ray": """echo "ray $* token=$RAY_AUTH_MODE" >>"$CALLS"
 if [ "$SLURM_NODEID" != 0 ]; then exit 0; fi
 while [ "$1" != -- ]; do shift; done
 shift; "$@" """,
@@ -106,6 +106,7 @@ def slurm(tmp_path):
             "CALLS": str(calls),
             "CODE": str(code),
             "HANG": hang,
+            "RAY_AUTH_MODE": "",
             "SLURM_JOB_ID": "77",
             "SLURM_JOB_NUM_NODES": "2",
             "SLURM_CPUS_PER_TASK": "16",
@@ -127,6 +128,8 @@ def test_job_leaves_the_learner_its_cores_and_resumes_what_is_there(slurm):
     text = calls.read_text()
     assert "--min-nodes 2 --num-cpus=12 -- " in text  # the head: 16 - 4
     assert "--min-nodes 2 --num-cpus=16 -- " in text
+    started = [line for line in text.splitlines() if "symmetric-run" in line]
+    assert len(started) == 2 and text.count("token=token") == 2
     (driver,) = (line for line in text.splitlines() if line.startswith("python"))
     assert "--set cluster.learner_threads=4" in driver and "--resume" not in driver
     assert "scontrol" not in text
