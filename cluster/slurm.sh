@@ -56,7 +56,9 @@ node='
         --num-cpus="$cpus" -- bash -c "$driver"
 '
 
+stopping=
 stop() {
+    stopping=yes
     echo "time is up: asking the run for a checkpoint"
     kill -TERM "$(cat "$RUN.pid")"
 }
@@ -69,7 +71,8 @@ while kill -0 "$steps" 2>/dev/null; do # a trapped signal ends `wait` early
 done
 
 code=$(cat "$RUN.exit" 2>/dev/null || echo 1)
-if [ "$code" = 75 ]; then # interrupted, and everything is saved
+# 75: interrupted, and everything is saved. The exploration saves nothing and ends otherwise.
+if [ "$code" = 75 ] || { [ -n "$stopping" ] && [ "$code" != 0 ]; }; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -86,7 +86,7 @@ shift; "$@" """,
     "scontrol": 'echo "scontrol $*" >>"$CALLS"',
     "python": """echo "python $*" >>"$CALLS"
 mkdir -p "$RUN"; touch "$RUN/config.yaml"
-trap 'exit 75' TERM
+trap 'exit "$CODE"' TERM
 if [ -n "$HANG" ]; then touch "$CALLS.started"; while :; do sleep 0.1; done; fi
 exit "$CODE" """,
 }
@@ -139,12 +139,13 @@ def test_job_leaves_the_learner_its_cores_and_resumes_what_is_there(slurm):
     assert "scontrol" not in calls.read_text()
 
 
-def test_end_of_the_time_limit_asks_for_a_checkpoint_and_queues_again(slurm):
+@pytest.mark.parametrize("code", [75, 1])  # in the training; before it
+def test_end_of_the_time_limit_asks_for_a_checkpoint_and_queues_again(slurm, code):
     start, calls = slurm
-    job = start(hang="yes")
+    job = start(code, hang="yes")
     deadline = time.monotonic() + 20.0
     while not calls.with_suffix(".started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     job.terminate()  # as --signal=B:TERM does
-    assert job.wait(20) == 75
+    assert job.wait(20) == code
     assert calls.read_text().splitlines()[-1] == "scontrol requeue 77"
