@@ -107,6 +107,16 @@ class SerialEvaluators:
         """Nothing to end."""
 
 
+def present(evaluators: Evaluators) -> str:
+    """How many evaluators there are, and what becomes of those that are not there."""
+    if evaluators.alive >= evaluators.workers:
+        return str(evaluators.workers)
+    return (
+        f"{evaluators.alive} of {evaluators.workers} (Ray has no CPU for the others yet, or they "
+        "are late; each joins when it can)"
+    )
+
+
 def open_evaluators(
     factory: EvaluatorFactory,
     platform: str,

@@ -16,6 +16,7 @@ ray = pytest.importorskip("ray")
 from onestep_md.distributed import connection, roster  # noqa: E402
 from onestep_md.distributed.local_cluster import LocalCluster  # noqa: E402
 from onestep_md.distributed.metrics import RunMetrics  # noqa: E402
+from onestep_md.distributed.pool import present  # noqa: E402
 from onestep_md.distributed.ray_pool import RayEvaluators  # noqa: E402
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
@@ -86,9 +87,11 @@ def test_fewer_cpus_than_asked_begins_with_those_and_takes_what_comes(cluster, o
     pool = open_pool(workers=3)
     assert time.monotonic() - started < 14.0  # does not wait for the third
     assert (pool.workers, pool.alive) == (3, 2)
+    assert present(pool).startswith("2 of 3 (Ray has no CPU for the others yet")
     assert_right(pool)
     cluster.add_node()
     work_until(pool, 3)
+    assert present(pool) == "3"
     assert len({node_of(cluster, pid) for _, pid in pool.addresses}) == 3
 
 
