@@ -4,6 +4,8 @@
     python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
     python -m onestep_md.benchmark weights runs/gmm9
+    python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
+    python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
 
 The reference is a long replica-exchange run of the same target, kept as populations of regions in
 `systems/reference/`.
@@ -18,6 +20,7 @@ import typer
 from onestep_md.config import load_config
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.run import main
+from onestep_md.run_folder import machine_line
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -104,6 +107,31 @@ def weights(
         print(line)
 
 
+@app.command()
+def throughput(
+    system: Annotated[Path, typer.Option(help="YAML file.")] = Path("systems/alanine.yaml"),
+) -> None:
+    """Evaluator pool against bare loops and against its model, and the driver's memory."""
+    from onestep_md.benchmark_throughput import measure_throughput
+
+    for line in measure_throughput(system):
+        print(line)
+
+
+@app.command()
+def chaos(
+    system: Annotated[Path, typer.Option(help="YAML file.")] = Path("systems/alanine-quick.yaml"),
+    drivers: Annotated[int, typer.Option(help="Runs whose driver is killed and resumed.")] = 20,
+    steps: Annotated[int, typer.Option(help="Training steps of every run.")] = 150,
+    seed: Annotated[int, typer.Option(help="Of the moments at which drivers are killed.")] = 1,
+) -> None:
+    """Runs that lose evaluators, nodes and drivers; fails unless all equal the undisturbed one."""
+    from onestep_md.benchmark_chaos import measure_chaos
+
+    for line in measure_chaos(system, drivers, steps, seed):
+        print(line)
+
+
 def summary(run: Path, reference_path: Path) -> list[str]:
     """Markdown table of a finished run; regions beside the reference where there is one."""
     results = json.loads((run / "results.json").read_text())
@@ -113,9 +141,8 @@ def summary(run: Path, reference_path: Path) -> list[str]:
     if 1 not in rows:
         raise RunFolderError(f"{run}: no one-step samples to summarise")
     seconds, count = results["seconds"], results["evaluations"]
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
     lines = [
-        f"machine: {environment['machine']}, {environment['cpus']} CPUs; {versions}",
+        machine_line(environment),
         "",
         "| quantity | measured |",
         "|---|---|",

@@ -149,8 +149,8 @@ class Train(_Section):
     method: Literal["buffer", "osds", "scds", "cdds"] = Field(
         "buffer",
         description="buffer: learn from the explored samples, which move on as Markov chains, and "
-        "from the energies of the flow's own. osds, scds: from the energy along simulated paths, arXiv 2512.05251 and "
-        "2502.07579. cdds: distil the pretrained sampler of train.teacher.",
+        "from the energies of the flow's own. osds, scds: from the energy along simulated paths, "
+        "arXiv 2512.05251 and 2502.07579. cdds: distil the pretrained sampler of train.teacher.",
     )
     teacher: str | None = Field(
         None,
@@ -208,7 +208,9 @@ class Cluster(_Section):
     """Who computes: energy evaluators (Ray actors) and the learner."""
 
     evaluators: types.AutoCount = Field(
-        "auto", description="Number of energy evaluators; auto: what the free cores allow."
+        "auto",
+        description="Number of energy evaluators; auto: one per CPU that Ray has, more when "
+        "machines join. A number asks an autoscaler for machines; auto takes those there are.",
     )
     platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
         "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."

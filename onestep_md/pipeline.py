@@ -20,7 +20,7 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
-from onestep_md.distributed.pool import Evaluators, open_evaluators
+from onestep_md.distributed.pool import Evaluators, open_evaluators, present
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, build_model, exploration_key, load_trained
@@ -87,7 +87,7 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
         for line in target.fingerprint.lines():
             display.say(line)
         display.say(
-            f"evaluators: {evaluators.workers} on {evaluators.platform}; "
+            f"evaluators: {present(evaluators)} on {evaluators.platform}; "
             f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
         )
         resources = {

@@ -104,6 +104,18 @@ def _finite(value: object) -> object:
 
 def environment(config: Config, fingerprint: dict, resources: dict) -> dict:
     """Versions, machine and command line, for `environment.json`."""
+    return {
+        "argv": sys.argv,
+        "seed": config.seed,
+        **machine(),
+        "git": _git_commit(),
+        "resources": resources,
+        "fingerprint": fingerprint,
+    }
+
+
+def machine() -> dict:
+    """Host, processor and versions."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -111,16 +123,17 @@ def environment(config: Config, fingerprint: dict, resources: dict) -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "unknown"
     return {
-        "argv": sys.argv,
-        "seed": config.seed,
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
         "cpus": os.cpu_count(),
-        "git": _git_commit(),
         "versions": versions,
-        "resources": resources,
-        "fingerprint": fingerprint,
     }
+
+
+def machine_line(record: dict) -> str:
+    """What a table of measurements begins with; `record` is `machine()` or `environment.json`."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"machine: {record['machine']}, {record['cpus']} CPUs; {versions}"
 
 
 def _processor() -> str:

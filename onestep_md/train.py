@@ -25,7 +25,7 @@ from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.errors import Interrupted
+from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.step import StepFlow
 from onestep_md.train_paths import path_step
@@ -58,6 +58,7 @@ def train(
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
+        PoolError: all evaluators are lost; a checkpoint was written first.
     """
     stop = _StopRequest()
     monitor = _Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
@@ -65,10 +66,17 @@ def train(
     with stop:
         while state.step < settings.steps:
             _set_learning_rate(state, settings)
-            if settings.method == "buffer":
-                info = train_step(state, settings, chart, evaluators)
-            else:
-                info = path_step(state, settings, chart, evaluators, pretrained)
+            draws = state.generator.get_state()
+            try:
+                if settings.method == "buffer":
+                    info = train_step(state, settings, chart, evaluators)
+                else:
+                    info = path_step(state, settings, chart, evaluators, pretrained)
+            except PoolError:
+                # of what a checkpoint holds, the broken step has changed the generator alone
+                state.generator.set_state(draws)
+                save_checkpoint(checkpoints, state.step, state.dump(), identity)
+                raise
             show(state.step / settings.steps, monitor.record(info))
             if stop.requested or time.monotonic() - saved_at > settings.checkpoint_interval:
                 save_checkpoint(checkpoints, state.step, state.dump(), identity)
@@ -223,6 +231,7 @@ class _Monitor:
             name: sum(getattr(info, name) for info in self.recent) / len(self.recent)
             for name in _AVERAGED
         }
+        self.evaluators.publish(row | {"ess": self.ess})
         rate = sum(info.evaluations for info in self.recent) / elapsed
         row |= {
             "step": self.state.step,

@@ -13,6 +13,7 @@ import numpy as np
 import ray
 
 from onestep_md.distributed.pool import EvaluatorFactory
+from onestep_md.errors import OneStepError, PoolError
 from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
 
 GPU_PLATFORMS = ("CUDA", "OpenCL", "HIP")
@@ -26,7 +27,16 @@ class EvaluatorActor:
 
     @functools.cached_property
     def _evaluator(self) -> PotentialEvaluator:
-        return self._factory()
+        host = socket.gethostname()
+        try:
+            return self._factory()
+        except OneStepError as error:
+            raise type(error)(f"{error}\n  This was the evaluator on {host}.") from error
+        except (OSError, ImportError) as error:
+            raise PoolError(
+                f"the evaluator on {host} cannot be built: {error}\n  The driver could. Packages "
+                "and files that the target needs must be on every node, files at the same path."
+            ) from error
 
     def ready(self) -> tuple[str, int]:
         """Host name and process id, as proof that the evaluator has been built."""

@@ -4,6 +4,8 @@ import logging
 import os
 import socket
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 
@@ -40,9 +42,26 @@ def connect(address: str | None, workers: int | None) -> bool:
     try:
         # The other machines get the code that runs here, whatever they have installed.
         ray.init(address=address, runtime_env={"py_modules": [onestep_md]}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        if "ersion mismatch" in str(error):
+            raise PoolError(
+                f"the Ray cluster at {address} runs another version of Ray or Python than this "
+                f"process.\n{error}\n  Install the same versions on both sides; Python has to "
+                "agree to its last digit."
+            ) from None
         raise PoolError(_unreachable(address, error)) from None
     return True
+
+
+@contextmanager
+def private_ray(workers: int) -> Iterator[None]:
+    """One Ray of our own for several pools one after the other, each of at most `workers`."""
+    owned = connect("local", workers)
+    try:
+        yield
+    finally:
+        if owned:
+            ray.shutdown()
 
 
 def _require_listener(address: str) -> None:
@@ -63,5 +82,6 @@ def _require_listener(address: str) -> None:
 def _unreachable(address: str, error: Exception) -> str:
     return (
         f"no Ray cluster answers at {address} ({error}). Start one with `ray start --head`, "
-        "correct --address or RAY_ADDRESS, or leave both out to use this machine alone."
+        "correct --address or RAY_ADDRESS, or leave both out to use this machine alone. If it was "
+        "started with a token, have the same ~/.ray/auth_token here and RAY_AUTH_MODE=token."
     )

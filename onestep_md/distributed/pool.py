@@ -22,7 +22,8 @@ class Evaluators(Protocol):
     """Reduced energies, gradients and dynamics from one or many workers.
 
     Attributes:
-        workers: number of evaluators asked for
+        workers: number of evaluators, alive or not; with "auto" it grows with the cluster
+        alive: how many of them can work now
         platform: name of the OpenMM platform
         evaluations: force evaluations that entered a result so far, dynamics included
         infinite: conformations that came back as u = +inf so far
@@ -31,6 +32,7 @@ class Evaluators(Protocol):
     """
 
     workers: int
+    alive: int
     platform: str
     evaluations: int
     infinite: int
@@ -49,6 +51,9 @@ class Evaluators(Protocol):
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """Run independent pieces of dynamics; results in input order."""
 
+    def publish(self, values: dict[str, float]) -> None:
+        """Show numbers of the run where the workers are monitored."""
+
     def close(self) -> None:
         """End the workers."""
 
@@ -56,7 +61,7 @@ class Evaluators(Protocol):
 class SerialEvaluators:
     """One evaluator in this process: tests, debugging, and the reference for `RayEvaluators`."""
 
-    workers = 1
+    workers = alive = 1
     repairs = 0
 
     def __init__(self, factory: EvaluatorFactory, platform: str):
@@ -95,8 +100,21 @@ class SerialEvaluators:
         self.evaluations += sum(result.force_evaluations for result in results)
         return results
 
+    def publish(self, values: dict[str, float]) -> None:
+        """Nobody monitors a single process."""
+
     def close(self) -> None:
         """Nothing to end."""
+
+
+def present(evaluators: Evaluators) -> str:
+    """How many evaluators there are, and what becomes of those that are not there."""
+    if evaluators.alive >= evaluators.workers:
+        return str(evaluators.workers)
+    return (
+        f"{evaluators.alive} of {evaluators.workers} (Ray has no CPU for the others yet, or they "
+        "are late; each joins when it can)"
+    )
 
 
 def open_evaluators(
@@ -112,7 +130,7 @@ def open_evaluators(
     Args:
         factory: makes an evaluator, in the process where it is called
         platform: name of what the evaluators compute with
-        workers: number of Ray actors; None: one per CPU that Ray has
+        workers: number of Ray actors; None: one per CPU that Ray has, also of machines that join
         local: True keeps everything in this process
         address: Ray cluster to join; None: `RAY_ADDRESS`, else a Ray of our own on this machine
         patience: seconds without any living evaluator after which the run stops

@@ -1,0 +1,320 @@
+"""Small runs whose evaluators, nodes and driver are killed, against one that is left alone.
+
+Called by `python -m onestep_md.benchmark chaos`. All runs start from the same exploration and are
+real command lines in processes of their own; a run passes if it completes and ends with the
+network parameters, and the buffer, of the undisturbed one, bit for bit.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from onestep_md.checkpoint import latest_checkpoint
+from onestep_md.distributed.local_cluster import LocalCluster
+from onestep_md.errors import PoolError
+from onestep_md.progress import Display
+from onestep_md.run_folder import machine, machine_line
+
+SETTINGS = (
+    "exploration.method=dynamics",
+    "exploration.duration=12",
+    "exploration.equilibration=2",
+    "train.batch=256",
+    "train.regression_batch=128",
+    "train.buffer=500",
+    "train.checkpoint_interval=2",
+    "sample.n=200",
+    "sample.steps=[0, 1]",
+)
+KILL_EVERY = 5.0  # s
+WITHOUT_NODE = 10.0  # s from the loss of a node to the arrival of another
+TIMEOUT = 900.0  # s; a run that takes longer has hung
+ACTOR = b"ray::EvaluatorActor"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One disturbed run, or several of one kind."""
+
+    name: str
+    completed: int
+    identical: int
+    runs: int
+    seconds: float  # of wall-clock time, mean over the runs
+    note: str = ""
+
+    def row(self, undisturbed: float) -> str:
+        """Line of the table."""
+        return (
+            f"| {self.name} | {self.completed}/{self.runs} | {self.identical}/{self.runs} | "
+            f"{self.seconds:.0f} s | {self.seconds / undisturbed:.2f} | {self.note} |"
+        )
+
+
+class Chaos:
+    """The runs of one benchmark: the same command on copies of one folder."""
+
+    def __init__(self, system: Path, work: Path, steps: int):
+        """Make the exploration and the run that all others have to equal."""
+        self.system, self.work = system, work
+        self.settings = [*SETTINGS, f"train.steps={steps}"]
+        self.reference = work / "reference"
+        process = self._start(self.reference, fresh=True)
+        if not self._finished(process, lambda: None):
+            raise PoolError(f"the undisturbed run failed; see {self._log(self.reference)}")
+
+    def _log(self, folder: Path) -> Path:
+        return folder.with_suffix(".log")
+
+    def _start(
+        self, folder: Path, fresh: bool = False, address: str | None = None
+    ) -> subprocess.Popen:
+        """Start or resume the run in `folder`; its output is appended to a log beside it."""
+        evaluators = "auto" if address else 2
+        settings = [*self.settings, f"cluster.evaluators={evaluators}"]
+        command = [sys.executable, "-m", "onestep_md.run", self.system, "--out", folder]
+        command += [part for setting in settings for part in ("--set", setting)]
+        command += [] if fresh else ["--resume"]
+        command += ["--address", address] if address else []
+        with self._log(folder).open("ab") as log:
+            return subprocess.Popen(
+                [str(part) for part in command], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def _finished(self, process: subprocess.Popen, disturb: Callable[[], None]) -> bool:
+        """Call `disturb` again and again until the process ends; whether it ended well."""
+        deadline = time.monotonic() + TIMEOUT
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                return False
+            disturb()
+            time.sleep(0.1)
+        return process.returncode == 0
+
+    def explored(self, name: str) -> Path:
+        """A folder with the exploration and nothing after it."""
+        folder = self.work / name
+        folder.mkdir()
+        for file in ("config.yaml", "exploration.npz", "exploration.json"):
+            shutil.copy(self.reference / file, folder)
+        return folder
+
+    def trial(
+        self,
+        name: str,
+        disturbance: Callable[[Path], "Disturbance"] | None = None,
+        address: str | None = None,
+    ) -> Trial:
+        """One run with a disturbance made for its folder."""
+        folder = self.explored(name.replace(" ", "-").replace(",", ""))
+        disturb = disturbance(folder) if disturbance else None
+        started = time.monotonic()
+        process = self._start(folder, address=address)
+        completed = self._finished(process, disturb.act if disturb else lambda: None)
+        seconds = time.monotonic() - started
+        note = disturb.note() if disturb else ""
+        identical = same_training(folder, self.reference)
+        return Trial(name, int(completed), int(identical), 1, seconds, note)
+
+    def killed_drivers(self, count: int, within: float, seed: int, display: Display) -> Trial:
+        """Runs killed once, at a random moment of `within` seconds, and resumed."""
+        moments = random.Random(seed)
+        completed = identical = late = 0
+        started = time.monotonic()
+        for i in range(count):
+            folder = self.explored(f"driver-{i:02d}")
+            process = self._start(folder)
+            try:
+                process.wait(moments.uniform(0.0, within))
+                late += 1  # it was faster than the undisturbed one
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            completed += self._finished(self._start(folder), lambda: None)
+            identical += same_training(folder, self.reference)
+            display.advance(0.3 + 0.7 * i / count, f"driver killed and resumed: {identical} equal")
+        seconds = (time.monotonic() - started) / max(1, count)
+        note = f"{late} of them had ended before their moment" if late else ""
+        return Trial("driver killed, resumed", completed, identical, count, seconds, note)
+
+
+class Disturbance:
+    """Something done to a run while it trains, called every tenth of a second."""
+
+    def __init__(self, folder: Path):
+        self.metrics = folder / "metrics.jsonl"
+
+    def act(self) -> None:
+        """Do it if it is time."""
+
+    def note(self) -> str:
+        """What happened, for the table."""
+        return ""
+
+
+class KillEvaluators(Disturbance):
+    """SIGKILL to one evaluator after the other."""
+
+    killed, last = 0, 0.0
+
+    def act(self) -> None:
+        """See the class."""
+        evaluators = evaluator_processes()
+        if evaluators and time.monotonic() - self.last > KILL_EVERY:
+            self.last = time.monotonic()
+            os.kill(evaluators[self.killed % len(evaluators)], signal.SIGKILL)
+            self.killed += 1
+
+    def note(self) -> str:
+        """See the class."""
+        return f"{self.killed} killed"
+
+
+class FreezeEvaluator(Disturbance):
+    """SIGSTOP to one evaluator as soon as the training is on its way."""
+
+    frozen: int | None = None
+
+    def act(self) -> None:
+        """See the class."""
+        if self.frozen is None and self.metrics.exists():
+            self.frozen = evaluator_processes()[0]
+            os.kill(self.frozen, signal.SIGSTOP)
+
+    def note(self) -> str:
+        """See the class."""
+        if self.frozen in evaluator_processes():
+            os.kill(self.frozen, signal.SIGKILL)
+        return "never thawed" if self.frozen else "too late"
+
+
+class ChangeNodes(Disturbance):
+    """A node is lost during the training; later another one joins."""
+
+    def __init__(self, folder: Path, cluster: LocalCluster):
+        super().__init__(folder)
+        self.cluster = cluster
+        self.removed = self.added = 0.0
+        self.fewest, self.most = 99, 0
+
+    def act(self) -> None:
+        """See the class."""
+        now = time.monotonic()
+        if not self.removed and self.metrics.exists():
+            self.cluster.remove_node(self.cluster.nodes[0])
+            self.removed = now
+        elif self.removed and not self.added:
+            self.fewest = min(self.fewest, len(evaluator_processes()))
+            if now - self.removed > WITHOUT_NODE:
+                self.cluster.add_node()
+                self.added = now
+        elif self.added:
+            self.most = max(self.most, len(evaluator_processes()))
+
+    def note(self) -> str:
+        """See the class."""
+        return f"2 evaluators, then {self.fewest}, then {self.most}"
+
+
+def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str]:
+    """Lines of Markdown.
+
+    Args:
+        system: YAML file of a molecule
+        drivers: how many runs lose their driver
+        steps: of training in every run
+        seed: of the moments at which drivers are killed
+
+    Raises:
+        PoolError: after the table, if a run did not complete or differs.
+    """
+    display = Display()
+    display.start("chaos")
+    with tempfile.TemporaryDirectory(prefix="onestep-chaos-") as work:
+        display.advance(0.0, "exploration and reference")
+        chaos = Chaos(system, Path(work), steps)
+        display.advance(0.06, "undisturbed")
+        trials = [chaos.trial("undisturbed")]
+        display.advance(0.1, "evaluators killed")
+        trials.append(chaos.trial(f"evaluator killed every {KILL_EVERY:.0f} s", KillEvaluators))
+        display.advance(0.16, "evaluator frozen")
+        trials.append(chaos.trial("evaluator frozen", FreezeEvaluator))
+        display.advance(0.22, "nodes")
+        with LocalCluster(2) as cluster:
+            trials.append(
+                chaos.trial(
+                    "node removed, another added",
+                    lambda folder: ChangeNodes(folder, cluster),
+                    cluster.address,
+                )
+            )
+        undisturbed = trials[0].seconds
+        if drivers:
+            trials.append(chaos.killed_drivers(drivers, undisturbed, seed, display))
+    display.stop()
+    lines = [
+        machine_line(machine()),
+        "",
+        f"{system.stem}, {steps} steps, 2 evaluators; times are those of the whole command.",
+        "",
+        "| run | completed | identical | time | slowdown | |",
+        "|---|---|---|---|---|---|",
+        *(trial.row(undisturbed) for trial in trials),
+    ]
+    if any(min(trial.completed, trial.identical) < trial.runs for trial in trials):
+        print("\n".join(lines))
+        raise PoolError("a disturbed run did not complete, or differs from the undisturbed one")
+    return lines
+
+
+def evaluator_processes() -> list[int]:
+    """Ids of the evaluators that descend from this process, through Ray or a run."""
+    parents, actors = {}, []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            pid, status = int(entry.name), (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        parents[pid] = int(status[1])
+        if command.startswith(ACTOR) and status[0] != "Z":
+            actors.append(pid)
+
+    def descends(pid: int) -> bool:
+        while pid and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid != 0
+
+    return sorted(pid for pid in actors if descends(pid))
+
+
+def same_training(folder: Path, reference: Path) -> bool:
+    """Whether a run finished, and with the parameters and buffer of the reference."""
+    if not (folder / "report.html").exists():
+        return False
+    found, expected = _parameters(folder), _parameters(reference)
+    return found.keys() == expected.keys() and all(
+        torch.equal(found[name], expected[name]) for name in found
+    )
+
+
+def _parameters(folder: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(latest_checkpoint(folder / "checkpoints"), weights_only=True)["state"]
+    parts = {"buffer": saved["buffer"]["s"]}
+    for network in ("flow", "teacher"):
+        parts |= {f"{network}.{name}": value for name, value in saved[network].items()}
+    return parts
