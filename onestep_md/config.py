@@ -264,10 +264,6 @@ class Config(_Section):
         """Folder of the YAML file, where relative paths start."""
         return self._folder
 
-    def region_ranges(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Region -> torsion -> (low, high) in degrees."""
-        return {region: dict(ranges) for region, ranges in self.regions.items()}
-
     @model_validator(mode="after")
     def _complete(self) -> Self:
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}

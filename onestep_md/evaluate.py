@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.step import StepFlow
 
@@ -128,7 +128,7 @@ def certify(
         sign, dense = torch.linalg.slogdet(jacobians)
     n = flow.n_linear
     line = (back[:, :n] - z[:, :n]).abs()
-    circle = torch.remainder(back[:, n:] - z[:, n:] + torch.pi, 2 * torch.pi) - torch.pi
+    circle = wrap(back[:, n:] - z[:, n:])
     return Certificates(
         checked=len(jacobians),
         negative=int((sign <= 0).sum()),

@@ -87,3 +87,8 @@ class Chart(nn.Module, ABC):
         line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)
         circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
         return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
+
+
+def wrap(angle: Tensor) -> Tensor:
+    """Bring an angle in radians into [-pi, pi)."""
+    return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
@@ -97,8 +97,7 @@ class MolecularChart(Chart):
 
     def _deviation(self, q: Tensor) -> Tensor:
         deviation = q[:, self.line] - self.centre
-        turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi
-        return torch.where(self.is_stiff_torsion, turned, deviation)
+        return torch.where(self.is_stiff_torsion, wrap(deviation), deviation)
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states to conformations.

@@ -11,7 +11,7 @@ import networkx
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.coordinates.internal import InternalCoordinates
 
 _BOND_WIDTH = 0.005  # nm; where the force field has no harmonic term
@@ -89,8 +89,7 @@ class ForceFieldChart(Chart):
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         q, log_det = self.coordinates.from_cartesian(x)
         deviation = q[:, self.line] - self.rest
-        turned = torch.remainder(deviation + math.pi, 2.0 * math.pi) - math.pi
-        deviation = torch.where(self.is_stiff_torsion, turned, deviation)
+        deviation = torch.where(self.is_stiff_torsion, wrap(deviation), deviation)
         s = torch.cat([deviation / self.width, q[:, self.circle]], dim=-1)
         return s, log_det + self.width.log().sum()
 

@@ -133,23 +133,6 @@ class InternalCoordinates(nn.Module):
         log_det = _log_volume(self._all_bonds(free), angles)
         return torch.cat([free, angles, torsions], dim=-1), log_det
 
-    def pull_back(self, q: Tensor, grad_u: Tensor) -> Tensor:
-        """Chain rule du/dq = (dx/dq)^T du/dx, without the log-determinant.
-
-        Args:
-            q: (batch, dim) coordinates.
-            grad_u: (batch, atoms, 3) du/dx in kT/nm at the x that `to_cartesian` returns; at
-                another orientation of the molecule the gradient is another one.
-
-        Returns:
-            (batch, dim) in kT/nm and kT/rad.
-        """
-        with torch.enable_grad():
-            q = q.detach().requires_grad_()
-            x, _ = self.to_cartesian(q)
-            (grad_q,) = torch.autograd.grad(x, q, grad_u.to(x))
-        return grad_q
-
     def _all_bonds(self, free: Tensor) -> Tensor:
         fixed = self.bond_fixed.expand(len(free), -1)
         return torch.cat([free, fixed], dim=-1)[:, self.bond_column]

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from onestep_md.coordinates.base import wrap
+
 _ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
 _FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
 _FAR_FRACTION = 1e-3
@@ -113,8 +115,7 @@ def is_rotatable(torsions: Tensor) -> Tensor:
     """
     resultant = torch.hypot(torsions.sin().mean(0), torsions.cos().mean(0))
     spread = torch.sqrt(-2.0 * torch.log(resultant.clamp(1e-12, 1.0)))
-    turned = torch.remainder(torsions - circular_mean(torsions) + math.pi, 2 * math.pi) - math.pi
-    far = (turned.abs() > _FAR).double().mean(0)
+    far = (wrap(torsions - circular_mean(torsions)).abs() > _FAR).double().mean(0)
     return (spread > _ROTATABLE_SPREAD) | (far > _FAR_FRACTION)
 
 

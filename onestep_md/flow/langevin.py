@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onestep_md.coordinates.base import wrap
 from onestep_md.flow.step import StepFlow
-from onestep_md.flow.transforms import wrap
 
 _SHORT = 0.25  # of the stride, in every fourth proposal: for places that the flow fits badly
 

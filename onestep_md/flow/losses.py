@@ -20,8 +20,8 @@ import math
 import torch
 from torch import Tensor
 
+from onestep_md.coordinates.base import wrap
 from onestep_md.flow.step import StepFlow
-from onestep_md.flow.transforms import wrap
 
 MIN_STEP = 1.0 / 128.0
 _HEAVY = 30.0  # c: weight, in medians, beyond which a sample gains no more influence

@@ -12,11 +12,10 @@ and a rotation. They are smooth, where the score of a spline jumps at its knots:
 the loss those jumps are noise.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
+from onestep_md.coordinates.base import wrap
 from onestep_md.flow.spline import spline_forward, spline_inverse, spline_parameter_count
 
 _AFFINE_PARAMETERS = 2
@@ -65,11 +64,6 @@ def line_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bounded(raw: Tensor) -> Tensor:
     return _MAX_LOG_SCALE * torch.tanh(raw / _MAX_LOG_SCALE)
-
-
-def wrap(angle: Tensor) -> Tensor:
-    """Bring an angle into [-pi, pi)."""
-    return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
 
 
 def circle_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
