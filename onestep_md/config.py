@@ -194,10 +194,11 @@ class Train(_Section):
         description="How a big step learns to change volume like two half steps: logdet compares "
         "the log-determinants as published, tangent one random tangent vector.",
     )
-    buffer: types.Whole = Field(
-        8192,
+    buffer: types.Whole | None = Field(
+        None,
         ge=1,
-        description="Configurations to learn from: chains that move as the flow learns.",
+        description="Configurations to learn from: chains that move as the flow learns, the fewer "
+        "the faster. Default: 2048 for densities, 8192 for molecules.",
     )
     checkpoint_interval: types.Seconds = Field(
         60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."
@@ -285,14 +286,15 @@ def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     if target.kind != "molecule":
         return {
             "flow": {"bins": 32},
-            "train": {"likelihood_weight": 1.0},
+            "train": {"likelihood_weight": 1.0, "buffer": 2048},
             "exploration": {"method": "annealing"},
         }
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
-    # steer. The particles that explore a density are many independent samples of it.
+    # steer. The particles that explore a density are many independent samples of it, but may have
+    # missed a part that the chains have to find.
     return {
         "flow": {"bins": 0},
-        "train": {"likelihood_weight": 0.1},
+        "train": {"likelihood_weight": 0.1, "buffer": 8192},
         "exploration": {
             "method": "dynamics",
             "temperatures": _default_temperatures(target.temperature),
