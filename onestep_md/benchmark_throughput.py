@@ -117,7 +117,7 @@ def _against_bare_loops(
     rates = []
     with executor:
         _run_together(executor, count)  # builds every process's evaluator
-        pool.evaluate(x)
+        _complete(pool, x)
         for done in range(ROUNDS):
             display.advance(0.02 + 0.25 * done / ROUNDS, f"{count} bare loops and the pool")
             rates.append(
@@ -188,6 +188,7 @@ def _job_costs() -> Throughput:
             pool.collect(ticket)
         return (time.perf_counter() - started) / jobs
 
+    _complete(pool, small)
     stream_seconds(small, 100)
     job = stream_seconds(small, 1000)
     per_large = stream_seconds(large, 200)
@@ -217,11 +218,12 @@ def slow_target_table(costs: Throughput, display: Display) -> tuple[list[str], f
     for i, workers in enumerate(WORKERS):
         display.advance(0.5 + 0.07 * i, f"slow target, {workers} evaluators")
         pool = RayEvaluators(functools.partial(SleepingEvaluator, PAUSE), "none", workers)
-        pool.evaluate(np.zeros((8 * workers, 1, 3)))  # times the jobs
+        _complete(pool, np.zeros((8 * workers, 1, 3)))
         x = np.zeros((SLOW_FRAMES, 1, 3))
         measured[workers] = _seconds(functools.partial(pool.evaluate, x))
-        started = time.perf_counter()
-        for _ in range(3):
+        for repeat in range(4):
+            if repeat == 1:  # the pool has seen how long the learner is away
+                started = time.perf_counter()
             ticket = pool.submit(x[:STEP_FRAMES])
             time.sleep(LEARNER)
             pool.collect(ticket)
@@ -289,6 +291,13 @@ def _driver_memory(display: Display) -> list[str]:
 def _resident_megabytes() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
+
+
+def _complete(pool: RayEvaluators, x: np.ndarray) -> None:
+    """Evaluate x until jobs have been timed and the last evaluator has started."""
+    pool.evaluate(x)
+    while pool.alive < pool.workers:
+        pool.evaluate(x)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-r"""How fast a batch of energies comes back, predicted from five measured costs.
+r"""How fast a batch of energies comes back, predicted from four measured costs.
 
 A batch of n conformations is cut into J jobs (`distributed.jobs.number_of_jobs`) for W evaluators:
 
@@ -6,10 +6,11 @@ A batch of n conformations is cut into J jobs (`distributed.jobs.number_of_jobs`
     driver       J o + n b s                   b: bytes per conformation, s: driver's s per byte
     batch        max(evaluators, driver) + l   l: latency of one job, there and back
 
-and a training step takes as long as the slower of learner and batch, since they overlap. What the
-model leaves out: networks slower than `s` (measured inside one machine), uneven evaluators, and
-the driver's bookkeeping, which grows slowly with the number of jobs in flight. `benchmark
-throughput` measures the costs and prints prediction beside measurement.
+and a training step takes as long as the slower of learner and batch, since they overlap: the pool
+queues as many jobs as last until the learner is back. What the model leaves out: networks slower
+than `s` (measured inside one machine), uneven evaluators, and the driver's bookkeeping, which
+grows slowly with the number of jobs in flight. `benchmark throughput` measures the costs and
+prints prediction beside measurement.
 """
 
 from dataclasses import dataclass

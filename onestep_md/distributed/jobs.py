@@ -12,6 +12,7 @@ from onestep_md.targets.evaluator import Segment
 
 JOB_SECONDS = 0.05  # aim: short enough to share out evenly, long against ~1 ms of Ray per job
 SMALLEST_JOB_SECONDS = 0.004  # a job is not made smaller than this to occupy more workers
+DRIVER_JOB_SECONDS = 0.001  # what a job costs the driver; it must not take longer than the batch
 FIRST_JOB = 64  # conformations per job before the first one has been timed
 
 
@@ -36,5 +37,7 @@ def number_of_jobs(frames: int, workers: int, pace: float | None) -> int:
     if pace is None:
         return max(1, -(-frames // FIRST_JOB))
     seconds = frames * pace
-    rounds = max(1, round(seconds / workers / JOB_SECONDS))
+    rounds = round(seconds / workers / JOB_SECONDS)
+    bearable = int(seconds / workers / DRIVER_JOB_SECONDS / workers)
+    rounds = max(1, min(rounds, bearable))
     return int(max(1, min(rounds * workers, seconds // SMALLEST_JOB_SECONDS, frames)))

@@ -3,8 +3,8 @@
 Ray restarts actors but does not send lost work to somebody else; since every job is a pure
 function of its input, the driver does. A lost job goes back to the front of the queue, an overdue
 one gets a second copy that races the first. The driver only acts inside `submit`, `collect` and
-`map_segments`, so `submit` queues several jobs per actor: they keep computing while the learner
-does. Which actors can work is the business of `roster`.
+`map_segments`, so `submit` queues jobs for as long as the learner was away last time: the actors
+compute while it does. Which of them can work is the business of `roster`.
 """
 
 import itertools
@@ -19,13 +19,14 @@ import ray
 from ray import exceptions
 
 from onestep_md.distributed.connection import connect
-from onestep_md.distributed.jobs import Job, number_of_jobs
+from onestep_md.distributed.jobs import SMALLEST_JOB_SECONDS, Job, number_of_jobs
 from onestep_md.distributed.metrics import RunMetrics
 from onestep_md.distributed.pool import EvaluatorFactory
 from onestep_md.distributed.roster import LOST, Roster, Worker, cluster_cpus, user_error
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
-QUEUE_DEPTH = 8  # jobs per actor in Ray's hands, so that none is idle while the learner computes
+QUEUE_DEPTH = 8  # jobs per actor in Ray's hands, at least
+LONGEST_QUEUE = 64  # jobs per actor in Ray's hands when the driver goes away to compute
 STRAGGLERS = 15.0  # s to wait at start for the other actors once the first one is there
 
 
@@ -80,6 +81,8 @@ class RayEvaluators:
         self._next_ticket = 0
         self._flights: dict[ray.ObjectRef, _Flight] = {}
         self._pace: deque[float] = deque(maxlen=64)  # seconds per force evaluation
+        self._job_seconds: deque[float] = deque(maxlen=64)
+        self._left = self._away = 0.0  # when the driver last went away, and for how long
         self._metrics = RunMetrics()
         self._roster = Roster(factory, platform, workers, patience)
         try:
@@ -100,11 +103,14 @@ class RayEvaluators:
         self._next_ticket += 1
         self._tickets[self._next_ticket] = jobs
         self._pump(timeout=0.0)
+        self._dispatch(self._queue_until_back())
+        self._left = time.monotonic()
         return self._next_ticket
 
     def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
         """Wait for u (batch,) in kT and grad_u (batch, atoms, 3) in kT/nm, in input order."""
         started = time.perf_counter()
+        self._away = time.monotonic() - self._left
         jobs = self._tickets.pop(ticket)
         self._finish(jobs)
         u = np.concatenate([job.result[0] for job in jobs])
@@ -192,9 +198,16 @@ class RayEvaluators:
         self._roster.check_patience()
         self._dispatch()
 
-    def _dispatch(self) -> None:
+    def _queue_until_back(self) -> int:
+        """Jobs per actor that last for as long as the driver was away last time."""
+        if not self._job_seconds:
+            return QUEUE_DEPTH
+        job = max(statistics.median(self._job_seconds), SMALLEST_JOB_SECONDS)
+        return min(QUEUE_DEPTH + round(self._away / job), LONGEST_QUEUE)
+
+    def _dispatch(self, depth: int = QUEUE_DEPTH) -> None:
         while self._queue:
-            free = [w for w in self._roster.ready if not w.overdue and w.queued < QUEUE_DEPTH]
+            free = [w for w in self._roster.ready if not w.overdue and w.queued < depth]
             if not free:
                 return
             job = self._queue.popleft()
@@ -220,6 +233,7 @@ class RayEvaluators:
         except exceptions.RayTaskError as error:
             raise user_error(error) from None
         worker.heard, worker.overdue = time.monotonic(), False
+        self._job_seconds.append(seconds)
         if job.work:
             self._pace.append(seconds / job.work)
         if job.result is None:

@@ -142,6 +142,23 @@ def test_work_runs_on_all_actors_after_submit(open_pool):
     assert pool.wait_seconds - waited < 0.2
 
 
+@pytest.mark.cluster
+def test_queues_last_for_as_long_as_the_driver_is_away(open_pool):
+    pool = open_pool(pause=0.02)
+    wait_for_both(pool)
+    pool.evaluate(frames(40))  # times the jobs
+
+    def step():  # 1.6 s for each of two actors, in jobs of 40 to 60 ms
+        ticket = pool.submit(frames(160))
+        time.sleep(1.5)
+        started = time.monotonic()
+        pool.collect(ticket)
+        return time.monotonic() - started
+
+    assert step() > 0.8  # 8 jobs each last for 0.4 s, then the actors are idle
+    assert step() < 0.6
+
+
 def wait_for_both(pool):
     """Until two actors answer; on a busy machine one may be late."""
     deadline = time.monotonic() + 60.0
@@ -236,4 +253,6 @@ def test_job_sizes_follow_the_pace_and_the_number_of_workers():
     assert number_of_jobs(1024, 64, 4e-5) == 10  # jobs of 4 ms; 64 would be mostly overhead
     assert number_of_jobs(1, 2, 4e-5) == 1
     assert number_of_jobs(3, 2, 10.0) == 3  # never an empty job
+    # 2048 workers, 4 conformations of 0.6 s each: 8192 jobs would keep the driver busy for 8 s
+    assert number_of_jobs(8192, 2048, 0.6) == 2048
     assert number_of_jobs(1024, 2, None) == 16  # nothing has been timed
