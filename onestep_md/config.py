@@ -164,9 +164,16 @@ class Train(_Section):
         "steps of the time of a Brownian motion from a point, like PIS, arXiv 2111.15141; for "
         "teachers: near t = 1 no small step is learned. cdds: as its teacher has it.",
     )
-    steps: types.Whole = Field(1800, ge=1, description="Optimizer steps.")
-    batch: types.Whole = Field(
-        1024, ge=1, description="Flow samples, and so energy evaluations, per step."
+    steps: types.Whole | None = Field(
+        None,
+        ge=1,
+        description="Optimizer steps. Default: 1000 for densities, 1800 for molecules.",
+    )
+    batch: types.Whole | None = Field(
+        None,
+        ge=1,
+        description="Flow samples, and so energy evaluations, per step; moves of the buffer's "
+        "chains come on top. Default: 512 for densities, 1024 for molecules.",
     )
     learning_rate: types.Number = Field(
         1e-3, gt=0, le=1, description="Peak learning rate of Adam."
@@ -286,7 +293,7 @@ def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     if target.kind != "molecule":
         return {
             "flow": {"bins": 32},
-            "train": {"likelihood_weight": 1.0, "buffer": 2048},
+            "train": {"steps": 1000, "batch": 512, "likelihood_weight": 1.0, "buffer": 2048},
             "exploration": {"method": "annealing"},
         }
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
@@ -294,7 +301,7 @@ def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     # missed a part that the chains have to find.
     return {
         "flow": {"bins": 0},
-        "train": {"likelihood_weight": 0.1, "buffer": 8192},
+        "train": {"steps": 1800, "batch": 1024, "likelihood_weight": 0.1, "buffer": 8192},
         "exploration": {
             "method": "dynamics",
             "temperatures": _default_temperatures(target.temperature),

@@ -29,7 +29,8 @@ KINDS = {
     "data": "target: {kind: density, name: lgcp, data: pines.csv}\n",
     "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
 }
-MOLECULE_TRAIN = Train(likelihood_weight=0.1, buffer=8192)  # these defaults depend on the target
+# these defaults depend on the target
+MOLECULE_TRAIN = Train(steps=1800, batch=1024, likelihood_weight=0.1, buffer=8192)
 
 
 @pytest.fixture
@@ -189,19 +190,20 @@ def test_density_of_a_python_function(write, function):
 
 
 @pytest.mark.parametrize(
-    ("kind", "bins", "weight", "buffer"),
+    ("kind", "bins", "weight", "buffer", "steps", "batch"),
     [
-        ("molecule", 0, 0.1, 8192),
-        ("density", 32, 1.0, 2048),
-        ("data", 32, 1.0, 2048),
-        ("python", 32, 1.0, 2048),
+        ("molecule", 0, 0.1, 8192, 1800, 1024),
+        ("density", 32, 1.0, 2048, 1000, 512),
+        ("data", 32, 1.0, 2048, 1000, 512),
+        ("python", 32, 1.0, 2048, 1000, 512),
     ],
 )
-def test_defaults_that_depend_on_the_kind(write, kind, bins, weight, buffer):
+def test_defaults_that_depend_on_the_kind(write, kind, bins, weight, buffer, steps, batch):
     path = write(KINDS[kind])
     config = load_config(path)
     assert (config.flow.bins, config.train.likelihood_weight) == (bins, weight)
-    assert config.train.buffer == buffer
+    train = config.train
+    assert (train.buffer, train.steps, train.batch) == (buffer, steps, batch)
     config = load_config(path, ["flow.bins=8", "train.likelihood_weight=0"])
     assert (config.flow.bins, config.train.likelihood_weight) == (8, 0.0)
     assert load_config(path, ["flow.bins=0"]).flow.bins == 0
@@ -309,7 +311,8 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
         del values["flow"]["bins"]
-        del values["train"]["likelihood_weight"], values["train"]["buffer"]
+        for key in ("steps", "batch", "likelihood_weight", "buffer"):
+            del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
         assert listing[section] == defaults[section]
     assert "  temperature:                  # number > 0, K, required for a m" in schema_text()
