@@ -178,8 +178,11 @@ class Train(_Section):
     learning_rate: types.Number = Field(
         1e-3, gt=0, le=1, description="Peak learning rate of Adam."
     )
-    regression_batch: types.Whole = Field(
-        256, ge=1, description="Buffer configurations per step, for flow matching and consistency."
+    regression_batch: types.Whole | None = Field(
+        None,
+        ge=1,
+        description="Configurations of the buffer that are learned from, and moved, per step. "
+        "Default: 512 for densities, 256 for molecules.",
     )
     likelihood_weight: types.Number | None = Field(
         None,
@@ -205,7 +208,7 @@ class Train(_Section):
         None,
         ge=1,
         description="Configurations to learn from: chains that move as the flow learns, the fewer "
-        "the faster. Default: 2048 for densities, 8192 for molecules.",
+        "the faster. Default: 1024 for densities, 8192 for molecules.",
     )
     checkpoint_interval: types.Seconds = Field(
         60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."
@@ -291,22 +294,25 @@ _MEANINGS = {name: field.description for name, field in Target.model_fields.item
 def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     """Section -> key -> value of the defaults that depend on the target."""
     if target.kind != "molecule":
+        # The particles of an annealing are many independent samples, so their likelihood counts;
+        # but a part of the density may be missed, and few chains find it faster than many.
+        train = {
+            "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
+            "buffer": 1024,
+        }  # fmt: skip
         return {
-            "flow": {"bins": 32},
-            "train": {"steps": 1000, "batch": 512, "likelihood_weight": 1.0, "buffer": 2048},
-            "exploration": {"method": "annealing"},
-        }
+            "flow": {"bins": 32}, "train": train, "exploration": {"method": "annealing"}
+        }  # fmt: skip
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
-    # steer. The particles that explore a density are many independent samples of it, but may have
-    # missed a part that the chains have to find.
-    return {
-        "flow": {"bins": 0},
-        "train": {"steps": 1800, "batch": 1024, "likelihood_weight": 0.1, "buffer": 8192},
-        "exploration": {
-            "method": "dynamics",
-            "temperatures": _default_temperatures(target.temperature),
-        },
-    }
+    # steer.
+    train = {
+        "steps": 1800, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
+        "buffer": 8192,
+    }  # fmt: skip
+    exploration = {
+        "method": "dynamics", "temperatures": _default_temperatures(target.temperature)
+    }  # fmt: skip
+    return {"flow": {"bins": 0}, "train": train, "exploration": exploration}
 
 
 def _default_temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:

@@ -30,7 +30,9 @@ KINDS = {
     "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
 }
 # these defaults depend on the target
-MOLECULE_TRAIN = Train(steps=1800, batch=1024, likelihood_weight=0.1, buffer=8192)
+MOLECULE_TRAIN = Train(
+    steps=1800, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192
+)
 
 
 @pytest.fixture
@@ -190,20 +192,20 @@ def test_density_of_a_python_function(write, function):
 
 
 @pytest.mark.parametrize(
-    ("kind", "bins", "weight", "buffer", "steps", "batch"),
+    ("kind", "bins", "weight", "train"),
     [
-        ("molecule", 0, 0.1, 8192, 1800, 1024),
-        ("density", 32, 1.0, 2048, 1000, 512),
-        ("data", 32, 1.0, 2048, 1000, 512),
-        ("python", 32, 1.0, 2048, 1000, 512),
+        ("molecule", 0, 0.1, (1800, 1024, 256, 8192)),
+        ("density", 32, 1.0, (1000, 512, 512, 1024)),
+        ("data", 32, 1.0, (1000, 512, 512, 1024)),
+        ("python", 32, 1.0, (1000, 512, 512, 1024)),
     ],
 )
-def test_defaults_that_depend_on_the_kind(write, kind, bins, weight, buffer, steps, batch):
+def test_defaults_that_depend_on_the_kind(write, kind, bins, weight, train):
     path = write(KINDS[kind])
     config = load_config(path)
     assert (config.flow.bins, config.train.likelihood_weight) == (bins, weight)
-    train = config.train
-    assert (train.buffer, train.steps, train.batch) == (buffer, steps, batch)
+    found = config.train
+    assert (found.steps, found.batch, found.regression_batch, found.buffer) == train
     config = load_config(path, ["flow.bins=8", "train.likelihood_weight=0"])
     assert (config.flow.bins, config.train.likelihood_weight) == (8, 0.0)
     assert load_config(path, ["flow.bins=0"]).flow.bins == 0
@@ -311,7 +313,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
         del values["flow"]["bins"]
-        for key in ("steps", "batch", "likelihood_weight", "buffer"):
+        for key in ("steps", "batch", "regression_batch", "likelihood_weight", "buffer"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
         assert listing[section] == defaults[section]
