@@ -167,7 +167,7 @@ class Train(_Section):
     steps: types.Whole | None = Field(
         None,
         ge=1,
-        description="Optimizer steps. Default: 1000 for densities, 1800 for molecules.",
+        description="Optimizer steps. Default: 1000 for densities, 1200 for molecules.",
     )
     batch: types.Whole | None = Field(
         None,
@@ -306,7 +306,7 @@ def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
     # steer.
     train = {
-        "steps": 1800, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
+        "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
         "buffer": 8192,
     }  # fmt: skip
     exploration = {

@@ -31,7 +31,7 @@ KINDS = {
 }
 # these defaults depend on the target
 MOLECULE_TRAIN = Train(
-    steps=1800, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192
+    steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192
 )
 
 
@@ -194,7 +194,7 @@ def test_density_of_a_python_function(write, function):
 @pytest.mark.parametrize(
     ("kind", "bins", "weight", "train"),
     [
-        ("molecule", 0, 0.1, (1800, 1024, 256, 8192)),
+        ("molecule", 0, 0.1, (1200, 1024, 256, 8192)),
         ("density", 32, 1.0, (1000, 512, 512, 1024)),
         ("data", 32, 1.0, (1000, 512, 512, 1024)),
         ("python", 32, 1.0, (1000, 512, 512, 1024)),
