@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onestep_md.buffer import Buffer
+from onestep_md.buffer import Buffer, Configurations
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.flat import FlatChart
@@ -52,7 +52,8 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     def start():
         torch.manual_seed(0)
         flow = StepFlow(DIM, 0, layers=2, width=16, orders=1, bins=0, seed=0)
-        return start_state(flow, Buffer(x[:50], -x[:50]), settings, seed=1)
+        start = Configurations(x[:50], -0.5 * x[:50].square().sum(-1), -x[:50])
+        return start_state(flow, Buffer(start), settings, seed=1)
 
     def go_on(state, folder, batches):
         folder.mkdir(exist_ok=True)
@@ -72,4 +73,4 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     go_on(resumed, tmp_path / "broken", batches=99)
     for ours, theirs in zip(resumed.flow.parameters(), expected.flow.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert torch.equal(resumed.buffer.s, expected.buffer.s)
+    assert torch.equal(resumed.buffer.chains.s, expected.buffer.chains.s)
