@@ -114,3 +114,11 @@ def test_configuration_imports_nothing_heavy():
 )
 def test_help_and_configuration_errors_import_nothing_heavy(arguments, code):
     assert heavy_after(COMMAND_LINE.format(arguments=arguments, code=code)) == "heavy: []"
+
+
+def test_one_learner_imports_neither_ray_nor_process_groups():
+    code = (
+        "import onestep_md.pipeline, sys\n"
+        "assert not {'ray', 'onestep_md.distributed.group'} & set(sys.modules)"
+    )
+    assert "torch" in heavy_after(code)

@@ -205,7 +205,11 @@ def _learn(work: Work, pools: Pools, threads: int, board: Any) -> None:
 
     try:
         evaluators = RayEvaluators(
-            pools.factory, pools.platform, pools.sizes[rank], patience=pools.patience
+            pools.factory,
+            pools.platform,
+            pools.sizes[rank],
+            patience=pools.patience,
+            pools=len(pools.sizes),
         )
         try:
             work(Group(lambda: stopping), evaluators, show)
