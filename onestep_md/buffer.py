@@ -7,6 +7,7 @@ is not forgotten.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,10 @@ class Configurations:
 
     def __getitem__(self, rows) -> "Configurations":
         return Configurations(self.s[rows], self.log_p[rows], self.force[rows])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Configurations":
+        """The function's values of all three."""
+        return Configurations(function(self.s), function(self.log_p), function(self.force))
 
     def where(self, chosen: Tensor, other: "Configurations") -> "Configurations":
         """These where `chosen` (n,), else the others."""

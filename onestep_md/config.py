@@ -216,8 +216,15 @@ class Train(_Section):
 
 
 class Cluster(_Section):
-    """Who computes: energy evaluators (Ray actors) and the learner."""
+    """Who computes: energy evaluators (Ray actors) and learners."""
 
+    learners: types.Whole = Field(
+        1,
+        ge=1,
+        description="Processes that train together, each on its share of every batch and with its "
+        "own share of the evaluators. One is this process; more need Ray Train and a run folder "
+        "that all their machines see.",
+    )
     evaluators: types.AutoCount = Field(
         "auto",
         description="Number of energy evaluators; auto: one per CPU that Ray has, more when "
@@ -227,7 +234,7 @@ class Cluster(_Section):
         "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."
     )
     learner_threads: types.AutoCount = Field(
-        "auto", description="Threads of the learner; auto: the cores that evaluators leave."
+        "auto", description="Threads of a learner; auto: half of the cores that fall to it."
     )
     patience: types.Seconds = Field(
         600.0, gt=0, description="How long to wait without any living evaluator before giving up."

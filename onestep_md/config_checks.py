@@ -50,6 +50,7 @@ def inconsistencies(
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
     yield from _check_teacher(values.get("train", {}))
+    yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
     if target.get("kind", "molecule") != "molecule":
         if exploration.get("method") == "dynamics":
             message = "exploration.method = dynamics needs a molecule; remove it."
@@ -92,6 +93,28 @@ def _check_teacher(train: Mapping) -> Iterator[tuple[Key, str]]:
     if method == "buffer" and train.get("grid", "angle") != "angle":
         message = 'train.grid has no effect on train.method = "buffer"; remove it.'
         yield ("train", "grid"), message
+
+
+def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str]]:
+    learners = cluster.get("learners", 1)
+    if learners == 1:
+        return
+    if train.get("method", "buffer") != "buffer":
+        message = f"cluster.learners = {learners} needs train.method: buffer; use one learner."
+        yield ("cluster", "learners"), message
+    # what is left out gets a default that is a multiple of this
+    size = {key: train.get(key) or 256 for key in ("batch", "regression_batch", "buffer")}
+    for key, value in size.items():
+        # the buffer is drawn as a whole where it is the smaller one
+        drawn = key != "buffer" or value < size["regression_batch"]
+        if drawn and value % learners:
+            given = train.get(key) or "its default"
+            message = f"train.{key} = {given} cannot be shared by {learners} learners; "
+            yield ("train", key), message + f"take a multiple of {learners} (cluster.learners)."
+    evaluators = cluster.get("evaluators", "auto")
+    if evaluators != "auto" and evaluators < learners:
+        message = f"cluster.evaluators = {evaluators} are too few for {learners} learners, each of"
+        yield ("cluster", "evaluators"), message + " which needs one (cluster.learners)."
 
 
 def _check_no_torsions(

@@ -20,7 +20,7 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
-from onestep_md.distributed.pool import Evaluators, open_evaluators, present
+from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators, present
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, build_model, exploration_key, load_trained
@@ -40,6 +40,7 @@ from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import train
+from onestep_md.train_together import session, train_together
 
 Target = Molecule | DensityTarget
 
@@ -63,7 +64,7 @@ def check(config: Config, local: bool) -> None:
     wanted = config.cluster.evaluators
     count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
     where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"plan: energies in {where}, learner on {_threads(config)} CPU threads")
+    display.say(f"plan: energies in {where}, {_learners(config)}")
     training = config.train.steps * config.train.batch
     sampling = config.sample.n * len(config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
@@ -79,6 +80,13 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
     check_folder(folder, resume)
     torch.set_num_threads(_threads(config))
     target = load_target(config)
+    with session(config.cluster, local, address):
+        _run_stages(config, target, folder, local, address)
+
+
+def _run_stages(
+    config: Config, target: Target, folder: Path, local: bool, address: str | None
+) -> None:
     evaluators = open_pool(config, target, local, address)
     # only now: an error before this point leaves no half-made run folder behind
     make_folder(folder, config)
@@ -88,11 +96,12 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
             display.say(line)
         display.say(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
-            f"learner: {torch.get_num_threads()} CPU threads, float32, weights in float64"
+            f"{_learners(config)}, float32, weights in float64"
         )
         resources = {
             "evaluators": evaluators.workers,
             "platform": evaluators.platform,
+            "learners": config.cluster.learners,
             "learner_threads": torch.get_num_threads(),
         }
         record = environment(config, target.fingerprint.as_dict(), resources)
@@ -115,7 +124,10 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
         if saved:
             model.state.restore(load_checkpoint(saved, model.identity))
             display.say(f"continuing from {saved.name}")
-        _trained(config, model, pretrained, evaluators, folder, display)
+        if model.state.step < config.train.steps:
+            _trained(config, target, model, pretrained, evaluators, folder, display)
+            if config.cluster.learners > 1:  # evaluators had to leave their CPUs to the learners
+                evaluators = open_pool(config, target, local, address, evaluators.platform)
 
         display.say()
         write = write_results if isinstance(target, Molecule) else write_density_results
@@ -133,16 +145,24 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
     display.close()
 
 
-def open_pool(config: Config, target: Target, local: bool, address: str | None) -> Evaluators:
-    """Evaluators as the configuration and the command line ask for them."""
+def open_pool(
+    config: Config, target: Target, local: bool, address: str | None, platform: str | None = None
+) -> Evaluators:
+    """Evaluators as the configuration asks for them; `platform` is one that was chosen before."""
     if isinstance(target, Molecule):
-        platform = config.cluster.platform
+        platform = platform or config.cluster.platform
         platform = time_platforms(target).name if platform == "auto" else platform
-        factory = functools.partial(PotentialEvaluator, target, platform)
     else:
-        platform, factory = "torch", functools.partial(DensityEvaluator, target.build)
+        platform = "torch"
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
+    factory = _factory(target, platform)
     return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
+
+
+def _factory(target: Target, platform: str) -> EvaluatorFactory:
+    if isinstance(target, Molecule):
+        return functools.partial(PotentialEvaluator, target, platform)
+    return functools.partial(DensityEvaluator, target.build)
 
 
 def draw_more(
@@ -275,33 +295,35 @@ def _pretrained(config: Config, target: Target) -> Model | None:
 
 def _trained(
     config: Config,
+    target: Target,
     model: Model,
     pretrained: Model | None,
     evaluators: Evaluators,
     folder: Path,
     display: Display,
 ) -> None:
-    state, chart = model.state, model.chart
-    if state.step >= config.train.steps:
-        return
+    state, chart, show = model.state, model.chart, display.advance
     size = sum(p.numel() for p in state.flow.parameters())
     display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
-    train(
-        state,
-        config.train,
-        chart,
-        evaluators,
-        folder,
-        model.identity,
-        show=display.advance,
-        pretrained=pretrained.state.teacher if pretrained else None,
-    )
+    if config.cluster.learners > 1:
+        evaluators.close()  # learners are placed first, and open their own
+        factory = _factory(target, evaluators.platform)
+        train_together(config, model, factory, evaluators.platform, folder, show)
+    else:
+        teacher = pretrained.state.teacher if pretrained else None
+        train(state, config.train, chart, evaluators, folder, model.identity, show, teacher)
     display.stop()
     display.say(
         f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
         f"{state.seconds:.0f} s"
     )
+
+
+def _learners(config: Config) -> str:
+    if config.cluster.learners > 1:
+        return f"{config.cluster.learners} learners on Ray"
+    return f"learner on {_threads(config)} CPU threads"
 
 
 def _threads(config: Config) -> int:

@@ -8,11 +8,14 @@ the buffer, whose configurations are Markov chains, moves on: a Langevin move of
 the latent space of the K-step map, then a jump to a flow sample with the ratio of importance
 weights (Gabrie, Rotskoff and Vanden-Eijnden, arXiv 2105.12603). The order of arithmetic does not
 depend on timing, so the same seed gives the same run on any number of evaluators.
+
+Several learners (`distributed.learners`) run this same loop side by side, each on its rows of
+every batch: all draw the random numbers of the whole batch, then `share` takes what is theirs;
+`gather` puts together what the whole batch decides.
 """
 
 import json
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from onestep_md.buffer import Configurations
 from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
+from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
@@ -51,60 +55,76 @@ def train(
     identity: str,
     show: Callable[[float, str], None],
     pretrained: StepFlow | None = None,
+    learners: Learners | None = None,
 ) -> None:
     """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.
 
-    `pretrained` is the sampler to distil, for the method cdds.
+    `pretrained` is the sampler to distil, for the method cdds. `learners` are those of a group, of
+    which the first one writes; the default is one alone.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
         PoolError: all evaluators are lost; a checkpoint was written first.
     """
-    stop = _StopRequest()
-    monitor = _Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
+    learners = learners or Alone()
+    writes = learners.rank == 0
+    if writes:
+        monitor = _Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
-    with stop:
+    with learners:
         while state.step < settings.steps:
             _set_learning_rate(state, settings)
             draws = state.generator.get_state()
             try:
                 if settings.method == "buffer":
-                    info = train_step(state, settings, chart, evaluators)
+                    info = train_step(state, settings, chart, evaluators, learners)
                 else:
                     info = path_step(state, settings, chart, evaluators, pretrained)
             except PoolError:
                 # of what a checkpoint holds, the broken step has changed the generator alone
                 state.generator.set_state(draws)
-                save_checkpoint(checkpoints, state.step, state.dump(), identity)
+                if writes:
+                    save_checkpoint(checkpoints, state.step, state.dump(), identity)
                 raise
-            show(state.step / settings.steps, monitor.record(info))
-            if stop.requested or time.monotonic() - saved_at > settings.checkpoint_interval:
-                save_checkpoint(checkpoints, state.step, state.dump(), identity)
-                saved_at = time.monotonic()
-            if stop.requested:
+            stop = learners.stop_requested()
+            if writes:
+                show(state.step / settings.steps, monitor.record(info))
+                if stop or time.monotonic() - saved_at > settings.checkpoint_interval:
+                    save_checkpoint(checkpoints, state.step, state.dump(), identity)
+                    saved_at = time.monotonic()
+            if stop:
                 raise Interrupted(
                     f"stopped at step {state.step} of {settings.steps}; everything is saved in "
                     f"{folder}.\n  Continue with --resume."
                 )
-    save_checkpoint(checkpoints, state.step, state.dump(), identity)
+    if writes:
+        save_checkpoint(checkpoints, state.step, state.dump(), identity)
 
 
 def train_step(
-    state: TrainState, settings: Train, chart: Chart, evaluators: Evaluators
+    state: TrainState,
+    settings: Train,
+    chart: Chart,
+    evaluators: Evaluators,
+    learners: Learners,
 ) -> StepInfo:
     """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
-    flow, generator, n = state.flow, state.generator, settings.batch
+    flow, generator = state.flow, state.generator
     state.optimizer.zero_grad()
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
     steps = STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
-    z = chart.sample_base(n, generator)
+    z = learners.share(chart.sample_base(settings.batch, generator))
+    n = len(z)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
-    index, old = state.buffer.draw(settings.regression_batch, generator)
+    index, drawn = state.buffer.draw(settings.regression_batch, generator)
+    old = drawn.map(learners.share)
     z_old, log_det_old = flow.inverse(old.s, steps)
     proposal = None
     if steps == 1:  # the cheapest map to move chains by
-        proposal = langevin.propose(flow, z_old, old.force, state.buffer.stride, generator)
+        noise, full = langevin.draw(len(index), flow.dim, generator)
+        noise, stride = learners.share(noise), state.buffer.stride
+        proposal = langevin.propose(flow, z_old, old.force, stride, noise, full)
     wide = torch.cat([s.detach(), *([proposal.s] if proposal else [])]).double()
     with torch.no_grad():
         x, log_det_chart = chart.to_x(wide)
@@ -112,14 +132,14 @@ def train_step(
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     likelihood = losses.negative_log_likelihood(z_old, log_det_old, flow.n_linear).mean()
-    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, old)
+    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, old, learners)
     regression = (
         settings.likelihood_weight * likelihood
         + settings.flow_weight * matching
         + settings.state_weight * state_loss
         + settings.volume_weight * volume_loss
     )
-    regression.backward()
+    (regression / learners.world).backward()  # gradients are summed, and these are means
 
     # ---- the energies are back: path gradient of the K-step map
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
@@ -127,64 +147,85 @@ def train_step(
     emphasis = chart.log_emphasis(wide)
     evaluated = Configurations(wide, log_det_chart - u + emphasis, chart.pull_back(wide, grad_u))
     samples, proposed = evaluated[:n], evaluated[n:]
-    log_w = samples.log_p - chart.log_base(z) + log_det.detach().double()
-    losses.energy(s, score, samples.force, log_w).backward()
+    mine = _log_w(chart, samples, z, log_det)
+    log_w = learners.gather(mine)
+    share = learners.share(losses.influence(log_w))
+    losses.energy(s, score, samples.force, share).backward()
 
     # ---- the drawn chains move on, before the flow changes
-    chains, z_old, log_det_old = old, z_old.detach(), log_det_old.detach()
+    chains, log_w_old = old, _log_w(chart, old, z_old, log_det_old)
     if proposal:
         rise = proposed.log_p - old.log_p
-        accepted = langevin.accept(flow, proposal, rise, proposed.force, generator)
-        if proposal.full:
+        ratio = langevin.log_ratio(flow, proposal, rise, proposed.force)
+        accepted = langevin.accept(learners.gather(ratio), generator)
+        if full:
             state.buffer.adapt(accepted)
+        accepted = learners.share(accepted)
         chains = proposed.where(accepted, old)
-        z_old = torch.where(accepted[:, None], proposal.z, z_old)
-        log_det_old = torch.where(accepted, proposal.log_det, log_det_old)
-    log_w_old = chains.log_p - chart.log_base(z_old.double()) + log_det_old.double()
-    m = min(len(index), n)  # flow samples take the places of chains, one for one
-    jumped = langevin.accept_independent(log_w[:m], log_w_old[:m], generator)
+        log_w_new = _log_w(chart, proposed, proposal.z, proposal.log_det)
+        log_w_old = torch.where(accepted, log_w_new, log_w_old)
+    log_w_old, chains = learners.gather(log_w_old), chains.map(learners.gather)
+    m = min(len(index), len(log_w))  # flow samples take the places of chains, one for one
+    jumped = langevin.accept(log_w[:m] - log_w_old[:m], generator)
     state.buffer.replace(index, chains)
-    state.buffer.replace(index[:m][jumped], samples[:m][jumped])
+    state.buffer.replace(index[:m][jumped], samples.map(learners.gather)[:m][jumped])
 
+    learners.sum_gradients(flow.parameters())
     torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
     state.optimizer.step()
     update_teacher(state)
     state.step += 1
-    state.evaluations += len(u)
-    log_w = log_w - emphasis[:n]
-    log_z = torch.logsumexp(log_w, 0) - math.log(n)
+    spent = len(u) * learners.world
+    state.evaluations += spent
+    log_w = learners.gather(mine - emphasis[:n])
+    regressed = torch.stack([matching, state_loss, volume_loss]).detach()
+    return _step_info(log_w, learners.gather(regressed[None]).mean(0), jumped, spent, steps)
+
+
+def _log_w(chart: Chart, at: Configurations, z: Tensor, log_det: Tensor) -> Tensor:
+    """Log importance weights (batch,) of F(z) for training's density; log_det is log|det DF|."""
+    return at.log_p - chart.log_base(z.detach().double()) + log_det.detach().double()
+
+
+def _step_info(
+    log_w: Tensor, regressed: Tensor, jumped: Tensor, spent: int, steps: int
+) -> StepInfo:
+    """Report on a step of the `steps`-step map from log_w (batch,) and three regression losses."""
+    log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
+    matching, state_loss, volume_loss = regressed.tolist()
     return StepInfo(
         loss_energy=float(log_z - log_w.median()),
-        loss_flow=float(matching.detach()),
-        loss_state=float(state_loss.detach()),
-        loss_volume=float(volume_loss.detach()),
+        loss_flow=matching,
+        loss_state=state_loss,
+        loss_volume=volume_loss,
         ess=batch_ess(log_w) if steps == 1 else math.nan,
         infinite=int((~torch.isfinite(log_w)).sum()),
-        evaluations=len(u),
+        evaluations=spent,
         chains_jumped=float(jumped.double().mean()),
     )
 
 
 def _buffer_losses(
-    state: TrainState, settings: Train, chart: Chart, drawn: Configurations
+    state: TrainState, settings: Train, chart: Chart, drawn: Configurations, learners: Learners
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch means of flow matching, state consistency and volume consistency."""
-    flow, generator, n = state.flow, state.generator, len(drawn.s)
-    z = chart.sample_base(n, generator).float()
-    t = torch.rand(n, generator=generator)
+    """Means of flow matching, state and volume consistency over this learner's drawn chains."""
+    flow, generator, share = state.flow, state.generator, learners.share
+    n = len(drawn.s) * learners.world
+    z = share(chart.sample_base(n, generator)).float()
+    t = share(torch.rand(n, generator=generator))
     chains = state.buffer.chains
     trust = losses.force_trust(chains.s, chains.force, flow.n_linear)
     matching = losses.flow_matching(flow, z, drawn.s, drawn.force, t, trust).mean()
 
     # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d
     levels = round(-math.log2(losses.MIN_STEP))
-    d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
-    t = d * torch.floor(torch.rand(n, generator=generator) / d)
+    d = 0.5 ** share(torch.randint(levels, (n,), generator=generator)).float()
+    t = d * torch.floor(share(torch.rand(n, generator=generator)) / d)
     s = losses.path_point(z, drawn.s, t, flow.n_linear)
     if settings.volume_loss == "logdet":
         state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)
     else:
-        tangent = torch.randn(n, flow.dim, generator=generator)
+        tangent = share(torch.randn(n, flow.dim, generator=generator))
         state_loss, volume_loss = losses.consistency_tangent(flow, state.teacher, s, t, d, tangent)
     return matching, state_loss.mean(), volume_loss.mean()
 
@@ -252,20 +293,3 @@ class _Monitor:
         )
         self.recent = []
         self._mark()
-
-
-class _StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag for the duration of a `with` block."""
-
-    def __init__(self):
-        self.requested = False
-
-    def _handle(self, signum, frame) -> None:
-        self.requested = True
-
-    def __enter__(self) -> None:
-        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def __exit__(self, *exc) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ COMMANDS = {"run.py", "sample.py", "report.py", "benchmark.py", "progress.py"}
 HOMES = {
     "openmm": {"targets"},
     "ray": {"distributed"},
+    "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},
     "matplotlib": {"analysis"},
     "pymbar": {"estimators"},
@@ -59,7 +60,7 @@ def violations(path: Path) -> list[str]:
     found = []
     for name in imported_modules(path):
         top, *rest = name.split(".")
-        if top in HOMES and home not in HOMES[top]:
+        if any(home not in HOMES[key] for key in HOMES if f"{name}.".startswith(f"{key}.")):
             found.append(name)
         if top == "onestep_md" and rest and home in BELOW:
             if rest[0] not in BELOW[home] | {home, "errors", "atomic"}:
@@ -76,8 +77,12 @@ def test_a_forbidden_import_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     (tmp_path / "flow").mkdir()
     bad = tmp_path / "flow" / "bad.py"
-    bad.write_text("def f():\n    import ray.train\n    from onestep_md.targets import molecule\n")
-    assert sorted(violations(bad)) == ["onestep_md.targets.molecule", "ray.train"]
+    bad.write_text(
+        "def f():\n    import ray.train\n    from onestep_md.targets import molecule\n"
+        "    from torch import distributed\n"
+    )
+    expected = ["onestep_md.targets.molecule", "ray.train", "torch.distributed"]
+    assert sorted(violations(bad)) == expected
 
 
 def heavy_after(code: str) -> str:
@@ -109,3 +114,11 @@ def test_configuration_imports_nothing_heavy():
 )
 def test_help_and_configuration_errors_import_nothing_heavy(arguments, code):
     assert heavy_after(COMMAND_LINE.format(arguments=arguments, code=code)) == "heavy: []"
+
+
+def test_one_learner_imports_neither_ray_nor_process_groups():
+    code = (
+        "import onestep_md.pipeline, sys\n"
+        "assert not {'ray', 'onestep_md.distributed.group'} & set(sys.modules)"
+    )
+    assert "torch" in heavy_after(code)

@@ -40,6 +40,22 @@ BAD_SECTIONS = {
         "train: {stps: 5}",
         ["5: unknown key `stps` in `train`. Did you mean `steps`?"],
     ),
+    "batches that learners cannot share": (
+        "train:\n  batch: 9\n  regression_batch: 30\n  buffer: 25\ncluster:\n  learners: 2",
+        ["6: train.batch = 9 cannot be shared by 2 learners; take a multiple of 2"
+         " (cluster.learners).",
+         "8: train.buffer = 25 cannot be shared by 2 learners; take a multiple of 2"
+         " (cluster.learners)."],
+    ),
+    "learners without evaluators": (
+        "cluster:\n  learners: 4\n  evaluators: 2",
+        ["7: cluster.evaluators = 2 are too few for 4 learners, each of which needs one"
+         " (cluster.learners)."],
+    ),
+    "learners that follow paths": (
+        "train: {method: osds}\ncluster: {learners: 2}",
+        ["6: cluster.learners = 2 needs train.method: buffer; use one learner."],
+    ),
     "misspelt section": (
         "trian: {steps: 5}",
         ["5: unknown key `trian` at the top level. Did you mean `train`?"],

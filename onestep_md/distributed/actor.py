@@ -59,7 +59,10 @@ class EvaluatorActor:
 
 
 def actor_class(platform: str, workers: int) -> Any:
-    """The remote class: one CPU each, restarted for ever, no task retried by Ray itself."""
+    """The remote class: one CPU each, restarted for ever, no task retried by Ray itself.
+
+    `workers` share the GPUs of the cluster, where the platform computes on GPUs.
+    """
     env = {"OMP_NUM_THREADS": "1"}
     gpus = int(ray.cluster_resources().get("GPU", 0))
     share = None

@@ -5,7 +5,7 @@ import os
 import socket
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import ray
 
@@ -54,14 +54,19 @@ def connect(address: str | None, workers: int | None) -> bool:
 
 
 @contextmanager
-def private_ray(workers: int) -> Iterator[None]:
-    """One Ray of our own for several pools one after the other, each of at most `workers`."""
-    owned = connect("local", workers)
+def one_ray(address: str | None, workers: int) -> Iterator[None]:
+    """One Ray for several pools one after the other; arguments as those of `connect`."""
+    owned = connect(address, workers)
     try:
         yield
     finally:
         if owned:
             ray.shutdown()
+
+
+def private_ray(workers: int) -> AbstractContextManager[None]:
+    """A Ray of our own for several pools one after the other, each of at most `workers`."""
+    return one_ray("local", workers)
 
 
 def _require_listener(address: str) -> None:

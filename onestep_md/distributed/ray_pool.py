@@ -57,6 +57,7 @@ class RayEvaluators:
         address: str | None = None,
         patience: float = 600.0,
         deadline: float = 30.0,
+        pools: int = 1,
     ):
         """Start the actors and wait until those that the cluster has CPUs for can work.
 
@@ -68,6 +69,7 @@ class RayEvaluators:
             address: cluster to join; None: `RAY_ADDRESS`, else a Ray of our own
             patience: seconds without any living actor before `PoolError`
             deadline: shortest time in seconds after which a job counts as overdue
+            pools: how many pools of about this size share the GPUs of the cluster
         """
         self._owns_ray = connect(address, workers)
         self.platform = platform
@@ -84,7 +86,7 @@ class RayEvaluators:
         self._job_seconds: deque[float] = deque(maxlen=64)
         self._left = self._away = 0.0  # when the driver last went away, and for how long
         self._metrics = RunMetrics()
-        self._roster = Roster(factory, platform, workers, patience)
+        self._roster = Roster(factory, platform, workers, patience, pools)
         try:
             self._wait_for_actors()
         except BaseException:  # Ctrl-C too: leave no actor behind

@@ -51,7 +51,12 @@ class Roster:
     """
 
     def __init__(
-        self, factory: EvaluatorFactory, platform: str, workers: int | None, patience: float
+        self,
+        factory: EvaluatorFactory,
+        platform: str,
+        workers: int | None,
+        patience: float,
+        pools: int = 1,
     ):
         """Create the actors. Arguments as those of `RayEvaluators`."""
         self.wanted = 0
@@ -65,7 +70,7 @@ class Roster:
         self._follows_cluster = workers is None
         self._counted, self._cpus = time.monotonic(), cluster_cpus()
         count = workers or max(1, self._cpus)
-        self._actor = actor_class(platform, count)
+        self._actor = actor_class(platform, count * pools)
         self._add(count)
 
     @property

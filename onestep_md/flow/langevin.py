@@ -2,7 +2,8 @@ r"""Metropolis-adjusted Langevin moves in the latent space of the one-step map s
 
 The density pi(z) = p(F(z)) |det DF(z)| is nearly that of the base where the flow is good, whatever
 the shape of p: one stride fits a funnel's neck and its mouth (Hoffman et al., arXiv 1903.03704).
-A proposal and its acceptance are two calls, because energies are evaluated in between.
+A proposal and its acceptance are two calls, because energies are evaluated in between. Random
+numbers are drawn apart from both, because several learners share the chains.
 """
 
 from dataclasses import dataclass
@@ -43,8 +44,14 @@ class Proposal:
     full: bool
 
 
+def draw(n: int, dim: int, generator: torch.Generator) -> tuple[Tensor, bool]:
+    """Random numbers of n proposals: noise (n, dim), and whether they have the whole stride."""
+    full = bool(torch.rand((), generator=generator) > 0.25)
+    return torch.randn(n, dim, generator=generator), full
+
+
 def propose(
-    flow: StepFlow, z: Tensor, force: Tensor, stride: float, generator: torch.Generator
+    flow: StepFlow, z: Tensor, force: Tensor, stride: float, noise: Tensor, full: bool
 ) -> Proposal:
     """Langevin proposals of all chains.
 
@@ -53,13 +60,12 @@ def propose(
         z: (n, dim) latent states.
         force: (n, dim) grad log p at F(z).
         stride: usual length of a proposal, in widths of the base.
-        generator: source of the noise.
+        noise: (n, dim) from `draw`.
+        full: from `draw`.
     """
-    z = z.detach()
+    z, noise = z.detach(), noise.to(z)
     log_det_old, drift_old = _pulled_back(flow, z, force)
-    full = bool(torch.rand((), generator=generator) > 0.25)
     length = stride if full else _SHORT * stride
-    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
     new = z + 0.5 * length**2 * drift_old + length * noise
     new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
     with torch.no_grad():
@@ -67,44 +73,29 @@ def propose(
     return Proposal(s, new, log_det, z, log_det_old, drift_old, noise, length, full)
 
 
-def accept(
-    flow: StepFlow,
-    proposal: Proposal,
-    rise: Tensor,
-    force: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Metropolis-Hastings decision, (n,) bool.
+def log_ratio(flow: StepFlow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
+    """Logarithm (n,) of the Metropolis-Hastings ratio.
 
     Args:
         flow: with the parameters that it had in `propose`.
         proposal: what `propose` returned.
         rise: (n,) log p(s_new) - log p(s); -inf or nan is a rejection.
         force: (n, dim) grad log p at the proposed states.
-        generator: source of the decision.
     """
     _, drift = _pulled_back(flow, proposal.z, force)
     # the noise of the way back is -(noise + half), half = h/2 (drift_old + drift), so
     # log [pi(z_new) q(z|z_new) / (pi(z) q(z_new|z))] = d log pi - half . (noise + half/2)
     half = 0.5 * proposal.length * (proposal.drift_old + drift)
     back = (half * (proposal.noise + 0.5 * half)).sum(-1)
-    log_ratio = rise + (proposal.log_det - proposal.log_det_old - back).double()
-    return _below(log_ratio, generator)
+    return rise + (proposal.log_det - proposal.log_det_old - back).double()
 
 
-def accept_independent(log_w_new: Tensor, log_w: Tensor, generator: torch.Generator) -> Tensor:
-    """Decision (n,) about flow samples as proposals that do not know where the chains are.
+def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
+    """True (n,) with probability min(1, ratio); false where the ratio is no number.
 
-    Args:
-        log_w_new: (n,) log importance weights of the flow samples.
-        log_w: (n,) those of the chains, for the same flow.
-        generator: source of the decision.
+    For flow samples as proposals that do not know where the chains are, the ratio is that of the
+    importance weights.
     """
-    return _below(log_w_new - log_w, generator)
-
-
-def _below(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
-    """True with probability min(1, ratio); false where the ratio is no number."""
     toss = torch.rand(len(log_ratio), generator=generator, dtype=torch.float64)
     return toss.log() < log_ratio
 

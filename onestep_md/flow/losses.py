@@ -125,15 +125,24 @@ def consistency_tangent(
     return state, (moved_tangent - target_tangent).square().sum(-1)
 
 
-def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
+def influence(log_w: Tensor) -> Tensor:
+    """Shares (batch,) of the samples in `energy`, of sum one, from log weights, -inf allowed.
+
+    a(w) = w / (1 + w/c), w relative to its median: the forward divergence, which lets clashes have
+    no say and pulls the flow to what it misses, except that no single heavy sample can take over
+    (c = 1 is the Jensen-Shannon divergence).
+    """
+    # w / (1 + w/c) = c sigmoid(log w - log c)
+    share = torch.sigmoid(log_w - log_w.median() - math.log(_HEAVY))
+    return share / share.sum()
+
+
+def energy(s: Tensor, score: Tensor, force: Tensor, share: Tensor) -> Tensor:
     """Scalar whose gradient is the weighted path gradient of the K-step map.
 
     For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
     E_q[a(w) grad_s(log q - log p) . dF] with a(w) = w^2 phi''(w): 1 for the reverse
-    Kullback-Leibler divergence, w for the forward one. We take a(w) = w / (1 + w/c), w relative to
-    its median: the forward one, which lets clashes have no say and pulls the flow to what it
-    misses, except that no single heavy sample can take over (c = 1 is the Jensen-Shannon
-    divergence).
+    Kullback-Leibler divergence, w for the forward one; see `influence` for ours.
 
     Neither score nor force may be clipped sample by sample: the steep walls around the allowed
     regions contribute through few samples with large forces, and without them the remaining
@@ -143,10 +152,8 @@ def energy(s: Tensor, score: Tensor, force: Tensor, log_w: Tensor) -> Tensor:
         s: (batch, dim) flow samples, differentiable in the parameters.
         score: (batch, dim) grad log q at s, parameters held fixed.
         force: (batch, dim) grad log p at s.
-        log_w: (batch,) log weights, -inf allowed.
+        share: (batch,) from `influence`.
     """
-    # w / (1 + w/c) = c sigmoid(log w - log c)
-    share = torch.sigmoid(log_w - log_w.median() - math.log(_HEAVY)).unsqueeze(-1)
     # a clash has no share but perhaps an infinite force
-    pull = (share * (score - force)).nan_to_num(0.0, 0.0, 0.0) / share.sum()
+    pull = (share.unsqueeze(-1) * (score - force)).nan_to_num(0.0, 0.0, 0.0)
     return (pull.to(s.dtype) * s).sum()

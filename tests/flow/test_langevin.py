@@ -29,10 +29,12 @@ def test_acceptance_is_that_of_metropolis_and_hastings(flow, base_samples):
     z = base_samples(flow, 1000)
     s, _ = flow(z, 1)
     generator = torch.Generator().manual_seed(3)
-    proposal = langevin.propose(flow, z, force(flow, s.detach()), stride, generator)
+    draws = langevin.draw(1000, flow.dim, generator)
+    proposal = langevin.propose(flow, z, force(flow, s.detach()), stride, *draws)
     rise = (log_p(flow, proposal.s) - log_p(flow, s)).detach()
     toss = torch.Generator().manual_seed(4)
-    found = langevin.accept(flow, proposal, rise, force(flow, proposal.s), toss)
+    ratio = langevin.log_ratio(flow, proposal, rise, force(flow, proposal.s))
+    found = langevin.accept(ratio, toss)
 
     def gradient(at):
         at = at.detach().requires_grad_()
@@ -59,9 +61,11 @@ def test_chains_reach_the_target_through_a_flow_that_does_not(random_flow):
     s = torch.zeros(n, 3, dtype=torch.float64)
     for k in range(80):
         z, log_det = (t.detach() for t in flow.inverse(s, 1))
-        proposal = langevin.propose(flow, z, force(flow, s), 0.7, generator)
+        draws = langevin.draw(n, 3, generator)
+        proposal = langevin.propose(flow, z, force(flow, s), 0.7, *draws)
         rise = log_p(flow, proposal.s) - log_p(flow, s)
-        ok = langevin.accept(flow, proposal, rise, force(flow, proposal.s), generator)
+        ratio = langevin.log_ratio(flow, proposal, rise, force(flow, proposal.s))
+        ok = langevin.accept(ratio, generator)
         s = torch.where(ok[:, None], proposal.s, s)
         if k % 3 == 0:  # and the other kind of proposal
             z, log_det = flow.inverse(s, 1)
@@ -72,7 +76,7 @@ def test_chains_reach_the_target_through_a_flow_that_does_not(random_flow):
             new, log_det_new = flow(fresh, 1)
             log_w = log_p(flow, s) + 0.5 * z[:, :2].square().sum(-1) + log_det
             log_w_new = log_p(flow, new) + 0.5 * fresh[:, :2].square().sum(-1) + log_det_new
-            jump = langevin.accept_independent(log_w_new, log_w, generator)
+            jump = langevin.accept(log_w_new - log_w, generator)
             s = torch.where(jump[:, None], new, s).detach()
     error = 4.0 / math.sqrt(n)
     assert (s[:, :2].mean(0) - SHIFT).abs().max() < WIDTH * error
@@ -86,9 +90,11 @@ def test_impossible_proposals_are_rejected(random_flow, base_samples):
     flow = random_flow(3, 1)
     z = base_samples(flow, 4)
     generator = torch.Generator().manual_seed(0)
-    proposal = langevin.propose(flow, z, torch.zeros_like(z), 0.1, generator)
+    draws = langevin.draw(4, flow.dim, generator)
+    proposal = langevin.propose(flow, z, torch.zeros_like(z), 0.1, *draws)
     rise = torch.tensor([-math.inf, math.nan, 1e3, 1e3], dtype=torch.float64)
-    accepted = langevin.accept(flow, proposal, rise, torch.zeros_like(z), generator)
+    ratio = langevin.log_ratio(flow, proposal, rise, torch.zeros_like(z))
+    accepted = langevin.accept(ratio, generator)
     assert accepted.tolist() == [False, False, True, True]
     none = torch.full((3,), -math.inf, dtype=torch.float64)
-    assert not langevin.accept_independent(none, torch.zeros(3).double(), generator).any()
+    assert not langevin.accept(none - torch.zeros(3).double(), generator).any()

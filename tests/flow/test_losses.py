@@ -150,7 +150,8 @@ def weighted(flow, z, steps=1):
 def test_energy_gradient_vanishes_for_the_exact_flow(identity):
     z = base(40)
     s, log_det, score = identity.forward_with_score(z, 1)
-    losses.energy(s, score, base_force(s.detach()), torch.zeros(40).double()).backward()
+    share = losses.influence(torch.zeros(40).double())
+    losses.energy(s, score, base_force(s.detach()), share).backward()
     for name, parameter in identity.named_parameters():
         if parameter.grad is not None:
             assert parameter.grad.abs().max() < 1e-13, name
@@ -167,9 +168,9 @@ def test_energy_gradient_is_that_of_the_divergence(random_flow):
     z = base(200_000)
     s, score, force, log_w = weighted(flow, z)
     offset = log_w.median()
-    losses.energy(s, score, force, log_w).backward()
+    losses.energy(s, score, force, losses.influence(log_w)).backward()
     share = c * torch.sigmoid(log_w - offset - math.log(c))
-    scale = share.mean()  # energy() divides by the mean share
+    scale = share.mean()  # influence() divides by the mean share
     # along the gradient itself: the steepest direction is the one with the least relative noise
     gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in flow.parameters()]
     length = math.sqrt(sum(float(g.square().sum()) for g in gradient))
@@ -198,7 +199,7 @@ def test_a_clash_has_no_say(identity):
     s, _, score = identity.forward_with_score(z, 1)
     force, log_w = base_force(s.detach()) + 0.1, torch.zeros(40).double()
     force[3], log_w[3] = torch.inf, -torch.inf
-    value = losses.energy(s, score, force, log_w)
+    value = losses.energy(s, score, force, losses.influence(log_w))
     value.backward()
     assert torch.isfinite(value)
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in identity.parameters())
