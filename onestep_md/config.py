@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from onestep_md import config_types as types
 from onestep_md.config_checks import inconsistencies
+from onestep_md.config_defaults import defaults_of_kind
 from onestep_md.config_schema import checked_values, schema_lines
 from onestep_md.config_source import Source, to_yaml
 
@@ -287,7 +288,8 @@ class Config(_Section):
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
         for _, message in inconsistencies(values, _MEANINGS):
             raise ValueError(message)
-        for section, defaults in _defaults_of_kind(self.target).items():
+        by_section = defaults_of_kind(self.target.kind, self.target.temperature)
+        for section, defaults in by_section.items():
             old = getattr(self, section)
             absent = {k: v for k, v in defaults.items() if getattr(old, k) in (None, ())}
             # frozen only from here on
@@ -296,35 +298,6 @@ class Config(_Section):
 
 
 _MEANINGS = {name: field.description for name, field in Target.model_fields.items()}
-
-
-def _defaults_of_kind(target: Target) -> dict[str, dict[str, object]]:
-    """Section -> key -> value of the defaults that depend on the target."""
-    if target.kind != "molecule":
-        # The particles of an annealing are many independent samples, so their likelihood counts;
-        # but a part of the density may be missed, and few chains find it faster than many.
-        train = {
-            "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
-            "buffer": 1024,
-        }  # fmt: skip
-        return {
-            "flow": {"bins": 32}, "train": train, "exploration": {"method": "annealing"}
-        }  # fmt: skip
-    # Frames of a trajectory are correlated, few of them independent: their likelihood may only
-    # steer.
-    train = {
-        "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
-        "buffer": 8192,
-    }  # fmt: skip
-    exploration = {
-        "method": "dynamics", "temperatures": _default_temperatures(target.temperature)
-    }  # fmt: skip
-    return {"flow": {"bins": 0}, "train": train, "exploration": exploration}
-
-
-def _default_temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:
-    ratio = max(1000.0 / lowest, 2.0)
-    return (lowest, *(round(lowest * ratio ** (i / (n - 1)), 2) for i in range(1, n)))
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Config:

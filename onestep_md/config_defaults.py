@@ -1,0 +1,36 @@
+"""Defaults that depend on the kind of the target; the others stand beside their keys."""
+
+
+def defaults_of_kind(kind: str, temperature: float | None) -> dict[str, dict[str, object]]:
+    """Section -> key -> value.
+
+    Args:
+        kind: of the target.
+        temperature: of a molecule, in K.
+    """
+    if kind != "molecule":
+        # The particles of an annealing are many independent samples, so their likelihood counts;
+        # but a part of the density may be missed, and few chains find it faster than many.
+        train = {
+            "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
+            "buffer": 1024,
+        }  # fmt: skip
+        return {
+            "flow": {"bins": 32}, "train": train, "exploration": {"method": "annealing"}
+        }  # fmt: skip
+    # Frames of a trajectory are correlated, few of them independent: their likelihood may only
+    # steer.
+    train = {
+        "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
+        "buffer": 8192,
+    }  # fmt: skip
+    exploration = {
+        "method": "dynamics", "temperatures": _temperatures(temperature)
+    }  # fmt: skip
+    return {"flow": {"bins": 0}, "train": train, "exploration": exploration}
+
+
+def _temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:
+    """Ladder of replica exchange in K, up to where torsions turn freely."""
+    ratio = max(1000.0 / lowest, 2.0)
+    return (lowest, *(round(lowest * ratio ** (i / (n - 1)), 2) for i in range(1, n)))
