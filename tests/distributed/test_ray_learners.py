@@ -92,6 +92,7 @@ def weights_of(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_two_learners_end_where_one_ends_though_stopped_and_killed(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     finish(start(one, "--local"), 0)
