@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from onestep_md.config import load_config
-from onestep_md.distributed.connection import private_ray
+from onestep_md.distributed.connection import one_ray
 from onestep_md.distributed.pool import EvaluatorFactory, SerialEvaluators
 from onestep_md.distributed.ray_pool import RayEvaluators
 from onestep_md.progress import Display
@@ -59,7 +59,7 @@ def measure_throughput(system: Path) -> list[str]:
     platform = time_platforms(molecule).name
     factory = functools.partial(PotentialEvaluator, molecule, platform)
     display.start("throughput")
-    with private_ray(max(WORKERS)):
+    with one_ray("local", max(WORKERS)):
         rows = _against_bare_loops(molecule, factory, platform, display)
         display.advance(0.3, "equal results")
         rows += _equal_results(molecule, factory, platform)

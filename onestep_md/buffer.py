@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ACCEPTANCE = 0.6  # of Langevin proposals; the optimum, 0.574 in many dimensions, is flat
-_ADAPTATION = 0.1  # of the logarithm of their length
+from onestep_md.targets import mala
+
+_ADAPTATION = 0.1  # of the logarithm of the stride, per step of training
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class Buffer:
         self.chains = Configurations(
             start.s.float().clone(), start.log_p.double().clone(), start.force.float().clone()
         )
-        # the best for a Gaussian, Roberts and Rosenthal, J. R. Stat. Soc. B 60, 255 (1998)
-        self.stride = 1.65 * start.s.shape[1] ** (-1.0 / 6.0)
+        self.stride = mala.first_step(start.s.shape[1])
 
     def __len__(self) -> int:
         return len(self.chains.s)
@@ -79,7 +79,8 @@ class Buffer:
 
     def adapt(self, accepted: Tensor) -> None:
         """Bring the stride nearer to the best share of accepted proposals (n,)."""
-        self.stride *= math.exp(_ADAPTATION * (float(accepted.double().mean()) - _ACCEPTANCE))
+        excess = float(accepted.double().mean()) - mala.TARGET_ACCEPTANCE
+        self.stride *= math.exp(_ADAPTATION * excess)
 
     def state(self) -> dict[str, Tensor | float]:
         """Tensors and primitives for a checkpoint."""

@@ -45,7 +45,7 @@ def test_pool_takes_as_long_as_predicted(monkeypatch):
 
     for name, value in {"WORKERS": (1, 2), "SLOW_FRAMES": 60, "STEP_FRAMES": 20}.items():
         monkeypatch.setattr(benchmark_throughput, name, value)
-    with benchmark_throughput.private_ray(2):
+    with benchmark_throughput.one_ray("local", 2):
         lines, ratio = benchmark_throughput.slow_target_table(COSTS, Display())
     assert 1.5 < ratio < 2.2
     for line in lines[-2:]:

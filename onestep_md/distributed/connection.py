@@ -5,7 +5,7 @@ import os
 import socket
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import ray
 
@@ -62,11 +62,6 @@ def one_ray(address: str | None, workers: int) -> Iterator[None]:
     finally:
         if owned:
             ray.shutdown()
-
-
-def private_ray(workers: int) -> AbstractContextManager[None]:
-    """A Ray of our own for several pools one after the other, each of at most `workers`."""
-    return one_ray("local", workers)
 
 
 def _require_listener(address: str) -> None:

@@ -25,23 +25,19 @@ class Proposal:
         s: (n, dim) the proposed states, F(z_new).
         z: (n, dim) the same in latent space.
         log_det: (n,) log|det DF| there.
-        z_old: (n, dim) where they are now.
-        log_det_old: (n,) there.
+        log_det_old: (n,) log|det DF| at z_old, where they are now.
         drift_old: (n, dim) grad log pi there.
         noise: (n, dim) standard normal.
         length: h of z = z_old + h^2/2 grad log pi + h noise.
-        full: whether h is the whole stride.
     """
 
     s: Tensor
     z: Tensor
     log_det: Tensor
-    z_old: Tensor
     log_det_old: Tensor
     drift_old: Tensor
     noise: Tensor
     length: float
-    full: bool
 
 
 def draw(n: int, dim: int, generator: torch.Generator) -> tuple[Tensor, bool]:
@@ -70,7 +66,7 @@ def propose(
     new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
     with torch.no_grad():
         s, log_det = flow(new, 1)
-    return Proposal(s, new, log_det, z, log_det_old, drift_old, noise, length, full)
+    return Proposal(s, new, log_det, log_det_old, drift_old, noise, length)
 
 
 def log_ratio(flow: StepFlow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
