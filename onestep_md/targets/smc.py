@@ -204,17 +204,7 @@ def run_pass(
                 f"{(x.std(axis=0) / base.width).max():.2g} times as wide as they started. Check "
                 "that exp(-u) has a finite integral, or scale x so that its widths are near 1."
             )
-    snapshots = [(x, u, grad_u)]
-    for k in range(1, schedule.snapshots):
-        report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
-        moves = SNAPSHOT_MOVES * schedule.moves
-        moved = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
-        snapshots.append(moved[:3])
-    # those of one particle side by side: they are relatives
-    x, u, grad_u = (
-        np.stack(arrays, 1).reshape(-1, *arrays[0].shape[1:])
-        for arrays in zip(*snapshots, strict=True)
-    )
+    x, u, grad_u = _snapshots(target, (x, u, grad_u), scales, step, schedule, generator, report)
     relative = np.exp(log_z - log_z.max())
     # log Z = log <Z_i>, and d log Z = dZ / Z
     error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(islands))
@@ -229,6 +219,25 @@ def run_pass(
         acceptance=np.array(acceptance),
         evaluations=target.count,
     )
+
+
+def _snapshots(
+    target: Checked,
+    population: Population,
+    scales: np.ndarray,
+    step: float,
+    schedule: Schedule,
+    generator: np.random.Generator,
+    report: Progress,
+) -> Population:
+    """Populations at b = 1, those of one particle side by side: they are relatives."""
+    snapshots, moves = [population], SNAPSHOT_MOVES * schedule.moves
+    for k in range(1, schedule.snapshots):
+        report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
+        *moved, _ = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
+        snapshots.append(moved)
+    x, u, grad_u = (np.stack(arrays, 1) for arrays in zip(*snapshots, strict=True))
+    return x.reshape(-1, x.shape[-1]), u.reshape(-1), grad_u.reshape(-1, x.shape[-1])
 
 
 def _tempering(base: Base, b: float) -> mala.Tempering:
