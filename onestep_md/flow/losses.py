@@ -126,20 +126,21 @@ def consistency_tangent(
     return state, (moved_tangent - target_tangent).square().sum(-1)
 
 
-def influence(log_w: Tensor, well: Tensor) -> Tensor:
+def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
     """Shares (batch,) of the samples in `energy`, of sum one, from log weights, -inf allowed.
 
     a(w) = w / (1 + w/c), w relative to its median: the forward divergence, which lets clashes have
     no say and pulls the flow to what it misses, except that no single heavy sample can take over
     (c = 1 is the Jensen-Shannon divergence).
 
-    Every well is compared with itself, and has a say by the number of its samples: where the flow
+    Every well is compared with itself, and has a say by its share of the chains: where the flow
     fits a rare well badly, all weights there are small, and next to the others its samples would
     never count.
 
     Args:
         log_w: (batch,) log weights.
         well: (batch,) labels, equal for samples of the same well.
+        well_of_chains: (n,) the same for chains of the target.
     """
     middle = log_w.median()
     share = torch.zeros_like(log_w)
@@ -150,7 +151,7 @@ def influence(log_w: Tensor, well: Tensor) -> Tensor:
             continue
         # w / (1 + w/c) = c sigmoid(log w - log c)
         a = torch.sigmoid(own - own.median() - math.log(_HEAVY))
-        share[inside] = len(own) * a / a.sum()
+        share[inside] = (well_of_chains == label).double().mean() * a / a.sum()
     return share / share.sum()
 
 

@@ -148,7 +148,7 @@ def weighted(flow, z, steps=1):
 
 
 def one_well(log_w):
-    return losses.influence(log_w, torch.zeros(len(log_w)))
+    return losses.influence(log_w, torch.zeros(len(log_w)), torch.zeros(1))
 
 
 def test_energy_gradient_vanishes_for_the_exact_flow(identity):
@@ -209,26 +209,24 @@ def test_a_clash_has_no_say(identity):
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in identity.parameters())
 
 
-def test_a_badly_fitted_well_has_a_say_by_the_number_of_its_samples():
+def test_a_badly_fitted_well_has_a_say_by_its_share_of_the_chains():
     generator = torch.Generator().manual_seed(1)
     log_w = torch.randn(1000, generator=generator).double()
-    well = torch.zeros(1000)
-    well[:50] = 0.8
+    well, chains = torch.zeros(1000), torch.zeros(40)
+    well[:50], chains[:4] = 0.8, 0.8
     log_w[:50] -= 12.0
-    torch.testing.assert_close(
-        losses.influence(log_w, well)[:50].sum(), torch.tensor(0.05).double()
-    )
+    share = losses.influence(log_w, well, chains)
+    torch.testing.assert_close(share[:50].sum(), torch.tensor(0.1).double())
     assert one_well(log_w)[:50].sum() < 1e-5
     # within a well the shares are those of a batch of its own
-    torch.testing.assert_close(
-        losses.influence(log_w, well)[50:] / 0.95, one_well(log_w[50:]), rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(share[50:] / 0.9, one_well(log_w[50:]), rtol=1e-12, atol=0)
 
 
-def test_a_well_of_clashes_has_no_say():
-    log_w, well = torch.zeros(20).double(), torch.zeros(20)
-    well[:3] = 1.0
-    log_w[:3] = torch.tensor([-1e6, -torch.inf, -300.0])
-    share = losses.influence(log_w, well)
+@pytest.mark.parametrize("visited", [False, True])
+def test_a_well_of_clashes_or_without_chains_has_no_say(visited):
+    log_w, well, chains = torch.zeros(20).double(), torch.zeros(20), torch.zeros(10)
+    well[:3], chains[:5] = 1.0, float(visited)
+    log_w[:3] = torch.tensor([-1e6, -torch.inf, -300.0]) if visited else 0.0
+    share = losses.influence(log_w, well, chains)
     assert share[:3].sum() == 0.0
     torch.testing.assert_close(share.sum(), torch.tensor(1.0).double())
