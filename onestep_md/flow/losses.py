@@ -152,7 +152,7 @@ def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
         # w / (1 + w/c) = c sigmoid(log w - log c)
         a = torch.sigmoid(own - own.median() - math.log(_HEAVY))
         share[inside] = (well_of_chains == label).double().mean() * a / a.sum()
-    return share / share.sum()
+    return share / share.sum().clamp(min=1e-12)  # none: no well has samples and chains
 
 
 def energy(s: Tensor, score: Tensor, force: Tensor, share: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Cylinder(Chart):
     from_x = to_x
 
     def log_emphasis(self, s):
-        return 0.3 * s[:, self.n_linear :].cos().sum(-1)
+        return 0.3 * (s[:, self.n_linear :].cos() > 0.0).double().sum(-1)
 
 
 class Energy:
