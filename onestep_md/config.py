@@ -122,6 +122,19 @@ class Exploration(_Section):
 class Flow(_Section):
     """The network that carries noise to samples of the target."""
 
+    coordinates: Literal["internal", "flat", "cartesian"] | None = Field(
+        None,
+        description="What the flow acts on. internal: bonds, angles and torsions, for molecules. "
+        "flat: the coordinates of a density, whitened. cartesian: positions of particles, moved "
+        "by an equivariant network. Default: internal for molecules, cartesian for densities of "
+        f"particles ({', '.join(types.PARTICLES)}), flat for others.",
+    )
+    network: Literal["egnn", "e3nn"] | None = Field(
+        None,
+        description="Equivariant network of flow.coordinates: cartesian. egnn: messages that know "
+        "distances. e3nn: tensor products of spherical harmonics, in three dimensions only; "
+        "slower. Default: egnn.",
+    )
     layers: types.Whole = Field(
         8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
     )
@@ -140,7 +153,7 @@ class Flow(_Section):
         le=64,
         description="Spline bins per line coordinate and layer, for several modes on one line; "
         "0: affine maps only, as suits the stiff coordinates of molecules. Default: 32 for "
-        "densities, 0 for molecules.",
+        "densities in flat coordinates, 0 for molecules.",
     )
 
 
@@ -288,13 +301,22 @@ class Config(_Section):
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
         for _, message in inconsistencies(values, _MEANINGS):
             raise ValueError(message)
-        by_section = defaults_of_kind(self.target.kind, self.target.temperature)
+        by_section = defaults_of_kind(
+            self.target.kind, self.target.temperature, self._default_coordinates()
+        )
         for section, defaults in by_section.items():
             old = getattr(self, section)
             absent = {k: v for k, v in defaults.items() if getattr(old, k) in (None, ())}
             # frozen only from here on
             object.__setattr__(self, section, old.model_copy(update=absent))
         return self
+
+    def _default_coordinates(self) -> str:
+        if self.flow.coordinates:
+            return self.flow.coordinates
+        if self.target.kind == "molecule":
+            return "internal"
+        return "cartesian" if self.target.name in types.PARTICLES else "flat"
 
 
 _MEANINGS = {name: field.description for name, field in Target.model_fields.items()}

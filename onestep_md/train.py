@@ -31,7 +31,7 @@ from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
@@ -54,7 +54,7 @@ def train(
     folder: Path,
     identity: str,
     show: Callable[[float, str], None],
-    pretrained: StepFlow | None = None,
+    pretrained: Flow | None = None,
     learners: Learners | None = None,
 ) -> None:
     """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.

@@ -66,7 +66,8 @@ BAD_SECTIONS = {
     ),
     "unlike any key": (
         "flow:\n  zzz: 5",
-        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, orders, bins."],
+        ["6: unknown key `zzz` in `flow`. Known keys: coordinates, network, layers, width, "
+         "orders, bins."],
     ),
     "folder is no key": (
         "folder: x",

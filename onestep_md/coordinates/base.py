@@ -11,7 +11,8 @@ class Chart(nn.Module, ABC):
     """Flow state s <-> configuration x of the target, all in float64.
 
     The state holds `n_linear` coordinates on the line, base N(0, I), then `n_circular` angles in
-    [-pi, pi), base uniform.
+    [-pi, pi), base uniform. A chart may have states with more dimensions than x, the others of a
+    known density given x; its log|det dx/ds| then contains the logarithm of that density.
     """
 
     @property

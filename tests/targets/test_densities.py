@@ -12,9 +12,11 @@ import torch
 import yaml
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from onestep_md.config_types import PARTICLES
 from onestep_md.errors import TargetError
-from onestep_md.targets.densities import BUILDERS, DoubleWellParticles, density
+from onestep_md.targets.densities import BUILDERS, density
 from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.particles import DoubleWellParticles
 from onestep_md.targets.posteriors import DATA_SETS
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
@@ -22,7 +24,7 @@ BUILT_IN = [name for name in BUILDERS if name not in DATA_SETS]
 SAMPLED = ["gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32"]
 DIMS = {
     **{"gmm9": 2, "gmm40_fab": 2, "gmm40": 50, "funnel": 10, "mw54": 5, "mw52": 50, "mw32": 32},
-    **{"dw4": 6, "brownian": 32, "seeds": 26},
+    **{"dw4": 6, "lj13_f1": 36, "lj55_f1": 162, "brownian": 32, "seeds": 26},
 }
 
 
@@ -45,7 +47,7 @@ def test_name_dimension_shape_and_type(name):
     assert (target.name, target.dim) == (name, DIMS[name])
     assert log_p.shape == (7,) and log_p.dtype == torch.float64 and log_p.isfinite().all()
     assert target.log_prob(points(target, 7)[0]).shape == ()
-    assert (target.log_z is None) == (name == "dw4")
+    assert (target.log_z is None) == (name in PARTICLES)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
