@@ -312,7 +312,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     # their defaults depend on the target, so the listing leaves them empty
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
-        del values["flow"]["bins"]
+        del values["flow"]["bins"], values["flow"]["coordinates"]
         for key in ("steps", "batch", "regression_batch", "likelihood_weight", "buffer"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):

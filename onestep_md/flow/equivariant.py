@@ -5,10 +5,11 @@ auxiliary position beside its own (augmented flows, Huang et al., arXiv 2002.071
 sets move in turn, each by a map whose parameters are d times a network of the other set (Midgley
 et al., arXiv 2308.10364). X and A are the positions, (n, D) each:
 
-    X_i <- A_i + exp(S_i) (X_i - A_i) + b_i,   S_i and b_i functions of A
-    A_i <- X_i + exp(S_i) (A_i - X_i) + b_i,   S_i and b_i functions of X
+    X <- A + exp(S) (X - A) + b,   S and b functions of A
+    A <- X + exp(S) (A - X) + b,   S and b functions of X
 
-with S_i symmetric: injective, the inverse has exp(-S_i), and log|det| = sum_i tr S_i.
+with S a symmetric matrix over the coordinates of all particles: injective, the inverse has
+exp(-S), and log|det| = tr S.
 
 State: s = (s_x, s_a), s_x = B^T X the (n-1) D coordinates of X in an orthonormal basis B of the
 mean-free positions, and s_a = A - X, n D of them. With the centre c of X they are coordinates of
@@ -23,11 +24,11 @@ whose Jacobian is block triangular with the blocks DF and 1: the determinant of 
 import torch
 from torch import Tensor, nn
 
-from onestep_md.flow.base import OUTPUT_SCALE, Flow
+from onestep_md.flow.base import Flow
 from onestep_md.flow.message_passing import MessagePassing
 
-_MOST_SCALE = 2.0  # of tr S / D, and of the norm of the rest: a factor e^3.6 in one layer at most
-_TERMS = 24  # of the exponential series: 1.7^24 / 24! = 5e-19
+_LARGEST = 3.0  # eigenvalue of S: a factor 20 in one layer; layers multiply
+_TERMS = {torch.float32: 20, torch.float64: 30}  # of the exponential series: 3^30 / 30! = 8e-19
 
 
 class EquivariantFlow(Flow):
@@ -101,29 +102,23 @@ class _Layer(nn.Module):
         super().__init__()
         self.network = network
 
-    def _coefficients(
-        self, kept: Tensor, clock: Tensor, d: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """B (batch, n, D), tr S / D (batch, n) and the rest of S (batch, n, D, D)."""
-        gain = OUTPUT_SCALE * d[..., None]
-        shift, scale, shear = self.network(kept, clock)
-        shear = gain[..., None] * shear
-        norm = shear.square().sum((-2, -1), keepdim=True)
-        # all bounded smoothly, the matrix by its norm, which no rotation changes
-        shear = shear * torch.rsqrt(1.0 + norm / _MOST_SCALE**2)
-        scale = _MOST_SCALE * torch.tanh(gain[..., 0] * scale / _MOST_SCALE)
-        return gain * shift, scale, shear
+    def _coefficients(self, kept: Tensor, clock: Tensor, d: Tensor) -> tuple[Tensor, ...]:
+        """The vectors b (batch, n, D) and S (batch, n D, n D)."""
+        shift, matrix = self.network(kept, clock)
+        matrix = d[..., None] * matrix
+        # bounded smoothly, by what bounds the eigenvalues and no rotation changes: tr S^4
+        fourth = (matrix @ matrix).square().sum((-2, -1), keepdim=True)
+        return d[..., None] * shift, matrix * (1.0 + fourth / _LARGEST**4) ** -0.25
 
     def forward(
         self, moved: Tensor, kept: Tensor, clock: Tensor, d: Tensor, inverse: bool
     ) -> tuple[Tensor, Tensor]:
         """Return the moved positions and the log-determinant (batch,) of the FORWARD map."""
-        shift, scale, shear = self._coefficients(kept, clock, d)
-        log_det = moved.shape[-1] * scale.sum(-1)
+        shift, matrix = self._coefficients(kept, clock, d)
+        log_det = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
         if inverse:
-            stretch = exponential(-scale, -shear)
-            return kept + _times(stretch, moved - kept - shift), log_det
-        return kept + _times(exponential(scale, shear), moved - kept) + shift, log_det
+            return kept + exponential(-matrix, moved - kept - shift), log_det
+        return kept + exponential(matrix, moved - kept) + shift, log_det
 
     def forward_with_score(
         self,
@@ -149,59 +144,40 @@ class _Layer(nn.Module):
         Returns:
             What moved, the log-determinant (batch,), and both scores.
         """
-        shift, scale, shear = self._coefficients(kept, clock, d)
-        log_det = moved.shape[-1] * scale.sum(-1)
-        new = kept + _times(exponential(scale, shear), moved - kept) + shift
+        shift, matrix = self._coefficients(kept, clock, d)
+        log_det = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+        new = kept + exponential(matrix, moved - kept) + shift
         with torch.no_grad():
-            ahead = _times(exponential(-scale, -shear), score_moved)
+            ahead = exponential(-matrix, score_moved)
         # T depends on k through b, S and the k that is written in it, but not through m, which
         # may itself be a function of k in the graph: so the gradient goes to the parameters first
         outputs = (new * ahead).sum() + log_det.sum()
-        by_coefficients = torch.autograd.grad(outputs, (shift, scale, shear), retain_graph=True)
-        (through,) = torch.autograd.grad(
-            (shift, scale, shear), kept, by_coefficients, retain_graph=True
-        )
+        by_coefficients = torch.autograd.grad(outputs, (shift, matrix), retain_graph=True)
+        (through,) = torch.autograd.grad((shift, matrix), kept, by_coefficients, retain_graph=True)
         # d/dk of k - exp(S) k at fixed S, times score_m(y): score_m(y) - score_m(m, k)
         return new, log_det, ahead, score_kept - through - ahead + score_moved
 
 
-def exponential(scale: Tensor, shear: Tensor) -> Tensor:
-    """Exp of symmetric matrices, given by their mean eigenvalue and the rest.
-
-    By the theorem of Cayley and Hamilton T^3 = (tr T^2 / 2) T + det T for a traceless T, 3 x 3,
-    and with det T left out also 2 x 2. So every power is p + q T + r T^2, and the series is one
-    of numbers: smooth everywhere, and several times faster than torch.linalg.matrix_exp.
+def exponential(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Exp(matrix) vector by the Taylor series.
 
     Args:
-        scale: (...) trace / D.
-        shear: (..., D, D) symmetric and traceless, D = 2 or 3, of norm < 2.
+        matrix: (batch, n D, n D), of eigenvalues below _LARGEST.
+        vector: (batch, n, D).
 
     Returns:
-        (..., D, D).
+        (batch, n, D).
     """
-    square = shear @ shear
-    c1 = 0.5 * square.diagonal(dim1=-2, dim2=-1).sum(-1)
-    # det T = tr T^3 / 3
-    c0 = (square * shear).sum((-2, -1)) / 3.0 if shear.shape[-1] == 3 else torch.zeros_like(c1)
-    p, q, r = torch.ones_like(c1), torch.zeros_like(c1), torch.zeros_like(c1)
-    sum_p, sum_q, sum_r = p, q, r
-    for k in range(1, _TERMS):
-        # T^k / k! = (p T + q T^2 + r T^3) / k
-        p, q, r = r * c0 / k, (p + r * c1) / k, q / k
-        sum_p, sum_q, sum_r = sum_p + p, sum_q + q, sum_r + r
-    eye = torch.eye(shear.shape[-1], dtype=shear.dtype, device=shear.device)
-    e = torch.exp(scale)[..., None, None]
-    series = sum_p[..., None, None] * eye + sum_q[..., None, None] * shear
-    return e * (series + sum_r[..., None, None] * square)
-
-
-def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix * vector[..., None, :]).sum(-1)
+    start = vector.flatten(1)[..., None]
+    total = start
+    for k in reversed(range(1, _TERMS[vector.dtype])):
+        total = torch.baddbmm(start, matrix, total, alpha=1.0 / k)
+    return total.view_as(vector)
 
 
 def _network(name: str, space: int, width: int) -> nn.Module:
     if name == "egnn":
-        return MessagePassing(space, width)
+        return MessagePassing(width)
     # e3nn takes a second to import
     from onestep_md.flow.tensor_products import TensorProducts
 
