@@ -318,8 +318,8 @@ BAD_FILES = {
     ),
     "tensor products in the plane, splines of positions": (
         "target: {kind: density, name: dw4}\nflow: {network: e3nn, bins: 8}\n",
-        ["bad.yaml:2: flow.bins has no effect on flow.coordinates: cartesian; remove it.",
-         "bad.yaml:2: flow.network = e3nn works in three dimensions, and dw4 has two; use egnn."],
+        ["bad.yaml:2: flow.network = e3nn works in three dimensions, and dw4 has two; use egnn.",
+         "bad.yaml:2: flow.bins has no effect on flow.coordinates: cartesian; remove it."],
     ),
     "coordinates misspelt": (
         "target: {kind: density, name: dw4}\nflow: {coordinates: cartesan}\n",

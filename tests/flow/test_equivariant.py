@@ -187,7 +187,7 @@ def test_networks_have_their_symmetries(name):
 
         turn, order = rotation(3, reflect=True), torch.tensor([2, 0, 3, 1])
         permutation = torch.eye(n, dtype=torch.float64)[order]
-        whole = torch.kron(permutation, turn)
+        whole = torch.kron(permutation, turn.contiguous())
         turned, turned_matrix = network(permutation @ positions @ turn.T, clock)
         torch.testing.assert_close(turned, permutation @ shift @ turn.T)
         torch.testing.assert_close(turned_matrix, whole @ matrix @ whole.T)
