@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from onestep_md.estimators.weights import resample
 
 _FEW = 4  # particles, of which all permutations are tried
-_STARTS, _TURNS = 3, 3  # of the alignment of more: random rotations, and matchings from each
+_STARTS, _TURNS = 3, 3  # of the alignment of more: rotations, and matchings from each
 _COUPLED, _COUPLED_FEW = 200, 1000  # samples whose W2 is computed; all pairs of them are aligned
 
 
@@ -110,7 +110,7 @@ def aligned_w2(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> 
     """W2 of two sets of positions, (m, n, D) each, of equal weights, aligned pair by pair.
 
     Up to four particles all permutations are tried. For more, matching and rotation are fitted in
-    turns from several random rotations: an upper bound.
+    turns, from no rotation and from random ones: an upper bound.
     """
     # |x - P y R^T|^2 = |x|^2 + |y|^2 - 2 tr(R^T H), H = x^T P y, and max_R tr(R^T H) is the sum
     # of the singular values of H
@@ -128,10 +128,12 @@ def aligned_w2(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> 
 
 def _matched_overlap(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Largest tr(R^T x^T P y) found for every pair of (m, n, D) and (k, n, D): (m, k)."""
-    m, n, space = x.shape
+    (m, n, space) = x.shape
     best = np.full((m, len(y)), -np.inf)
-    for _ in range(_STARTS):
+    for start in range(_STARTS):
         rotation, _ = np.linalg.qr(generator.standard_normal((space, space)))
+        if start == 0:  # as published codes, which take one turn from there
+            rotation = np.eye(space)
         rotation = np.broadcast_to(rotation, (*best.shape, space, space))
         for _ in range(_TURNS):
             turned = np.einsum("bjl,abkl->abjk", y, rotation, optimize=True)

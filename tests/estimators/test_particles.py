@@ -52,9 +52,9 @@ def test_many_particles_that_were_moved_a_little(generator):
     lattice = (lattice - lattice.mean(axis=0))[None]
     noise = 0.05 * positions(generator, 1, 13, 3)
     found = aligned_w2(lattice, lattice + noise, generator)
-    assert found <= np.sqrt(np.square(noise).sum()) * 3.0
-    # never less than what the best rotation of matched particles leaves
-    assert found > 0.5 * np.sqrt(np.square(noise).sum())
+    length = np.sqrt(np.square(noise).sum())
+    # a rotation takes off what it can: 3 of 36 degrees of freedom
+    assert 0.8 * length < found <= length
 
 
 def test_energy_w2_of_shifted_and_of_unequal_sets(generator):
@@ -92,6 +92,8 @@ def test_samples_without_weight_need_no_energy(generator):
     x = positions(generator, 3, 3, 2)
     u, log_w = np.array([1.0, np.inf, 3.0]), np.array([0.0, -np.inf, 0.0])
     found = compare(
-        ParticleSamples(x, u, u, log_w), ParticleSamples(x, u[[0, 2, 2]], u, 0 * u), generator
+        ParticleSamples(x, u, u, log_w),
+        ParticleSamples(x, u[[0, 2, 2]], u, np.zeros(3)),
+        generator,
     )
     assert found.mean_energy == 2.0 and np.isfinite(found.energy_w2)
