@@ -216,17 +216,17 @@ def test_stiffness_is_the_matrix_of_its_quadratic_form():
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 def test_exponential_at_the_largest_eigenvalues(dtype, error):
     vectors, _ = torch.linalg.qr(normal(6, 6))
-    values = torch.tensor([-3.0, -2.9, 0.0, 0.5, 2.0, 3.0], dtype=torch.float64)
+    values = torch.tensor([-2.0, -1.9, 0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
     matrix, v = (vectors * values) @ vectors.T, normal(1, 3, 2)
     expected = ((vectors * values.exp()) @ vectors.T @ v.flatten()).view(1, 3, 2)
     found = exponential(matrix[None].to(dtype), v.to(dtype))
-    assert (found - expected).abs().max() < error * math.exp(3.0)
+    assert (found - expected).abs().max() < error * math.exp(2.0)
 
 
 def test_weights_cannot_make_a_layer_stretch_without_bound():
     flow = random_network(build(3, 3, 1, "egnn"), 30.0)
     z = normal(50, flow.dim)
     _, log_det = flow(z, 1)
-    assert log_det.abs().max() < 3.0 * 9.0 + 1e-9
+    assert log_det.abs().max() < 2.0 * 9.0 + 1e-9
     back, _ = flow.inverse(flow(z, 1)[0], 1)
     assert back.isfinite().all()
