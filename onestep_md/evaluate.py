@@ -29,7 +29,8 @@ class Samples:
     Attributes:
         x: (n, atoms, 3) nm.
         u: (n,) reduced potential, +inf where it overflows.
-        log_q: (n,) log-density of the flow at x; rigid-body motion is integrated out.
+        log_q: (n,) log-density of the flow at x; rigid-body motion is integrated out. With
+            auxiliary coordinates a, log q(x, a) less the log-density that the target gives a.
         log_w: (n,) -u - log_q, -inf where u is +inf.
         seconds: wall time for drawing them, energies and weights included.
     """

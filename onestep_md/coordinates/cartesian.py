@@ -39,8 +39,8 @@ class CartesianChart(Chart):
         self.register_buffer("sigma", x.square().mean().sqrt())
 
     def __str__(self) -> str:
-        kinds = f"{self._free} coordinates and {self.n_linear - self._free} auxiliary ones"
-        return f"{self.particles} particles in {self.space} dimensions, {kinds}"
+        count = f"{self._free} coordinates and {self.n_linear - self._free} auxiliary ones"
+        return f"{self.particles} particles in {self.space} dimensions, {count}"
 
     @property
     def n_linear(self) -> int:
@@ -62,7 +62,8 @@ class CartesianChart(Chart):
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_x` with auxiliaries drawn from N(0, I), the same ones at every call.
 
-        If x are samples of the target, the states are samples of the joint density.
+        If x are samples of the target, the states are samples of the joint density, so EUBO and
+        BAR hold for it.
         """
         generator = torch.Generator().manual_seed(_SEED)
         count = self.n_linear - self._free

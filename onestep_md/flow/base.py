@@ -11,10 +11,6 @@ import torch
 from torch import Tensor, nn
 
 CLOCK_FEATURES = 9
-# Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
-# times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
-# the outputs of conditioners down quiets it, without slowing the hidden layers.
-OUTPUT_SCALE = 0.1
 
 
 class Flow(nn.Module, ABC):

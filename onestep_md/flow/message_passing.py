@@ -14,7 +14,7 @@ from onestep_md.flow.base import CLOCK_FEATURES
 
 REACH = 6.0  # in widths of the base: farther pairs look alike, so that no outlier grows
 SOFT = 0.1  # distance below which pairs lose their direction: r / |r| is not smooth at 0
-CENTRES = 16  # Gaussians of the distance
+CENTRES = 20  # Gaussians of the distance
 
 
 class MessagePassing(nn.Module):

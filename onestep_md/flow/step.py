@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from onestep_md.flow.base import CLOCK_FEATURES, OUTPUT_SCALE, Flow
+from onestep_md.flow.base import CLOCK_FEATURES, Flow
 from onestep_md.flow.transforms import (
     circle_forward,
     circle_inverse,
@@ -33,6 +33,10 @@ _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordina
 # outlier of one layer must not be a larger one in the next
 _WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
 # twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
+# Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
+# times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
+# the outputs down quiets it, without slowing the hidden layers.
+_OUTPUT_SCALE = 0.1
 
 
 class Conditioner(nn.Module):
@@ -90,7 +94,7 @@ class CouplingLayer(nn.Module):
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
         waves += [f(k * line) for k in self.wave_numbers for f in both]
         inputs = torch.cat([line, *waves], dim=-1)
-        return (OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
+        return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
 
     def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
