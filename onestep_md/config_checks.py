@@ -91,6 +91,9 @@ def _check_teacher(train: Mapping) -> Iterator[tuple[Key, str]]:
     if method != "cdds" and teacher is not None:
         message = f'train.teacher has no effect on train.method = "{method}"; remove it.'
         yield ("train", "teacher"), message
+    if method != "buffer" and train.get("pretraining"):
+        message = f'train.pretraining has no effect on train.method = "{method}"; remove it.'
+        yield ("train", "pretraining"), message
     if method == "buffer" and train.get("grid", "angle") != "angle":
         message = 'train.grid has no effect on train.method = "buffer"; remove it.'
         yield ("train", "grid"), message

@@ -56,6 +56,10 @@ BAD_SECTIONS = {
         "train: {method: osds}\ncluster: {learners: 2}",
         ["6: cluster.learners = 2 needs train.method: buffer; use one learner."],
     ),
+    "pretraining where there is no buffer": (
+        "train: {method: osds, pretraining: 5}",
+        ['5: train.pretraining has no effect on train.method = "osds"; remove it.'],
+    ),
     "misspelt section": (
         "trian: {steps: 5}",
         ["5: unknown key `trian` at the top level. Did you mean `train`?"],

@@ -56,6 +56,10 @@ class Chart(nn.Module, ABC):
         """`pull_back` for x as it was evaluated, which may differ from `to_x(s)` by a motion."""
         return self.pull_back(s, grad_u)
 
+    def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """The same configurations, with fresh draws of what x does not determine, if anything."""
+        return s
+
     def lens(self, circle: Tensor) -> Tensor:
         """What the flow's networks see of the angles (batch, n_circular)."""
         return circle

@@ -71,5 +71,11 @@ class CartesianChart(Chart):
         s = torch.cat([x / self.sigma, auxiliary.to(x)], dim=-1)
         return s, self.to_x(s)[1]
 
+    def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """Fresh auxiliaries."""
+        count = self.n_linear - self._free
+        auxiliary = torch.randn(len(s), count, generator=generator, dtype=s.dtype)
+        return torch.cat([s[:, : self._free], auxiliary], dim=-1)
+
     def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
         return torch.cat([-self.sigma * grad_u, -s[:, self._free :]], dim=-1)
