@@ -69,7 +69,8 @@ class Exploration(Section):
     """How the samples to learn from are found.
 
     dynamics: replica-exchange molecular dynamics, the keys from temperatures to friction.
-    annealing: sequential Monte Carlo from the energy alone, the keys particles and moves.
+    annealing: sequential Monte Carlo from the energy alone, the keys particles, moves and
+    snapshots.
     """
 
     method: Literal["dynamics", "annealing"] | None = Field(
@@ -109,6 +110,12 @@ class Exploration(Section):
     )
     moves: types.Whole = Field(
         8, ge=1, description="MALA moves of every particle at every temperature."
+    )
+    snapshots: types.Whole = Field(
+        5,
+        ge=1,
+        description="Times that the annealed population of a molecule is kept, with moves between "
+        "them: its stiff coordinates need more samples than its torsions.",
     )
 
 

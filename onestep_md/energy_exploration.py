@@ -34,7 +34,13 @@ def anneal_target(
         chart = force_field_chart(target)
         base, energy = _ChartBase(chart), _ChartEnergy(chart, evaluators)
         found = anneal_from(
-            base, energy, settings.particles, config.seed, settings.moves, display.advance
+            base,
+            energy,
+            settings.particles,
+            config.seed,
+            settings.moves,
+            settings.snapshots,
+            display.advance,
         )
         with torch.no_grad():
             x = chart.to_x(torch.from_numpy(found.x))[0].numpy()

@@ -121,7 +121,7 @@ def _training_frames(replica: np.ndarray) -> np.ndarray:
 
 def exploration_key(config: Config, target: Molecule | DensityTarget) -> str:
     """Changes with the target, the exploration settings and the seed."""
-    annealing = {"method", "particles", "moves"}
+    annealing = {"method", "particles", "moves", "snapshots"}
     chosen = config.exploration.model_dump(mode="json")
     # keys of the other kind of exploration change nothing
     of_dynamics = config.exploration.method == "dynamics"

@@ -149,7 +149,9 @@ def train_step(
     samples, proposed = evaluated[:n], evaluated[n:]
     mine = _log_w(chart, samples, z, log_det)
     log_w = learners.gather(mine)
-    share = learners.share(losses.influence(log_w))
+    # every rare well has an emphasis of its own
+    wells = learners.gather(emphasis[:n]), chart.log_emphasis(drawn.s.double())
+    share = learners.share(losses.influence(log_w, *wells))
     losses.energy(s, score, samples.force, share).backward()
 
     # ---- the drawn chains move on, before the flow changes

@@ -186,9 +186,10 @@ BAD_SECTIONS = {
          "6: regions.A.phi: no torsion `phi` in sample.torsions. Known: gamma."],
     ),
     "keys for densities": (
-        "exploration: {particles: 99, moves: 0}\nflow: {bins: 65}",
+        "exploration: {particles: 99, moves: 0, snapshots: 0}\nflow: {bins: 65}",
         ["5: exploration.particles = 99, must be at least 100.",
          "5: exploration.moves = 0, must be at least 1.",
+         "5: exploration.snapshots = 0, must be at least 1.",
          "6: flow.bins = 65, must be at most 64."],
     ),
     "value YAML cannot construct": (

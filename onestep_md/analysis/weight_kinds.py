@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from onestep_md.analysis import style
 from onestep_md.atomic import replacing
@@ -13,6 +13,7 @@ _LOOKS = {
     "trace": ("first-order trace, as published", style.RAW, "s"),
     "path": ("diffusion path", style.DYNAMICS, "^"),
 }
+_LINEAR = 5.0  # nats either side of zero; beyond, the axis is logarithmic
 
 
 def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
@@ -43,7 +44,9 @@ def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
         style.label(ax, "steps K", "nats", title)
     style.legend(axes[0, 0], loc="best")
     # a trained flow has a first-order "ELBO" far above what the others can be told apart at
-    axes[0, 0].set_yscale("symlog", linthresh=5.0)
+    axes[0, 0].set_yscale("symlog", linthresh=_LINEAR)
+    ticks = SymmetricalLogLocator(base=10.0, linthresh=_LINEAR, subs=(1.0, 2.0, 5.0))
+    axes[0, 0].yaxis.set_major_locator(ticks)
     axes[0, 0].yaxis.set_major_formatter(ScalarFormatter())
     folder.mkdir(exist_ok=True)
     path = folder / "weight_kinds.png"

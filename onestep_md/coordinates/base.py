@@ -65,7 +65,7 @@ class Chart(nn.Module, ABC):
         return circle
 
     def log_emphasis(self, s: Tensor) -> Tensor:
-        """Logarithm of the emphasis that training puts on states, (batch,)."""
+        """Logarithms (batch,) of the emphasis that training puts on states, one for each well."""
         return s.new_zeros(len(s))
 
     def log_base(self, s: Tensor) -> Tensor:

@@ -1,15 +1,22 @@
-r"""The flat chart of a density on R^n: x = mu + L s, whitened by the samples it is fitted to."""
+r"""The flat chart of a density on R^n: x = mu + L y(s), fitted to samples.
+
+L whitens; y(s) are the coordinates themselves, or for those of several modes their quantiles.
+"""
 
 import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.line_marginals import LineMarginals
 
 _NOISE = 4.0  # standard errors; smaller correlations are taken for zero
 
 
 class FlatChart(Chart):
-    """Centred, scaled and decorrelated; the base is a Gaussian fitted to the samples."""
+    """Centred, scaled, decorrelated, and coordinates of several modes flattened.
+
+    The base is a Gaussian fitted to the samples, or the marginals of what has several modes.
+    """
 
     def __init__(self, x: Tensor):
         """Fit to equal-weight samples x (n, dim), float64."""
@@ -20,9 +27,11 @@ class FlatChart(Chart):
         # noise would tilt the axes of a density that is a product along them
         small = correlation.abs() < _NOISE / len(x) ** 0.5
         self._whiten(torch.where(small, 0.0, correlation) * (scale * scale[:, None]))
+        self.marginals = LineMarginals((x - self.centre) @ self.unmix.T)
 
     def __str__(self) -> str:
-        return f"{self.n_linear} whitened coordinates"
+        modal = len(self.marginals.modal)
+        return f"{self.n_linear} whitened coordinates, {modal} of them with several modes"
 
     @property
     def n_linear(self) -> int:
@@ -33,10 +42,13 @@ class FlatChart(Chart):
         return 0
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        return self.centre + s @ self.mix.T, self.log_det_mix.expand(len(s))
+        modal = self.marginals.modal
+        y, log_slope = self.marginals.quantile(s[:, modal])
+        x = self.centre + s.index_copy(1, modal, y) @ self.mix.T
+        return x, self.log_det_mix + log_slope.sum(-1)
 
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return (x - self.centre) @ self.unmix.T, self.log_det_mix.expand(len(x))
-
-    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
-        return -grad_u @ self.mix
+        y = (x - self.centre) @ self.unmix.T
+        modal = self.marginals.modal
+        s, log_slope = self.marginals.cumulative(y[:, modal])
+        return y.index_copy(1, modal, s), self.log_det_mix + log_slope.sum(-1)

@@ -44,7 +44,7 @@ class Estimate:
         if not isfinite(self.value):
             return f"{self.value}"
         if not isfinite(self.error):
-            return f"{self.value:.2f} +- {'inf' if self.error > 0 else 'unknown'}"
+            return f"{self.value:.2f} +- unknown"
         if self.error == 0.0:
             return f"{self.value:.6g} +- 0"
         digits, exponent = f"{self.error:.9e}".split("e")

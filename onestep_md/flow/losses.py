@@ -25,6 +25,7 @@ from onestep_md.flow.base import Flow
 
 MIN_STEP = 1.0 / 128.0
 _HEAVY = 30.0  # c: weight, in medians, beyond which a sample gains no more influence
+_HOPELESS = 30.0  # nats below the median of all: a well of mere clashes has no say
 
 
 def negative_log_likelihood(z: Tensor, log_det: Tensor, n_linear: int) -> Tensor:
@@ -125,16 +126,33 @@ def consistency_tangent(
     return state, (moved_tangent - target_tangent).square().sum(-1)
 
 
-def influence(log_w: Tensor) -> Tensor:
+def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
     """Shares (batch,) of the samples in `energy`, of sum one, from log weights, -inf allowed.
 
     a(w) = w / (1 + w/c), w relative to its median: the forward divergence, which lets clashes have
     no say and pulls the flow to what it misses, except that no single heavy sample can take over
     (c = 1 is the Jensen-Shannon divergence).
+
+    Every well is compared with itself, and has a say by its share of the chains: where the flow
+    fits a rare well badly, all weights there are small, and next to the others its samples would
+    never count.
+
+    Args:
+        log_w: (batch,) log weights.
+        well: (batch,) labels, equal for samples of the same well.
+        well_of_chains: (n,) the same for chains of the target.
     """
-    # w / (1 + w/c) = c sigmoid(log w - log c)
-    share = torch.sigmoid(log_w - log_w.median() - math.log(_HEAVY))
-    return share / share.sum()
+    middle = log_w.median()
+    share = torch.zeros_like(log_w)
+    for label in well.unique():
+        inside = well == label
+        own = log_w[inside]
+        if own.median() < middle - _HOPELESS:
+            continue
+        # w / (1 + w/c) = c sigmoid(log w - log c)
+        a = torch.sigmoid(own - own.median() - math.log(_HEAVY))
+        share[inside] = (well_of_chains == label).double().mean() * a / a.sum()
+    return share / share.sum().clamp(min=1e-12)  # none: no well has samples and chains
 
 
 def energy(s: Tensor, score: Tensor, force: Tensor, share: Tensor) -> Tensor:

@@ -79,11 +79,17 @@ def anneal_from(
     particles: int,
     seed: int,
     moves: int,
+    snapshots: int,
     progress: Progress,
 ) -> Annealed:
-    """`anneal` from a base that is known to cover the target, in a single pass."""
+    """`anneal` from a base that is known to cover the target, in a single pass.
+
+    The population moves on at the end, until it has been kept `snapshots` times: the particles
+    forget their places in a well sooner than the well, and this is cheaper than more particles.
+    """
     generator, checked = np.random.default_rng(seed), Checked(target)
-    schedule = Schedule(min(ISLANDS, particles // 32), CONDITIONAL_ESS, moves, False)
+    islands = min(ISLANDS, particles // 32)
+    schedule = Schedule(islands, CONDITIONAL_ESS, moves, False, snapshots)
     start = start_population(base, checked, particles, generator)
     return run_pass(checked, base, start, schedule, generator, progress)
 

@@ -22,6 +22,7 @@ PILOT_SHARE = 0.1  # of the progress bar
 FEWEST_INSIDE = 5  # points of finite energy that a pass may start from
 RUNAWAY = 1e3  # base widths: farther out than any path to a density leads
 MOST_TEMPERATURES = 1000  # of one pass
+SNAPSHOT_MOVES = 2  # times the moves of a temperature lie between snapshots
 
 Progress = Callable[[float, str], None]
 Population = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (n, dim), u (n,), grad_u (n, dim)
@@ -48,8 +49,8 @@ class Annealed:
     """What annealing found.
 
     Attributes:
-        x: (n, dim) samples of equal weight at temperature 1, after the last moves; relatives are
-            neighbours
+        x: (n, dim) samples of equal weight at temperature 1, after the last moves, of all
+            snapshots; relatives are neighbours
         u: (n,) their reduced energies in kT
         grad_u: (n, dim) their gradients, in kT per unit of x
         island: (n,) rising, the part of the population that each descends from; no relatives
@@ -127,12 +128,21 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How carefully a pass goes; with `diverse`, islands join alike, whatever their Z."""
+    """How carefully a pass goes.
+
+    Attributes:
+        islands: parts of the population that resample apart.
+        ess: of the weights of one temperature step, as a fraction.
+        moves: at every temperature.
+        diverse: islands join alike, whatever their Z.
+        snapshots: populations that are kept at the end.
+    """
 
     islands: int
     ess: float
     moves: int
     diverse: bool
+    snapshots: int = 1
 
 
 def start_population(
@@ -194,6 +204,7 @@ def run_pass(
                 f"{(x.std(axis=0) / base.width).max():.2g} times as wide as they started. Check "
                 "that exp(-u) has a finite integral, or scale x so that its widths are near 1."
             )
+    x, u, grad_u = _snapshots(target, (x, u, grad_u), scales, step, schedule, generator, report)
     relative = np.exp(log_z - log_z.max())
     # log Z = log <Z_i>, and d log Z = dZ / Z
     error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(islands))
@@ -201,13 +212,32 @@ def run_pass(
         x=x,
         u=u,
         grad_u=grad_u,
-        island=origin[chosen],
+        island=np.repeat(origin[chosen], schedule.snapshots),
         log_z=_log_mean(log_z),
         d_log_z=float(error),
         temperatures=np.array(temperatures),
         acceptance=np.array(acceptance),
         evaluations=target.count,
     )
+
+
+def _snapshots(
+    target: Checked,
+    population: Population,
+    scales: np.ndarray,
+    step: float,
+    schedule: Schedule,
+    generator: np.random.Generator,
+    report: Progress,
+) -> Population:
+    """Populations at b = 1, those of one particle side by side: they are relatives."""
+    snapshots, moves = [population], SNAPSHOT_MOVES * schedule.moves
+    for k in range(1, schedule.snapshots):
+        report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
+        *moved, _ = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
+        snapshots.append(moved)
+    x, u, grad_u = (np.stack(arrays, 1) for arrays in zip(*snapshots, strict=True))
+    return x.reshape(-1, x.shape[-1]), u.reshape(-1), grad_u.reshape(-1, x.shape[-1])
 
 
 def _tempering(base: Base, b: float) -> mala.Tempering:

@@ -211,7 +211,7 @@ def test_target_samples_the_flow_cannot_reach_or_that_are_no_samples():
         (1.5, 3.0, "2 +- 3 kT"),
         (0.0, 0.0, "0 +- 0 kT"),
         (1.23456, float("nan"), "1.23 +- unknown kT"),
-        (1.23456, float("inf"), "1.23 +- inf kT"),
+        (1.23456, float("inf"), "1.23 +- unknown kT"),
         (float("inf"), float("inf"), "inf kT"),
         (float("-inf"), float("nan"), "-inf kT"),
     ],

@@ -147,10 +147,14 @@ def weighted(flow, z, steps=1):
     return s, score, force, log_w
 
 
+def one_well(log_w):
+    return losses.influence(log_w, torch.zeros(len(log_w)), torch.zeros(1))
+
+
 def test_energy_gradient_vanishes_for_the_exact_flow(identity):
     z = base(40)
     s, log_det, score = identity.forward_with_score(z, 1)
-    share = losses.influence(torch.zeros(40).double())
+    share = one_well(torch.zeros(40).double())
     losses.energy(s, score, base_force(s.detach()), share).backward()
     for name, parameter in identity.named_parameters():
         if parameter.grad is not None:
@@ -168,7 +172,7 @@ def test_energy_gradient_is_that_of_the_divergence(random_flow):
     z = base(200_000)
     s, score, force, log_w = weighted(flow, z)
     offset = log_w.median()
-    losses.energy(s, score, force, losses.influence(log_w)).backward()
+    losses.energy(s, score, force, one_well(log_w)).backward()
     share = c * torch.sigmoid(log_w - offset - math.log(c))
     scale = share.mean()  # influence() divides by the mean share
     # along the gradient itself: the steepest direction is the one with the least relative noise
@@ -199,7 +203,30 @@ def test_a_clash_has_no_say(identity):
     s, _, score = identity.forward_with_score(z, 1)
     force, log_w = base_force(s.detach()) + 0.1, torch.zeros(40).double()
     force[3], log_w[3] = torch.inf, -torch.inf
-    value = losses.energy(s, score, force, losses.influence(log_w))
+    value = losses.energy(s, score, force, one_well(log_w))
     value.backward()
     assert torch.isfinite(value)
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in identity.parameters())
+
+
+def test_a_badly_fitted_well_has_a_say_by_its_share_of_the_chains():
+    generator = torch.Generator().manual_seed(1)
+    log_w = torch.randn(1000, generator=generator).double()
+    well, chains = torch.zeros(1000), torch.zeros(40)
+    well[:50], chains[:4] = 0.8, 0.8
+    log_w[:50] -= 12.0
+    share = losses.influence(log_w, well, chains)
+    torch.testing.assert_close(share[:50].sum(), torch.tensor(0.1).double())
+    assert one_well(log_w)[:50].sum() < 1e-5
+    # within a well the shares are those of a batch of its own
+    torch.testing.assert_close(share[50:] / 0.9, one_well(log_w[50:]), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("visited", [False, True])
+def test_a_well_of_clashes_or_without_chains_has_no_say(visited):
+    log_w, well, chains = torch.zeros(20).double(), torch.zeros(20), torch.zeros(10)
+    well[:3], chains[:5] = 1.0, float(visited)
+    log_w[:3] = torch.tensor([-1e6, -torch.inf, -300.0]) if visited else 0.0
+    share = losses.influence(log_w, well, chains)
+    assert share[:3].sum() == 0.0
+    torch.testing.assert_close(share.sum(), torch.tensor(1.0).double())

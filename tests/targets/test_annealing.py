@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.annealing import anneal
+from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.mala import adapted, first_step, mala
+from onestep_md.targets.smc import Gaussian
 
 NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
 
@@ -220,6 +221,23 @@ def test_record_of_the_run():
     fractions = [fraction for fraction, _ in messages]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert "width" in messages[0][1] and "accepted" in messages[-1][1]
+
+
+def test_snapshots_of_a_particle_are_neighbours_and_samples_of_the_target():
+    covariance = correlated(6, 0.1, 4.0)
+    energy, log_z = gaussian(np.full(6, 0.5), covariance)
+    base, messages = Gaussian(np.zeros(6), 9.0 * np.eye(6)), []
+    found = anneal_from(base, energy, 2000, 3, 1, 5, lambda f, text: messages.append(text))
+    assert found.evaluations == energy.rows and "snapshot 5 of 5" == messages[-1]
+    assert found.x.shape == (10_000, 6) and (np.diff(found.island) >= 0).all()
+    np.testing.assert_allclose(energy.evaluate(found.x)[0], found.u)
+    assert abs(found.log_z - log_z) < 4 * found.d_log_z
+    np.testing.assert_allclose(np.cov(found.x.T), covariance, atol=0.25)
+    # whitened, so that strides count alike: nearer to the particle's next snapshot than to others
+    white = np.linalg.solve(np.linalg.cholesky(covariance), found.x.T).T.reshape(2000, 5, 6)
+    next_one = np.square(white[:, 1:] - white[:, :-1]).sum(-1).mean()
+    other_one = np.square(white[1:] - white[:-1]).sum(-1).mean()
+    assert next_one < 0.9 * other_one
 
 
 def test_the_seed_decides_and_nothing_else():
