@@ -45,6 +45,6 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
         torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
         optimizer.step()
         if step % 10 == 0:
-            show(0.0, f"pretraining {step}/{steps}  -log likelihood {float(loss):.2f}")
+            show(0.0, f"pretraining {step}/{steps}  -log likelihood {loss.item():.2f}")
     if steps:
         state.teacher.load_state_dict(flow.state_dict())
