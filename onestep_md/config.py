@@ -8,265 +8,27 @@ error costs a fraction of a second. The models are the one documentation of the 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from onestep_md import config_types as types
 from onestep_md.config_checks import inconsistencies
 from onestep_md.config_defaults import defaults_of_kind
 from onestep_md.config_schema import checked_values, schema_lines
+from onestep_md.config_sections import (
+    Cluster,
+    Exploration,
+    Flow,
+    Sample,
+    Section,
+    Target,
+    Train,
+)
 from onestep_md.config_source import Source, to_yaml
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Target(_Section):
-    """What is sampled: a molecule at a temperature, or a density; `kind` says which keys apply."""
-
-    kind: Literal["molecule", "density", "python"] = Field(
-        "molecule",
-        description="molecule: a single molecule, in vacuum or implicit solvent. density: a "
-        "benchmark density, by its name. python: an unnormalised density of your own.",
-    )
-    pdb: str | None = Field(
-        None,
-        description="PDB file of one molecule with all its hydrogens; the path starts at the "
-        "folder of the YAML file. Its atom order is the order of all output.",
-    )
-    forcefield: types.Files | None = Field(
-        None,
-        description="Force-field XML files by their OpenMM names, implicit solvent included, or "
-        "paths from the folder of the YAML file. Give either this or target.system.",
-    )
-    system: str | None = Field(
-        None,
-        description="Serialized OpenMM System (XML) that fits the PDB, for any other force "
-        "field; the path starts at the folder of the YAML file.",
-    )
-    constraints: Literal["none", "hbonds"] = Field(
-        "none",
-        description="Bonds of fixed length: none, or all bonds to hydrogen. Only with "
-        "target.forcefield.",
-    )
-    temperature: types.Kelvin | None = Field(
-        None, gt=0, description="Temperature of the Boltzmann distribution that is sampled."
-    )
-    name: types.Density | None = Field(
-        None, description=f"The benchmark density: {', '.join(types.DENSITIES)}."
-    )
-    data: str | None = Field(
-        None,
-        description="Data file of a benchmark density, for those made of data that are not "
-        "shipped; the path starts at the folder of the YAML file.",
-    )
-    function: types.Function | None = Field(
-        None,
-        description="Python function of x (batch, dim) that returns the log density (batch,), in "
-        "torch; its module is looked for in the folder of the YAML file first.",
-    )
-    dim: types.Whole | None = Field(
-        None, ge=1, description="Number of coordinates that target.function takes."
-    )
-
-
-class Exploration(_Section):
-    """How the samples to learn from are found.
-
-    dynamics: replica-exchange molecular dynamics, the keys from temperatures to friction.
-    annealing: sequential Monte Carlo from the energy alone, the keys particles, moves and
-    snapshots.
-    """
-
-    method: Literal["dynamics", "annealing"] | None = Field(
-        None,
-        description="dynamics, or annealing: a molecule then starts from its force field's own "
-        "bonds and angles and uniform torsions, a density from a Gaussian that is found. "
-        "Default: dynamics for molecules; densities have annealing only.",
-    )
-    temperatures: types.Temperatures = Field(
-        (),
-        description="Temperature of each replica of a molecule, rising from target.temperature. "
-        "Default: six in geometric progression to 1000 K (to twice the target's if that is "
-        "more).",
-    )
-    duration: types.Picoseconds = Field(
-        500.0, gt=0, description="Simulated time of each replica, equilibration included."
-    )
-    equilibration: types.Picoseconds = Field(
-        20.0, ge=0, description="Start of each replica that is thrown away."
-    )
-    timestep: types.Femtoseconds = Field(
-        2.0, gt=0, le=5, description="Time step; hydrogens are made heavier (3 Da) to allow it."
-    )
-    exchange_interval: types.Picoseconds = Field(
-        0.2, gt=0, description="Time between attempts to swap neighbouring replicas."
-    )
-    frame_interval: types.Picoseconds = Field(
-        0.1, gt=0, description="Time between stored conformations."
-    )
-    friction: types.PerPicosecond = Field(
-        1.0, gt=0, description="Coupling of the Langevin dynamics to its heat bath."
-    )
-    particles: types.Whole = Field(
-        20_000,
-        ge=100,
-        description="Samples of the annealed sequential Monte Carlo.",
-    )
-    moves: types.Whole = Field(
-        8, ge=1, description="MALA moves of every particle at every temperature."
-    )
-    snapshots: types.Whole = Field(
-        5,
-        ge=1,
-        description="Times that the annealed population of a molecule is kept, with moves between "
-        "them: its stiff coordinates need more samples than its torsions.",
-    )
-
-
-class Flow(_Section):
-    """The network that carries noise to samples of the target."""
-
-    layers: types.Whole = Field(
-        8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
-    )
-    width: types.Whole = Field(
-        96, ge=8, le=4096, description="Hidden units of the network in every layer."
-    )
-    orders: types.Whole = Field(
-        4,
-        ge=1,
-        le=16,
-        description="Moebius maps per torsion and layer; more resolve more.",
-    )
-    bins: types.Whole | None = Field(
-        None,
-        ge=0,
-        le=64,
-        description="Spline bins per line coordinate and layer, for several modes on one line; "
-        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 32 for "
-        "densities, 0 for molecules.",
-    )
-
-
-class Train(_Section):
-    """Training, with energies evaluated meanwhile."""
-
-    method: Literal["buffer", "osds", "scds", "cdds"] = Field(
-        "buffer",
-        description="buffer: learn from the explored samples, which move on as Markov chains, and "
-        "from the energies of the flow's own. osds, scds: from the energy along simulated paths, "
-        "arXiv 2512.05251 and 2502.07579. cdds: distil the pretrained sampler of train.teacher.",
-    )
-    teacher: str | None = Field(
-        None,
-        description="Run folder of the pretrained sampler, for train.method: cdds; the path "
-        "starts where the command is run.",
-    )
-    grid: Literal["angle", "brownian"] = Field(
-        "angle",
-        description="Times of the 32 steps of a simulated path, for osds, scds and cdds. angle: "
-        "equal steps of flow time, a sampler like DIS and DDS, arXiv 2211.01364. brownian: equal "
-        "steps of the time of a Brownian motion from a point, like PIS, arXiv 2111.15141; for "
-        "teachers: near t = 1 no small step is learned. cdds: as its teacher has it.",
-    )
-    steps: types.Whole | None = Field(
-        None,
-        ge=1,
-        description="Optimizer steps. Default: 1000 for densities, 1200 for molecules.",
-    )
-    batch: types.Whole | None = Field(
-        None,
-        ge=1,
-        description="Flow samples, and so energy evaluations, per step; moves of the buffer's "
-        "chains come on top. Default: 512 for densities, 1024 for molecules.",
-    )
-    learning_rate: types.Number = Field(
-        1e-3, gt=0, le=1, description="Peak learning rate of Adam."
-    )
-    regression_batch: types.Whole | None = Field(
-        None,
-        ge=1,
-        description="Configurations of the buffer that are learned from, and moved, per step. "
-        "Default: 512 for densities, 256 for molecules.",
-    )
-    likelihood_weight: types.Number | None = Field(
-        None,
-        ge=0,
-        description="Weight of the likelihood of buffer configurations. Default: 1 for "
-        "densities, 0.1 for molecules.",
-    )
-    flow_weight: types.Number = Field(
-        0.01, ge=0, description="Weight of flow matching, the smallest step on the buffer."
-    )
-    state_weight: types.Number = Field(
-        0.1, ge=0, description="Weight of state consistency, one step against two half steps."
-    )
-    volume_weight: types.Number = Field(
-        0.02, ge=0, description="Weight of volume consistency, see train.volume_loss."
-    )
-    volume_loss: Literal["logdet", "tangent"] = Field(
-        "logdet",
-        description="How a big step learns to change volume like two half steps: logdet compares "
-        "the log-determinants as published, tangent one random tangent vector.",
-    )
-    buffer: types.Whole | None = Field(
-        None,
-        ge=1,
-        description="Configurations to learn from: chains that move as the flow learns, the fewer "
-        "the faster. Default: 1024 for densities, 8192 for molecules.",
-    )
-    checkpoint_interval: types.Seconds = Field(
-        60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."
-    )
-
-
-class Cluster(_Section):
-    """Who computes: energy evaluators (Ray actors) and learners."""
-
-    learners: types.Whole = Field(
-        1,
-        ge=1,
-        description="Processes that train together, each on its share of every batch and with its "
-        "own share of the evaluators. One is this process; more need Ray Train and a run folder "
-        "that all their machines see.",
-    )
-    evaluators: types.AutoCount = Field(
-        "auto",
-        description="Number of energy evaluators; auto: one per CPU that Ray has, more when "
-        "machines join. A number asks an autoscaler for machines; auto takes those there are.",
-    )
-    platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
-        "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."
-    )
-    learner_threads: types.AutoCount = Field(
-        "auto", description="Threads of a learner; auto: half of the cores that fall to it."
-    )
-    patience: types.Seconds = Field(
-        600.0, gt=0, description="How long to wait without any living evaluator before giving up."
-    )
-
-
-class Sample(_Section):
-    """What is drawn from the trained flow and looked at."""
-
-    n: types.Whole = Field(10_000, ge=10, description="Samples drawn for every number of steps.")
-    steps: types.StepCounts = Field(
-        (0, 1, 2, 4, 8),
-        description="Numbers of flow steps K that are compared, 0 (the base alone) or powers of "
-        "two. The exported samples are those of K = 1.",
-    )
-    torsions: types.Torsions = Field(
-        "auto",
-        description="Torsions of a molecule to report. auto: phi and psi of every residue, called "
-        "phi and psi, or phi_2, psi_2, ... by residue number if there are several. Otherwise "
-        "names with four atoms each, a 0-based index or RESNAME:RESID:ATOM such as ALA:2:CA.",
-    )
-
-
-class Config(_Section):
+class Config(Section):
     """All keys of one run."""
 
     target: Target
@@ -295,13 +57,22 @@ class Config(_Section):
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
         for _, message in inconsistencies(values, _MEANINGS):
             raise ValueError(message)
-        by_section = defaults_of_kind(self.target.kind, self.target.temperature)
+        by_section = defaults_of_kind(
+            self.target.kind, self.target.temperature, self._default_coordinates()
+        )
         for section, defaults in by_section.items():
             old = getattr(self, section)
             absent = {k: v for k, v in defaults.items() if getattr(old, k) in (None, ())}
             # frozen only from here on
             object.__setattr__(self, section, old.model_copy(update=absent))
         return self
+
+    def _default_coordinates(self) -> str:
+        if self.flow.coordinates:
+            return self.flow.coordinates
+        if self.target.kind == "molecule":
+            return "internal"
+        return "cartesian" if self.target.name in types.PARTICLES else "flat"
 
 
 _MEANINGS = {name: field.description for name, field in Target.model_fields.items()}

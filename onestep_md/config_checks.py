@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from onestep_md.config_source import Key, dotted
-from onestep_md.config_types import suggest
+from onestep_md.config_types import PARTICLES, suggest
 
 
 class Kind(NamedTuple):
@@ -51,6 +51,7 @@ def inconsistencies(
     yield from _check_times(exploration)
     yield from _check_teacher(values.get("train", {}))
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
+    yield from _check_coordinates(target, values.get("flow", {}))
     if target.get("kind", "molecule") != "molecule":
         if exploration.get("method") == "dynamics":
             message = "exploration.method = dynamics needs a molecule; remove it."
@@ -90,9 +91,39 @@ def _check_teacher(train: Mapping) -> Iterator[tuple[Key, str]]:
     if method != "cdds" and teacher is not None:
         message = f'train.teacher has no effect on train.method = "{method}"; remove it.'
         yield ("train", "teacher"), message
+    if method != "buffer" and train.get("pretraining"):
+        message = f'train.pretraining has no effect on train.method = "{method}"; remove it.'
+        yield ("train", "pretraining"), message
     if method == "buffer" and train.get("grid", "angle") != "angle":
         message = 'train.grid has no effect on train.method = "buffer"; remove it.'
         yield ("train", "grid"), message
+
+
+def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, str]]:
+    kind, name = target.get("kind", "molecule"), target.get("name")
+    wanted, network = flow.get("coordinates"), flow.get("network")
+    known = ", ".join(PARTICLES)
+    if kind == "molecule":
+        fits, reason = wanted in (None, "internal"), "a molecule has internal ones"
+    elif wanted == "internal":
+        fits, reason = False, f"{TARGETS[kind].noun} has no bonds"
+    else:
+        fits = wanted != "cartesian" or name in PARTICLES or (kind == "density" and name is None)
+        reason = f"they are for densities of particles: {known}"
+    if not fits:
+        message = f"flow.coordinates = {wanted} do not fit this target; {reason}."
+        yield ("flow", "coordinates"), message
+        return
+    cartesian = wanted == "cartesian" or (wanted is None and name in PARTICLES)
+    if network is not None and not cartesian and ("name" in target or kind == "molecule"):
+        message = "flow.network needs flow.coordinates: cartesian, for densities of particles"
+        yield ("flow", "network"), f"{message} ({known}); remove it."
+    elif network == "e3nn" and PARTICLES.get(name) == 2:
+        message = f"flow.network = e3nn works in three dimensions, and {name} has two; use egnn."
+        yield ("flow", "network"), message
+    if cartesian and flow.get("bins") is not None:
+        message = "flow.bins has no effect on flow.coordinates: cartesian; remove it."
+        yield ("flow", "bins"), message
 
 
 def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str]]:

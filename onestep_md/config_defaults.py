@@ -1,12 +1,15 @@
 """Defaults that depend on the kind of the target; the others stand beside their keys."""
 
 
-def defaults_of_kind(kind: str, temperature: float | None) -> dict[str, dict[str, object]]:
+def defaults_of_kind(
+    kind: str, temperature: float | None, coordinates: str
+) -> dict[str, dict[str, object]]:
     """Section -> key -> value.
 
     Args:
         kind: of the target.
         temperature: of a molecule, in K.
+        coordinates: that the flow acts on.
     """
     if kind != "molecule":
         # The particles of an annealing are many independent samples, so their likelihood counts;
@@ -15,9 +18,12 @@ def defaults_of_kind(kind: str, temperature: float | None) -> dict[str, dict[str
             "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
             "buffer": 1024,
         }  # fmt: skip
+        own = {"network": "egnn"} if coordinates == "cartesian" else {"bins": 32}
         return {
-            "flow": {"bins": 32}, "train": train, "exploration": {"method": "annealing"}
-        }  # fmt: skip
+            "flow": {"coordinates": coordinates} | own,
+            "train": train,
+            "exploration": {"method": "annealing"},
+        }
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
     # steer.
     train = {
@@ -27,7 +33,8 @@ def defaults_of_kind(kind: str, temperature: float | None) -> dict[str, dict[str
     exploration = {
         "method": "dynamics", "temperatures": _temperatures(temperature)
     }  # fmt: skip
-    return {"flow": {"bins": 0}, "train": train, "exploration": exploration}
+    flow = {"coordinates": coordinates, "bins": 0}
+    return {"flow": flow, "train": train, "exploration": exploration}
 
 
 def _temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:

@@ -25,9 +25,10 @@ class Words:
 
 # Those of targets.densities.BUILDERS, which needs torch and so cannot be asked here.
 DENSITIES = (
-    "gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32", "dw4", "brownian", "seeds",
-    "ionosphere", "sonar", "credit", "lgcp",
+    "gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32", "dw4", "lj13_f1", "lj55_f1",
+    "brownian", "seeds", "ionosphere", "sonar", "credit", "lgcp",
 )  # fmt: skip
+PARTICLES = {"dw4": 2, "lj13_f1": 3, "lj55_f1": 3}  # those of particles, in so many dimensions
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")

@@ -13,10 +13,13 @@ from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.weights import normalised_weights
 from onestep_md.evaluate import Samples
 from onestep_md.model import Model
+from onestep_md.particle_results import compare_all, histograms, particle_ensembles
+from onestep_md.particle_results import table as particle_table
 from onestep_md.progress import Display
 from onestep_md.results import TargetSamples, cost, evidence_table, held_out, measure
 from onestep_md.run_folder import write_json, write_text
 from onestep_md.targets.density_target import DensityTarget
+from onestep_md.targets.particles import Particles
 
 _EXPORTED_STEPS = 1
 _FOUND = 0.1  # of its share in equal parts; a mode with fewer samples counts as missed
@@ -42,10 +45,18 @@ def write_density_results(
         modes[steps] = found_modes(samples.x, target.density.modes)
         if steps == _EXPORTED_STEPS:
             write_samples(folder, samples)
+            exported = samples
     with replacing(folder / "steps.npz") as aside:
         np.savez(aside, **arrays)
 
     table = evidence_table(evidence) + comparison(evidence, target, modes)
+    particles = None
+    if isinstance(target.density, Particles):
+        ensembles = particle_ensembles(target.density, model, exported, evaluators)
+        particles = compare_all(ensembles, config.seed)
+        table += particle_table(particles, target.density.dim)
+        with replacing(folder / "particles.npz") as aside:
+            np.savez(aside, **histograms(ensembles))
     warnings = [text for row in evidence for text in row.warnings()]
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)
@@ -58,6 +69,7 @@ def write_density_results(
             "exact_samples": exact,
             "modes_found": modes,
             "modes": None if target.density.modes is None else len(target.density.modes),
+            "particles": particles and {k: row.as_dict() for k, row in particles.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "warnings": warnings,
         },

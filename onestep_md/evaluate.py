@@ -17,7 +17,7 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 
 _CHUNK = 2048  # samples in flight at once: bounds memory, keeps evaluators and flow overlapping
 
@@ -29,7 +29,8 @@ class Samples:
     Attributes:
         x: (n, atoms, 3) nm.
         u: (n,) reduced potential, +inf where it overflows.
-        log_q: (n,) log-density of the flow at x; rigid-body motion is integrated out.
+        log_q: (n,) log-density of the flow at x; rigid-body motion is integrated out. With
+            auxiliary coordinates a, log q(x, a) less the log-density that the target gives a.
         log_w: (n,) -u - log_q, -inf where u is +inf.
         seconds: wall time for drawing them, energies and weights included.
     """
@@ -61,7 +62,7 @@ class Certificates:
 
 
 def draw_samples(
-    flow: StepFlow,
+    flow: Flow,
     chart: Chart,
     evaluators: Evaluators,
     n: int,
@@ -88,7 +89,7 @@ def draw_samples(
 
 
 def log_weights_at(
-    flow: StepFlow, chart: Chart, x: np.ndarray, u: np.ndarray, steps: int
+    flow: Flow, chart: Chart, x: np.ndarray, u: np.ndarray, steps: int
 ) -> np.ndarray:
     """Log weights of given conformations, through the exact inverse; for EUBO and BAR.
 
@@ -110,7 +111,7 @@ def log_weights_at(
 
 
 def certify(
-    flow: StepFlow,
+    flow: Flow,
     chart: Chart,
     steps: int,
     generator: torch.Generator,
@@ -138,7 +139,7 @@ def certify(
     )
 
 
-def _dense_jacobian(flow: StepFlow, z: Tensor, steps: int) -> Tensor:
+def _dense_jacobian(flow: Flow, z: Tensor, steps: int) -> Tensor:
     """Jacobian of the K-step map, (batch, dim, dim), one forward-mode pass per column."""
     eye = torch.eye(z.shape[-1], dtype=z.dtype)
 

@@ -15,14 +15,17 @@ from onestep_md.buffer import Buffer, Configurations
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.energy_exploration import internal_coordinates
 from onestep_md.errors import RunFolderError
+from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
+from onestep_md.targets.particles import Particles
 from onestep_md.train_state import TrainState, start_state
 
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
@@ -46,18 +49,22 @@ def build_model(
     training = _training_frames(exploration.replica)
     frames = torch.from_numpy(exploration.frames[training])
     grad_u = torch.from_numpy(exploration.grad_u[training])
-    chart = _molecular_chart(target, frames) if isinstance(target, Molecule) else FlatChart(frames)
     torch.manual_seed(config.seed)  # initial weights of the network
-    flow = StepFlow(
-        chart.n_linear,
-        chart.n_circular,
-        config.flow.layers,
-        config.flow.width,
-        config.flow.orders,
-        config.flow.bins,
-        seed=config.seed,
-        lens=chart.lens,
-    )
+    if config.flow.coordinates == "cartesian":
+        chart, flow = _of_particles(config, target.density, frames)
+    else:
+        molecular = isinstance(target, Molecule)
+        chart = _molecular_chart(target, frames) if molecular else FlatChart(frames)
+        flow = StepFlow(
+            chart.n_linear,
+            chart.n_circular,
+            config.flow.layers,
+            config.flow.width,
+            config.flow.orders,
+            config.flow.bins,
+            seed=config.seed,
+            lens=chart.lens,
+        )
     s, log_det = chart.from_x(frames)
     emphasis = chart.log_emphasis(s)
     log_p = log_det - torch.from_numpy(exploration.u[training]) + emphasis
@@ -73,6 +80,17 @@ def build_model(
         f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
     )
     return Model(chart, state, exploration, training, identity)
+
+
+def _of_particles(
+    config: Config, density: Particles, frames: torch.Tensor
+) -> tuple[CartesianChart, EquivariantFlow]:
+    chart = CartesianChart(frames, density.n, density.space)
+    settings = config.flow
+    flow = EquivariantFlow(
+        density.basis, density.space, settings.layers, settings.width, settings.network
+    )
+    return chart, flow
 
 
 def _molecular_chart(molecule: Molecule, frames: torch.Tensor) -> MolecularChart:

@@ -40,6 +40,7 @@ from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import train
+from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
 
 Target = Molecule | DensityTarget
@@ -306,6 +307,7 @@ def _trained(
     size = sum(p.numel() for p in state.flow.parameters())
     display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
+    pretrain(model, config.train, show)
     if config.cluster.learners > 1:
         evaluators.close()  # learners are placed first, and open their own
         factory = _factory(target, evaluators.platform)

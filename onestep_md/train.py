@@ -31,16 +31,16 @@ from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
 STEP_COUNTS = (1, 2, 4, 8)
-_STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
+STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
-_WARMUP = 50  # steps of linearly rising learning rate
-_FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
-_GRADIENT_NORM = 1.0
+WARMUP = 50  # steps of linearly rising learning rate
+FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
+GRADIENT_NORM = 1.0
 _AVERAGED = (
     "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
 )  # fmt: skip
@@ -54,7 +54,7 @@ def train(
     folder: Path,
     identity: str,
     show: Callable[[float, str], None],
-    pretrained: StepFlow | None = None,
+    pretrained: Flow | None = None,
     learners: Learners | None = None,
 ) -> None:
     """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.
@@ -113,7 +113,7 @@ def train_step(
     state.optimizer.zero_grad()
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
-    steps = STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
+    steps = STEP_COUNTS[int(torch.multinomial(STEP_SHARES, 1, generator=generator))]
     z = learners.share(chart.sample_base(settings.batch, generator))
     n = len(z)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
@@ -173,7 +173,7 @@ def train_step(
     state.buffer.replace(index[:m][jumped], samples.map(learners.gather)[:m][jumped])
 
     learners.sum_gradients(flow.parameters())
-    torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
+    torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
     state.optimizer.step()
     update_teacher(state)
     state.step += 1
@@ -234,8 +234,8 @@ def _buffer_losses(
 
 def _set_learning_rate(state: TrainState, settings: Train) -> None:
     done = state.step / settings.steps
-    cosine = _FINAL_RATE + (1.0 - _FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
-    rate = settings.learning_rate * min(1.0, (state.step + 1) / _WARMUP) * cosine
+    cosine = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
+    rate = settings.learning_rate * min(1.0, (state.step + 1) / WARMUP) * cosine
     for group in state.optimizer.param_groups:
         group["lr"] = rate
 

@@ -20,8 +20,8 @@ from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
+from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
-from onestep_md.flow.step import StepFlow
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
 PATH_STEPS = 32
@@ -35,7 +35,7 @@ def path_step(
     settings: Train,
     chart: Chart,
     evaluators: Evaluators,
-    pretrained: StepFlow | None,
+    pretrained: Flow | None,
 ) -> StepInfo:
     """One optimizer step; `pretrained` is the sampler that cdds distils."""
     flow, generator = state.flow, state.generator
@@ -99,8 +99,8 @@ def _path_measure(
 
 def _distil(
     z: Tensor,
-    flow: StepFlow,
-    pretrained: StepFlow,
+    flow: Flow,
+    pretrained: Flow,
     times: list[float],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
@@ -117,8 +117,8 @@ def _distil(
 
 
 def _consistency(
-    flow: StepFlow,
-    smaller: StepFlow,
+    flow: Flow,
+    smaller: Flow,
     visited: Tensor,
     times: list[float],
     settings: Train,

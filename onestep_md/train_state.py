@@ -8,7 +8,7 @@ from torch import Tensor
 
 from onestep_md.buffer import Buffer
 from onestep_md.config import Train
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 
 _TEACHER_DECAY = 0.998
 
@@ -17,8 +17,8 @@ _TEACHER_DECAY = 0.998
 class TrainState:
     """Everything the next step depends on; this is what a checkpoint holds."""
 
-    flow: StepFlow
-    teacher: StepFlow  # exponential moving average of the flow; also what is sampled in the end
+    flow: Flow
+    teacher: Flow  # exponential moving average of the flow; also what is sampled in the end
     optimizer: torch.optim.Adam
     buffer: Buffer
     generator: torch.Generator
@@ -64,7 +64,7 @@ class StepInfo:
     chains_jumped: float  # share of the buffer's drawn chains that took a flow sample's place
 
 
-def start_state(flow: StepFlow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
+def start_state(flow: Flow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
     """A fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
     optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))

@@ -23,8 +23,8 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Estimate, elbo, log_z
+from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
-from onestep_md.flow.step import StepFlow
 from onestep_md.model import load_trained
 from onestep_md.pipeline import load_target, open_pool
 from onestep_md.run_folder import load_run_config, write_json
@@ -82,7 +82,7 @@ def _above(bound: Estimate, known: float) -> bool:
 
 def log_weights_of_kind(
     kind: Kind,
-    flow: StepFlow,
+    flow: Flow,
     chart: Chart,
     evaluators: Evaluators,
     n: int,
@@ -109,7 +109,7 @@ def log_weights_of_kind(
     return np.where(np.isfinite(log_w), log_w, -np.inf)
 
 
-def _with_traces(flow: StepFlow, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _with_traces(flow: Flow, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The K-step map, and sum_k d tr(Dv) = sum_k tr(DF_k - I) in the place of log|det|."""
     d, total = 1.0 / steps, z.new_zeros(len(z))
     for k in range(steps):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "onestep_md"
-CONFIG = {"config.py", "config_types.py", "config_schema.py", "config_source.py"}
+CONFIG = {f"config{part}.py" for part in ("", "_sections", "_types", "_schema", "_source")}
 COMMANDS = {"run.py", "sample.py", "report.py", "benchmark.py", "progress.py"}
 # dependency -> folders and top-level files that may import it
 HOMES = {

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from onestep_md.config import Config, Train, config_text, load_config, schema_text
-from onestep_md.config_types import DENSITIES
+from onestep_md.config_types import DENSITIES, PARTICLES
 from onestep_md.errors import ConfigError
 
 SYSTEMS = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
@@ -69,6 +69,28 @@ def test_all_systems_are_shipped():
 def test_shipped_densities_load_by_their_name(name):
     target = load_config(SYSTEMS[0].parent / f"{name}.yaml").target
     assert (target.kind, target.name) == ("density", name)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_default_coordinates_of_densities(name):
+    flow = load_config(SYSTEMS[0].parent / f"{name}.yaml").flow
+    cartesian = ("cartesian", "egnn", None)
+    expected = cartesian if name in PARTICLES else ("flat", None, 32)
+    assert (flow.coordinates, flow.network, flow.bins) == expected
+
+
+def test_particles_in_flat_coordinates(write):
+    flow = load_config(write("target: {kind: density, name: dw4}\nflow: {coordinates: flat}")).flow
+    assert (flow.coordinates, flow.network, flow.bins) == ("flat", None, 32)
+
+
+@pytest.mark.parametrize("name", PARTICLES)
+def test_densities_of_particles_are_those_that_are(name):
+    from onestep_md.targets.densities import density
+    from onestep_md.targets.particles import Particles
+
+    assert isinstance(density(name, None), Particles)
+    assert density(name, None).space == PARTICLES[name]
 
 
 def test_names_of_densities_are_those_that_can_be_built():
@@ -312,7 +334,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     # their defaults depend on the target, so the listing leaves them empty
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
-        del values["flow"]["bins"]
+        del values["flow"]["bins"], values["flow"]["coordinates"]
         for key in ("steps", "batch", "regression_batch", "likelihood_weight", "buffer"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):

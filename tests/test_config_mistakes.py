@@ -56,6 +56,10 @@ BAD_SECTIONS = {
         "train: {method: osds}\ncluster: {learners: 2}",
         ["6: cluster.learners = 2 needs train.method: buffer; use one learner."],
     ),
+    "pretraining where there is no buffer": (
+        "train: {method: osds, pretraining: 5}",
+        ['5: train.pretraining has no effect on train.method = "osds"; remove it.'],
+    ),
     "misspelt section": (
         "trian: {steps: 5}",
         ["5: unknown key `trian` at the top level. Did you mean `train`?"],
@@ -66,7 +70,8 @@ BAD_SECTIONS = {
     ),
     "unlike any key": (
         "flow:\n  zzz: 5",
-        ["6: unknown key `zzz` in `flow`. Known keys: layers, width, orders, bins."],
+        ["6: unknown key `zzz` in `flow`. Known keys: coordinates, network, layers, width, "
+         "orders, bins."],
     ),
     "folder is no key": (
         "folder: x",
@@ -290,6 +295,41 @@ BAD_FILES = {
          "bad.yaml:7: regions are ranges of torsions, and a density has none; remove them.",
          "bad.yaml:9: sample.torsions has no effect: a density has no torsions; remove it.",
          "bad.yaml:10: exploration.moves = 0, must be at least 1."],
+    ),
+    "cartesian coordinates of a molecule": (
+        TARGET + "flow: {coordinates: cartesian, network: e3nn}\n",
+        ["bad.yaml:5: flow.coordinates = cartesian do not fit this target; a molecule has "
+         "internal ones."],
+    ),
+    "network of a molecule": (
+        TARGET + "flow: {network: egnn}\n",
+        ["bad.yaml:5: flow.network needs flow.coordinates: cartesian, for densities of particles "
+         "(dw4, lj13_f1, lj55_f1); remove it."],
+    ),
+    "internal coordinates of a density": (
+        "target: {kind: density, name: gmm9}\nflow: {coordinates: internal}\n",
+        ["bad.yaml:2: flow.coordinates = internal do not fit this target; a density has no "
+         "bonds."],
+    ),
+    "cartesian coordinates of what has no particles": (
+        "target: {kind: python, function: 'a:b', dim: 6}\nflow: {coordinates: cartesian}\n",
+        ["bad.yaml:2: flow.coordinates = cartesian do not fit this target; they are for densities "
+         "of particles: dw4, lj13_f1, lj55_f1."],
+    ),
+    "network of flat coordinates": (
+        "target: {kind: density, name: dw4}\nflow: {coordinates: flat, network: egnn}\n",
+        ["bad.yaml:2: flow.network needs flow.coordinates: cartesian, for densities of particles "
+         "(dw4, lj13_f1, lj55_f1); remove it."],
+    ),
+    "tensor products in the plane, splines of positions": (
+        "target: {kind: density, name: dw4}\nflow: {network: e3nn, bins: 8}\n",
+        ["bad.yaml:2: flow.network = e3nn works in three dimensions, and dw4 has two; use egnn.",
+         "bad.yaml:2: flow.bins has no effect on flow.coordinates: cartesian; remove it."],
+    ),
+    "coordinates misspelt": (
+        "target: {kind: density, name: dw4}\nflow: {coordinates: cartesan}\n",
+        ['bad.yaml:2: flow.coordinates = "cartesan", must be one of internal, flat, cartesian. '
+         "Did you mean `cartesian`?"],
     ),
     "text instead of a list": (
         "target: {pdb: a.pdb, forcefield: b.xml, temperature: 300}\n",

@@ -64,6 +64,27 @@ def test_run_folder_is_complete_and_consistent(finished):
         assert (finished / name).stat().st_size > 0
 
 
+def test_particles_have_their_own_numbers(tmp_path):
+    folder = tmp_path / "dw4"
+    run("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *settings())
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["evidence"]:
+        assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
+        assert row["log_det_error"] < 1e-9
+        assert row["elbo"]["value"] < row["eubo"]["value"]
+    rows = results["particles"]
+    assert list(rows) == ["raw", "reweighted", "annealing"]
+    assert 0 < rows["annealing"]["w2"] < rows["raw"]["w2"]
+    assert rows["annealing"]["energy_w2"] < rows["raw"]["energy_w2"]
+    assert abs(rows["annealing"]["mean_energy"] + 22.5) < 2.0
+    assert "aligned W2" in (folder / "evidence.txt").read_text()
+    html = (folder / "report.html").read_text()
+    assert "Particles" in html and (folder / "figures" / "particles.png").stat().st_size > 0
+    run("sample", folder, "--n", 100, "--steps", 2, "--out", tmp_path / "more", "--local")
+    with np.load(tmp_path / "more" / "samples.npz") as arrays:
+        assert arrays["x"].shape == (100, 6)
+
+
 def test_sample_draws_more(finished, tmp_path):
     said = run("sample", finished, "--n", 300, "--steps", 2, "--out", tmp_path / "more", "--local")
     assert "300 samples" in said

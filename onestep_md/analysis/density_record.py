@@ -4,6 +4,7 @@ Called by `density_report`; the files are those that `onestep_md.density_results
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ class DensityRecord(Measurements):
     target_x: np.ndarray  # (m, dim)
     modes: int | None  # how many the target has, if that is known
     modes_found: Mapping[int, int | None]  # K -> how many of them have their share
+    particles: Mapping[str, Mapping[str, float]]  # kind of samples -> Comparison, or empty
+    histograms: Mapping[str, np.ndarray]  # of particles: of distances and energies, or empty
 
 
 def is_density_run(folder: Path) -> bool:
@@ -103,7 +106,17 @@ def _read(folder: Path) -> DensityRecord:
         target_x=target_x,
         modes=results["modes"],
         modes_found={int(k): count for k, count in results["modes_found"].items()},
+        particles={
+            kind: {key: math.nan if value is None else value for key, value in row.items()}
+            for kind, row in (results.get("particles") or {}).items()
+        },
+        histograms=_histograms(folder) if results.get("particles") else {},
     )
+
+
+def _histograms(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "particles.npz") as arrays:
+        return dict(arrays)
 
 
 def _points(arrays: np.lib.npyio.NpzFile, name: str, dim: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from onestep_md.analysis import density_figures, diagnostics, page, sections
 from onestep_md.analysis.density_record import DensityRecord, read_density_run
 from onestep_md.analysis.density_verdict import judge_density, modes_missed
 from onestep_md.analysis.page import number
+from onestep_md.analysis.particle_section import particle_section
 from onestep_md.analysis.sections import Painter
 from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, z_score
 
@@ -38,6 +39,7 @@ def write_density_report(run_folder: Path) -> Path:
         sections.verdict_box(verdict),
         _tiles(run, verdict),
         _evidence(run, verdict, draw),
+        *([particle_section(run, draw)] if run.particles else []),
         _samples(run, draw),
         sections.training(run, draw, "log Z − median log w (nats)"),
         _settings(run),

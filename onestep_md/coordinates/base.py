@@ -11,7 +11,8 @@ class Chart(nn.Module, ABC):
     """Flow state s <-> configuration x of the target, all in float64.
 
     The state holds `n_linear` coordinates on the line, base N(0, I), then `n_circular` angles in
-    [-pi, pi), base uniform.
+    [-pi, pi), base uniform. A chart may have states with more dimensions than x, the others of a
+    known density given x; its log|det dx/ds| then contains the logarithm of that density.
     """
 
     @property
@@ -54,6 +55,10 @@ class Chart(nn.Module, ABC):
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """`pull_back` for x as it was evaluated, which may differ from `to_x(s)` by a motion."""
         return self.pull_back(s, grad_u)
+
+    def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """The same configurations, with fresh draws of what x does not determine, if anything."""
+        return s
 
     def lens(self, circle: Tensor) -> Tensor:
         """What the flow's networks see of the angles (batch, n_circular)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import wrap
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 
 _SHORT = 0.25  # of the stride, in every fourth proposal: for places that the flow fits badly
 
@@ -47,7 +47,7 @@ def draw(n: int, dim: int, generator: torch.Generator) -> tuple[Tensor, bool]:
 
 
 def propose(
-    flow: StepFlow, z: Tensor, force: Tensor, stride: float, noise: Tensor, full: bool
+    flow: Flow, z: Tensor, force: Tensor, stride: float, noise: Tensor, full: bool
 ) -> Proposal:
     """Langevin proposals of all chains.
 
@@ -69,7 +69,7 @@ def propose(
     return Proposal(s, new, log_det, log_det_old, drift_old, noise, length)
 
 
-def log_ratio(flow: StepFlow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
+def log_ratio(flow: Flow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
     """Logarithm (n,) of the Metropolis-Hastings ratio.
 
     Args:
@@ -96,7 +96,7 @@ def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
     return toss.log() < log_ratio
 
 
-def _pulled_back(flow: StepFlow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
+def _pulled_back(flow: Flow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
     """log|det DF| at z, and the gradient in z of log pi = log p(F(z)) + log|det DF(z)|."""
     z = z.detach().requires_grad_()
     s, log_det = flow(z, 1)

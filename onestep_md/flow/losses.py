@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import wrap
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 
 MIN_STEP = 1.0 / 128.0
 _HEAVY = 30.0  # c: weight, in medians, beyond which a sample gains no more influence
@@ -60,7 +60,7 @@ def force_trust(s1: Tensor, force: Tensor, n_linear: int) -> Tensor:
 
 
 def flow_matching(
-    flow: StepFlow, z: Tensor, s1: Tensor, force: Tensor, t: Tensor, trust: Tensor
+    flow: Flow, z: Tensor, s1: Tensor, force: Tensor, t: Tensor, trust: Tensor
 ) -> Tensor:
     """Squared error of the velocity of the smallest step.
 
@@ -89,7 +89,7 @@ def flow_matching(
     return (velocity - target).square().sum(-1)
 
 
-def two_half_steps(flow: StepFlow, s: Tensor, t: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def two_half_steps(flow: Flow, s: Tensor, t: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """State and summed log-determinant after two steps of d/2."""
     s, first = flow.step(s, t, 0.5 * d)
     s, second = flow.step(s, t + 0.5 * d, 0.5 * d)
@@ -97,7 +97,7 @@ def two_half_steps(flow: StepFlow, s: Tensor, t: Tensor, d: Tensor) -> tuple[Ten
 
 
 def consistency_logdet(
-    flow: StepFlow, teacher: StepFlow, s: Tensor, t: Tensor, d: Tensor
+    flow: Flow, teacher: Flow, s: Tensor, t: Tensor, d: Tensor
 ) -> tuple[Tensor, Tensor]:
     """State consistency and volume consistency on exact log-determinants (published form)."""
     with torch.no_grad():
@@ -108,7 +108,7 @@ def consistency_logdet(
 
 
 def consistency_tangent(
-    flow: StepFlow, teacher: StepFlow, s: Tensor, t: Tensor, d: Tensor, tangent: Tensor
+    flow: Flow, teacher: Flow, s: Tensor, t: Tensor, d: Tensor, tangent: Tensor
 ) -> tuple[Tensor, Tensor]:
     """State consistency and volume consistency on one random tangent vector.
 

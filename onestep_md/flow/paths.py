@@ -39,7 +39,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onestep_md.flow.step import StepFlow
+from onestep_md.flow.base import Flow
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def noising_kernel(t: float, later: float) -> tuple[float, float]:
     return r, 1.0 - r * r
 
 
-def sampling_mean(flow: StepFlow, s: Tensor, t: float, later: float, d: float) -> Tensor:
+def sampling_mean(flow: Flow, s: Tensor, t: float, later: float, d: float) -> Tensor:
     """Mean of the state at a later time given s (batch, dim) at t.
 
     The variance is that of `noising_kernel`; d is the step size whose velocity is taken.
@@ -102,7 +102,7 @@ def log_normal(s: Tensor, mean: Tensor, variance: float) -> Tensor:
 
 @torch.no_grad()
 def simulate(
-    flow: StepFlow,
+    flow: Flow,
     z: Tensor,
     times: list[float],
     generator: torch.Generator,
@@ -132,7 +132,7 @@ def simulate(
     return Paths(torch.stack(states), log_noising, log_sampling)
 
 
-def log_sampling(flow: StepFlow, s: Tensor, times: list[float], chosen: list[int]) -> Tensor:
+def log_sampling(flow: Flow, s: Tensor, times: list[float], chosen: list[int]) -> Tensor:
     """Log-density of the chosen steps of paths s (steps + 1, batch, dim), differentiable.
 
     Scaled by steps / len(chosen): an unbiased estimate of the whole sum.

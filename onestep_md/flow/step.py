@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from onestep_md.flow.base import CLOCK_FEATURES, Flow
 from onestep_md.flow.transforms import (
     circle_forward,
     circle_inverse,
@@ -32,7 +33,6 @@ _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordina
 # outlier of one layer must not be a larger one in the next
 _WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
 # twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
-_CLOCK_FEATURES = 9
 # Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
 # times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
 # the outputs down quiets it, without slowing the hidden layers.
@@ -45,7 +45,7 @@ class Conditioner(nn.Module):
     def __init__(self, n_inputs: int, n_outputs: int, width: int):
         super().__init__()
         self.first = nn.Linear(n_inputs, width)
-        self.clock = nn.Linear(_CLOCK_FEATURES, 2 * width)
+        self.clock = nn.Linear(CLOCK_FEATURES, 2 * width)
         self.second = nn.Linear(width, width)
         self.last = nn.Linear(width, n_outputs)
         nn.init.zeros_(self.last.weight)  # an untrained flow is the identity: K = 0
@@ -143,8 +143,8 @@ class CouplingLayer(nn.Module):
         return self._merge(s, new), log_slope.sum(-1), score
 
 
-class StepFlow(nn.Module):
-    """The step-conditioned flow: `step`, its exact inverse, and K of them in a row.
+class StepFlow(Flow):
+    """The flow of a state without symmetries: coupling layers of elementwise bijections.
 
     Args:
         n_linear: coordinates on the line.
@@ -170,93 +170,27 @@ class StepFlow(nn.Module):
         seed: int,
         lens: Lens = torch.clone,
     ):
-        super().__init__()
-        self.n_linear, self.n_circular = n_linear, n_circular
+        super().__init__(n_linear, n_circular)
         halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
             CouplingLayer(kept, n_linear, width, orders, bins, lens) for kept in halves
         )
 
-    @property
-    def dim(self) -> int:
-        """Dimension of the flow state."""
-        return self.n_linear + self.n_circular
-
-    def step(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
-        """One step of size d from time t.
-
-        Args:
-            s: (batch, dim) state at time t.
-            t: flow time, scalar or (batch,).
-            d: step size, scalar or (batch,).
-
-        Returns:
-            State at time t + d and log |det dF/ds| (batch,), which contains every dependence.
-        """
-        return self._run(s, t, d, inverse=False)
-
-    def step_back(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Invert `step`: from time t + d back to t; same log-determinant, of the forward map."""
-        return self._run(s, t, d, inverse=True)
-
-    def _run(self, s, t, d, inverse: bool) -> tuple[Tensor, Tensor]:
-        clock, d = self._clock(s, t, d)
+    def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
         for layer in reversed(self.layers) if inverse else self.layers:
             s, change = layer(s, clock, d, inverse)
             log_det = log_det + change
         return s, log_det
 
-    @staticmethod
-    def _clock(s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Features of flow time and step size (batch or 1, 9), and d (batch or 1, 1).
-
-        One row serves all samples that share t and d, as when sampling.
-        """
-        t, d = torch.broadcast_tensors(
-            *(torch.as_tensor(a, dtype=s.dtype, device=s.device).reshape(-1, 1) for a in (t, d))
-        )
-        # d spans 1/128 to 1: its logarithm is what tells the steps apart
-        scale = torch.log2(d) / 7.0
-        waves = [f(math.pi * k * t) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
-        return torch.cat([t, d, scale, *waves], dim=-1), d
-
-    def forward(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Map base samples by K = `steps` equal steps; K = 0 is the identity.
-
-        Returns:
-            s (batch, dim) and the summed log-determinant (batch,).
-        """
-        log_det = z.new_zeros(len(z))
-        for k in range(steps):
-            z, change = self.step(z, k / steps, 1.0 / steps)
-            log_det = log_det + change
-        return z, log_det
-
-    def forward_with_score(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`forward`, and grad_s log q(s) of the flow density at its samples, (batch, dim).
-
-        Parameters are held fixed in the score, which carries no graph; the base is N(0, I) on the
-        line and uniform on the circles.
-        """
-        s = z.detach().requires_grad_()
-        score = torch.zeros_like(z)
-        score[:, : self.n_linear] = -z[:, : self.n_linear]
-        log_det = z.new_zeros(len(z))
-        for k in range(steps):
-            clock, d = self._clock(z, k / steps, 1.0 / steps)
-            for layer in self.layers:
-                s, change, score = layer.forward_with_score(s, clock, d, score)
-                log_det = log_det + change
-        return s, log_det, score
-
-    def inverse(self, s: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Exact inverse of `forward`; same log-determinant, of the forward map."""
+    def _move_with_score(
+        self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
-        for k in reversed(range(steps)):
-            s, change = self.step_back(s, k / steps, 1.0 / steps)
+        for layer in self.layers:
+            s, change, score = layer.forward_with_score(s, clock, d, score)
             log_det = log_det + change
-        return s, log_det
+        return s, log_det, score
 
 
 def _halves(

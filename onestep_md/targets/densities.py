@@ -6,6 +6,7 @@ word for different targets. The posteriors of data sets are in `posteriors`, a u
 function in `python_density`; `density_evaluator` turns any of them into u and grad_u.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from onestep_md.errors import TargetError
 from onestep_md.targets import posteriors
+from onestep_md.targets.particles import DoubleWellParticles, LennardJones
 from onestep_md.targets.posteriors import normal_log_prob
 
 WELL_EDGE = 6.0  # beyond it every well density here is below exp(-700) of its maximum
@@ -180,47 +182,6 @@ class ManyWells:
         return grid, torch.exp(self.log_well(grid))
 
 
-@dataclass(frozen=True, eq=False)
-class DoubleWellParticles:
-    """DW4: four particles in the plane with double-well pair distances, without their centre.
-
-    log p = -sum_{i<j} [0.9 (r_ij - 4)^4 - 4 (r_ij - 4)^2] / tau, tau = 1
-
-    The density lives where the mean position is zero. x are the 6 coordinates there in an
-    orthonormal basis, so volumes are those of that subspace; `positions` gives the 8 flat ones.
-
-    References:
-        J. Köhler, L. Klein, F. Noé, Equivariant flows, ICML 2020, arXiv 2006.02425, with the
-        constants of the later benchmarks at tau = 1.
-    """
-
-    name: str = "dw4"
-    dim: int = 6
-    log_z = None
-    modes = None
-
-    def positions(self, x: Tensor) -> Tensor:
-        """(..., 6) to the mean-free positions (..., 4, 2)."""
-        return _mean_free_basis(4) @ x.unflatten(-1, (3, 2))
-
-    def coordinates(self, positions: Tensor) -> Tensor:
-        """Positions (..., 4, 2) to (..., 6), dropping their mean."""
-        return (_mean_free_basis(4).T @ positions).flatten(-2)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """The formula above, see `Density`."""
-        positions = self.positions(x)
-        i, j = torch.triu_indices(4, 4, offset=1)
-        # This norm has gradient 0, not NaN, where two particles coincide.
-        r = torch.linalg.vector_norm(positions[..., i, :] - positions[..., j, :], dim=-1)
-        stretch = (r - 4.0).square()
-        return -(stretch * (0.9 * stretch - 4.0)).sum(-1)
-
-    def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is known."""
-        return None
-
-
 def gmm9() -> GaussianMixture:
     """Nine components of variance 0.3 on {-5, 0, 5}^2."""
     means = torch.tensor(list(itertools.product((-5.0, 0.0, 5.0), repeat=2)))
@@ -278,6 +239,8 @@ BUILDERS: dict[str, Callable[..., Density]] = {
     "mw52": mw52,
     "mw32": mw32,
     "dw4": DoubleWellParticles,
+    "lj13_f1": functools.partial(LennardJones, 13),
+    "lj55_f1": functools.partial(LennardJones, 55),
     "brownian": posteriors.Brownian,
     "seeds": posteriors.Seeds,
     "ionosphere": posteriors.ionosphere,
@@ -308,13 +271,3 @@ def density(name: str, data: Path | None) -> Density:
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def _mean_free_basis(n: int) -> Tensor:
-    """(n, n-1) orthonormal columns, each orthogonal to the vector of ones (Helmert)."""
-    basis = torch.zeros(n, n - 1, dtype=torch.float64)
-    for k in range(1, n):
-        # column k: k equal entries against one, all later ones zero
-        basis[:k, k - 1] = 1.0 / math.sqrt(k * (k + 1))
-        basis[k, k - 1] = -k / math.sqrt(k * (k + 1))
-    return basis

@@ -12,9 +12,11 @@ import torch
 import yaml
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from onestep_md.config_types import PARTICLES
 from onestep_md.errors import TargetError
-from onestep_md.targets.densities import BUILDERS, DoubleWellParticles, density
+from onestep_md.targets.densities import BUILDERS, density
 from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.particles import DoubleWellParticles, LennardJones
 from onestep_md.targets.posteriors import DATA_SETS
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
@@ -22,7 +24,7 @@ BUILT_IN = [name for name in BUILDERS if name not in DATA_SETS]
 SAMPLED = ["gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32"]
 DIMS = {
     **{"gmm9": 2, "gmm40_fab": 2, "gmm40": 50, "funnel": 10, "mw54": 5, "mw52": 50, "mw32": 32},
-    **{"dw4": 6, "brownian": 32, "seeds": 26},
+    **{"dw4": 6, "lj13_f1": 36, "lj55_f1": 162, "brownian": 32, "seeds": 26},
 }
 
 
@@ -45,13 +47,14 @@ def test_name_dimension_shape_and_type(name):
     assert (target.name, target.dim) == (name, DIMS[name])
     assert log_p.shape == (7,) and log_p.dtype == torch.float64 and log_p.isfinite().all()
     assert target.log_prob(points(target, 7)[0]).shape == ()
-    assert (target.log_z is None) == (name == "dw4")
+    assert (target.log_z is None) == (name in PARTICLES)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_gradient_agrees_with_finite_differences_and_torch_func(name):
     target = density(name, None)
-    x, direction = points(target, 5), points(target, 5, seed=2)
+    scale = 3.0 if name in PARTICLES else 1.0  # particles that nearly meet have a huge energy
+    x, direction = points(target, 5, scale), points(target, 5, seed=2)
     gradient = torch.func.vmap(torch.func.grad(target.log_prob))(x)
     h = 1e-5
     slope = (target.log_prob(x + h * direction) - target.log_prob(x - h * direction)) / (2 * h)
@@ -254,6 +257,64 @@ def test_dw4_gradient_is_finite_where_particles_coincide():
     assert u[0] == pytest.approx(6 * (0.9 * 256 - 64)) and np.isfinite(grad_u).all()
 
 
+# ---- clusters
+
+
+@pytest.mark.parametrize("n", [13, 55])
+def test_lennard_jones_against_ordered_pairs(n):
+    target = LennardJones(n)
+    x = points(target, 3, scale=0.9)
+    assert (target.name, target.dim) == (f"lj{n}_f1", 3 * (n - 1))
+    for row, log_p in zip(target.positions(x).numpy(), target.log_prob(x).tolist(), strict=True):
+        centre = row.mean(axis=0)
+        energy = sum(0.5 * math.dist(particle, centre) ** 2 for particle in row)
+        for i, j in permutations(range(n), 2):
+            r = math.dist(row[i], row[j])
+            energy += r**-12 - 2.0 * r**-6
+        assert log_p == pytest.approx(-energy, rel=1e-10)
+
+
+def test_lennard_jones_pair_has_its_minimum_at_one():
+    # two particles at distance r: u = 2 (r^-12 - 2 r^-6) + r^2 / 4
+    target, r = LennardJones(2), torch.tensor([0.9, 1.0, 1.5], dtype=torch.float64)
+    direction = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
+    x = target.coordinates(
+        torch.stack([0.5 * r[:, None] * direction, -0.5 * r[:, None] * direction], 1)
+    )
+    expected = 2.0 * (r**-12 - 2.0 * r**-6) + r**2 / 4.0
+    torch.testing.assert_close(target.log_prob(x), -expected)
+
+
+@pytest.mark.parametrize("name", PARTICLES)
+def test_virial_by_its_formula(name):
+    """Of the derivative of u with the scale, x . grad u; its mean over exp(-u) is dim."""
+    target = density(name, None)
+    x = points(target, 4, scale=2.0)
+    _, grad_u = DensityEvaluator(lambda: target).evaluate(x.numpy())
+    distances = target.squared_distances(x).sqrt()
+    if name == "dw4":
+        stretch = distances - 4.0
+        expected = (distances * (3.6 * stretch**3 - 8.0 * stretch)).sum(-1)
+    else:
+        expected = (24.0 * (distances**-6 - distances**-12)).sum(-1) + x.square().sum(-1)
+    np.testing.assert_allclose((x.numpy() * grad_u).sum(1), expected.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", PARTICLES)
+def test_particles_may_be_turned_reflected_and_exchanged(name):
+    target = density(name, None)
+    x = points(target, 4, scale=1.5)
+    turn, _ = torch.linalg.qr(torch.randn(target.space, target.space, dtype=torch.float64))
+    order = torch.randperm(target.n)
+    moved = target.coordinates((target.positions(x) @ turn.T)[:, order] + 3.0)
+    torch.testing.assert_close(target.log_prob(moved), target.log_prob(x))
+
+
+def test_coinciding_particles_have_infinite_energy():
+    u, grad_u = DensityEvaluator(lambda: LennardJones(13)).evaluate(np.zeros((2, 36)))
+    assert np.isposinf(u).all() and not grad_u.any()
+
+
 # ---- evaluator
 
 
@@ -310,4 +371,8 @@ def test_data_for_a_density_without_data_is_refused():
 def test_every_density_has_a_system_file(name):
     system = yaml.safe_load((SYSTEMS / f"{name}.yaml").read_text())
     data = {"data": DATA_SETS[name].file} if name in DATA_SETS else {}
+    if name in PARTICLES:  # their flow is another one, with settings of its own
+        assert system.pop("flow")["coordinates"] == "cartesian"
+        del system["train"]
+        system.pop("exploration", None)
     assert system == {"target": {"kind": "density", "name": name, **data}, "seed": 1}

@@ -1,0 +1,107 @@
+"""Numbers of a run on particles that other densities do not have: distances, energies, virial.
+
+Called by `density_results` for the one-step samples: raw, reweighted, and beside them the samples
+of the annealing that the flow has learned from; the reference of all three are its held-out ones.
+"""
+
+import numpy as np
+import torch
+
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.estimators.correlation import statistical_inefficiency
+from onestep_md.estimators.particles import (
+    Comparison,
+    ParticleSamples,
+    compare,
+    histogram,
+    pair_distances,
+)
+from onestep_md.evaluate import Samples
+from onestep_md.model import Model
+from onestep_md.targets.particles import Particles
+
+_BINS = 80
+_EDGE = 1e-3  # of the reference lies beyond either end of a histogram
+
+
+def particle_ensembles(
+    density: Particles, model: Model, samples: Samples, evaluators: Evaluators
+) -> dict[str, ParticleSamples]:
+    """Raw, reweighted, annealing and reference samples."""
+    _, grad_u = evaluators.evaluate(samples.x)
+    explored = model.exploration
+    ensembles = {
+        name: _samples(density, samples.x, samples.u, grad_u, log_w)
+        for name, log_w in (("raw", np.zeros_like(samples.u)), ("reweighted", samples.log_w))
+    }
+    for name, chosen in (("annealing", model.training), ("reference", ~model.training)):
+        u = explored.u[chosen]
+        # relatives are neighbours
+        worth = statistical_inefficiency(u, explored.replica[chosen])
+        ensembles[name] = _samples(
+            density,
+            explored.frames[chosen],
+            u,
+            explored.grad_u[chosen],
+            np.zeros_like(u),
+            worth,
+        )
+    return ensembles
+
+
+def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, Comparison]:
+    """Raw, reweighted and annealing samples against the reference."""
+    generator = np.random.default_rng(seed)
+    reference = ensembles["reference"]
+    return {
+        name: compare(ensembles[name], reference, generator)
+        for name in ("raw", "reweighted", "annealing")
+    }
+
+
+def histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.ndarray]:
+    """Of interatomic distances and of energies, for the report: edges, densities, errors."""
+    arrays = {}
+    values = {
+        name: {"distance": pair_distances(of.positions), "energy": of.u[:, None]}
+        for name, of in ensembles.items()
+    }
+    for kind in ("distance", "energy"):
+        low, high = np.quantile(values["reference"][kind], (_EDGE, 1.0 - _EDGE))
+        margin = 0.2 * (high - low)
+        low = low - margin if kind == "energy" else max(0.0, low - margin)
+        edges = np.linspace(low, high + margin, _BINS + 1)
+        arrays[f"{kind}_edges"] = edges
+        for name in ("raw", "reweighted", "annealing"):
+            arrays[f"{kind}_{name}"] = np.stack(
+                histogram(values[name][kind], ensembles[name].log_w, edges)
+            )
+    return arrays
+
+
+def table(rows: dict[str, Comparison], dim: int) -> list[str]:
+    """Lines of text, one per kind of samples."""
+    lines = [
+        "",
+        f"{'particles, K = 1':<18}  {'aligned W2':>10}  {'E-W2':>8}  {'mean energy':>18}  "
+        f"{f'virial ({dim})':>18}",
+    ]
+    for name, row in rows.items():
+        lines.append(
+            f"{name:<18}  {row.w2:10.3f}  {row.energy_w2:8.3g}  "
+            f"{row.mean_energy:9.3f} +- {row.d_mean_energy:5.3f}  "
+            f"{row.virial:9.3g} +- {row.d_virial:5.2g}"
+        )
+    return lines
+
+
+def _samples(
+    density: Particles,
+    x: np.ndarray,
+    u: np.ndarray,
+    grad_u: np.ndarray,
+    log_w: np.ndarray,
+    inefficiency: float = 1.0,
+) -> ParticleSamples:
+    positions = density.positions(torch.from_numpy(x)).numpy()
+    return ParticleSamples(positions, u, (x * grad_u).sum(1), log_w, inefficiency)

@@ -1,0 +1,105 @@
+"""Training on the likelihood of explored samples before the energies come in."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from onestep_md.buffer import Buffer, Configurations
+from onestep_md.config import Train
+from onestep_md.coordinates.cartesian import CartesianChart
+from onestep_md.flow import losses
+from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.model import Model
+from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.particles import LennardJones
+from onestep_md.train_likelihood import pretrain
+from onestep_md.train_state import start_state
+
+PARTICLES, SPACE = 3, 2
+
+
+def fresh(settings: Train) -> Model:
+    """Three particles in the plane at distances of about one: far from the base."""
+    generator = torch.Generator().manual_seed(0)
+    basis = LennardJones(PARTICLES).basis
+    angle = 2.0 * math.pi * torch.rand(400, 1, generator=generator, dtype=torch.float64)
+    angle = angle + 2.0 * math.pi / 3.0 * torch.arange(PARTICLES)
+    ring = torch.stack([angle.cos(), angle.sin()], -1)
+    ring = ring + 0.2 * torch.randn(ring.shape, generator=generator, dtype=torch.float64)
+    x = (basis.T @ ring).flatten(1)
+    exploration = Exploration(
+        frames=x.numpy(),
+        u=np.zeros(400),
+        grad_u=np.zeros_like(x.numpy()),
+        replica=np.zeros(400, dtype=int),
+        temperatures=np.ones(1),
+        exchange_acceptance=np.zeros(0),
+        evaluations=0,
+        restarts=0,
+    )
+    torch.manual_seed(0)
+    chart = CartesianChart(x, PARTICLES, SPACE)
+    flow = EquivariantFlow(basis, SPACE, layers=2, width=16, network="egnn")
+    s, log_det = chart.from_x(x[:50])
+    state = start_state(flow, Buffer(Configurations(s, log_det, s)), settings, seed=1)
+    return Model(chart, state, exploration, np.arange(400) < 320, "test")
+
+
+@pytest.fixture
+def settings():
+    return Train(pretraining=60, regression_batch=64, steps=10, learning_rate=5e-3)
+
+
+def likelihood(model: Model) -> float:
+    s, _ = model.chart.from_x(torch.from_numpy(model.exploration.frames[~model.training]))
+    with torch.no_grad():
+        z, log_det = model.state.flow.inverse(s.float(), 1)
+    return float(losses.negative_log_likelihood(z, log_det, model.chart.n_linear).mean())
+
+
+def test_held_out_likelihood_rises_and_the_teacher_follows(settings):
+    model, said = fresh(settings), []
+    before = likelihood(model)
+    pretrain(model, settings, lambda fraction, line: said.append(line))
+    assert likelihood(model) < before - 0.3
+    assert said[0].startswith("pretraining 0/60")
+    for ours, theirs in zip(
+        model.state.flow.parameters(), model.state.teacher.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert model.state.step == 0
+
+
+def test_the_same_seed_gives_the_same_flow(settings):
+    one, other = fresh(settings), fresh(settings)
+    for model in (one, other):
+        pretrain(model, settings, lambda *_: None)
+    for ours, theirs in zip(
+        one.state.flow.parameters(), other.state.flow.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("steps", "done"), [(0, 0), (60, 1)])
+def test_nothing_happens_where_none_is_wanted_or_training_has_begun(settings, steps, done):
+    settings = settings.model_copy(update={"pretraining": steps})
+    model, untouched = fresh(settings), fresh(settings)
+    model.state.step = done
+    pretrain(model, settings, lambda *_: None)
+    for ours, theirs in zip(
+        model.state.flow.parameters(), untouched.state.flow.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(model.state.generator.get_state(), untouched.state.generator.get_state())
+
+
+def test_auxiliaries_are_drawn_again(settings):
+    chart = fresh(settings).chart
+    s = chart.sample_base(50, torch.Generator().manual_seed(0))
+    again = chart.redraw(s, torch.Generator().manual_seed(5))
+    free = (PARTICLES - 1) * SPACE
+    assert torch.equal(again[:, :free], s[:, :free])
+    assert (again[:, free:] != s[:, free:]).all()
+    assert abs(again[:, free:].std() - 1.0) < 0.2
