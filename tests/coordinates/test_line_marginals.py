@@ -20,8 +20,8 @@ def wells(share, width, generator):
 def columns(seed=0):
     """Unit-variance columns: two wells, one Gaussian, heavy tails, three narrow wells, uniform."""
     g = torch.Generator().manual_seed(seed)
-    normal = torch.randn(N, 3, generator=g).double()
-    three = torch.randint(3, (N,), generator=g).double() + 0.02 * normal[:, 0]
+    normal = torch.randn(N, 4, generator=g).double()
+    three = torch.randint(3, (N,), generator=g).double() + 0.02 * normal[:, 3]
     x = [wells(0.3, 0.3, g), normal[:, 1], normal[:, 2] * torch.exp(1.5 * normal[:, 0]), three]
     x = torch.stack([*x, torch.rand(N, generator=g).double()], dim=-1)
     return (x - x.mean(0)) / x.std(0)
@@ -35,6 +35,15 @@ def marginals():
 @pytest.mark.parametrize("seed", range(4))
 def test_only_what_has_several_modes_is_flattened(seed):
     assert LineMarginals(columns(seed)).modal.tolist() == [0, 3]
+
+
+def test_wells_that_go_together_are_left_to_the_flow():
+    g = torch.Generator().manual_seed(3)
+    corner = torch.randint(3, (N,), generator=g)  # three of four corners
+    x = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]).double()[corner]
+    x = x + 0.1 * torch.randn(N, 2, generator=g).double()
+    x = torch.cat([x, wells(0.4, 0.1, g)[:, None]], dim=-1)
+    assert LineMarginals((x - x.mean(0)) / x.std(0)).modal.tolist() == [2]
 
 
 def test_nothing_to_flatten():
