@@ -66,7 +66,8 @@ def test_run_folder_is_complete_and_consistent(finished):
 
 def test_particles_have_their_own_numbers(tmp_path):
     folder = tmp_path / "dw4"
-    run("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *settings())
+    small = settings("flow.layers=2", "train.pretraining=20")
+    run("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *small)
     results = json.loads((folder / "results.json").read_text())
     for row in results["evidence"]:
         assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
