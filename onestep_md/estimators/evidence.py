@@ -63,6 +63,8 @@ class Estimate:
 def agreement(a: Estimate, b: Estimate) -> float:
     """Returns the z-score (a - b) / sqrt(error_a^2 + error_b^2); nan where either is unknown."""
     difference, error = a.value - b.value, np.hypot(a.error, b.error)
+    if not isfinite(error):
+        return float("nan")
     if error == 0.0:
         return 0.0 if difference == 0.0 else float(np.copysign(np.inf, difference))
     return float(difference / error)
