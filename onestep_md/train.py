@@ -36,10 +36,10 @@ from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
 
 STEP_COUNTS = (1, 2, 4, 8)
-STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
+_STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
-WARMUP = 50  # steps of linearly rising learning rate
-FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
+_WARMUP = 50  # steps of linearly rising learning rate
+_FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 GRADIENT_NORM = 1.0
 _AVERAGED = (
     "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
@@ -73,7 +73,7 @@ def train(
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
     with learners:
         while state.step < settings.steps:
-            _set_learning_rate(state, settings)
+            set_learning_rate(state.optimizer, settings.learning_rate, state.step, settings.steps)
             draws = state.generator.get_state()
             try:
                 if settings.method == "buffer":
@@ -113,7 +113,7 @@ def train_step(
     state.optimizer.zero_grad()
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
-    steps = STEP_COUNTS[int(torch.multinomial(STEP_SHARES, 1, generator=generator))]
+    steps = draw_step_count(generator)
     z = learners.share(chart.sample_base(settings.batch, generator))
     n = len(z)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
@@ -232,11 +232,18 @@ def _buffer_losses(
     return matching, state_loss.mean(), volume_loss.mean()
 
 
-def _set_learning_rate(state: TrainState, settings: Train) -> None:
-    done = state.step / settings.steps
-    cosine = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
-    rate = settings.learning_rate * min(1.0, (state.step + 1) / WARMUP) * cosine
-    for group in state.optimizer.param_groups:
+def draw_step_count(generator: torch.Generator) -> int:
+    """K of the map that the next batch trains."""
+    return STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int
+) -> None:
+    """A linear rise to the peak, and a cosine down to its hundredth after `steps` steps."""
+    cosine = _FINAL_RATE + (1.0 - _FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * (step / steps)))
+    rate = peak * min(1.0, (step + 1) / _WARMUP) * cosine
+    for group in optimizer.param_groups:
         group["lr"] = rate
 
 

@@ -5,7 +5,6 @@ no energies, no chains and no second flow. Training then starts where energies t
 instead of at the base, whose samples of steep energies hardly have a weight. Called by `pipeline`.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from onestep_md.config import Train
 from onestep_md.flow import losses
 from onestep_md.model import Model
-from onestep_md.train import FINAL_RATE, GRADIENT_NORM, STEP_COUNTS, STEP_SHARES, WARMUP
+from onestep_md.train import GRADIENT_NORM, draw_step_count, set_learning_rate
 
 
 def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) -> None:
@@ -26,15 +25,15 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
     """
     state, chart = model.state, model.chart
     flow, generator = state.flow, state.generator
-    steps = settings.pretraining if state.step == 0 else 0
+    steps = settings.pretraining
+    if state.step > 0 or steps == 0:
+        return
     s, _ = chart.from_x(torch.from_numpy(model.exploration.frames[model.training]))
     optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     emphasis = torch.softmax(chart.log_emphasis(s), 0)
     for step in range(steps):
-        cosine = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(1.0, (step + 1) / WARMUP) * cosine
-        count = STEP_COUNTS[int(torch.multinomial(STEP_SHARES, 1, generator=generator))]
+        set_learning_rate(optimizer, settings.learning_rate, step, steps)
+        count = draw_step_count(generator)
         drawn = torch.multinomial(
             emphasis, settings.regression_batch, replacement=True, generator=generator
         )
@@ -46,5 +45,4 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
         optimizer.step()
         if step % 10 == 0:
             show(0.0, f"pretraining {step}/{steps}  -log likelihood {loss.item():.2f}")
-    if steps:
-        state.teacher.load_state_dict(flow.state_dict())
+    state.teacher.load_state_dict(flow.state_dict())

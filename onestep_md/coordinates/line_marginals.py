@@ -42,42 +42,40 @@ class LineMarginals(nn.Module):
         self.register_buffer("modal", torch.tensor(modal, dtype=torch.long))
         low, step, density = zip(*(tables[i] for i in modal), strict=True) if modal else ((),) * 3
         empty = torch.zeros(0, _GRID + 1, dtype=torch.float64)
-        self.register_buffer("density", torch.stack(density) if modal else empty)
-        self.register_buffer("low", torch.tensor(low, dtype=torch.float64))
-        self.register_buffer("step", torch.tensor(step, dtype=torch.float64))
+        density = torch.stack(density) if modal else empty
+        low, step = (torch.tensor(ends, dtype=torch.float64) for ends in (low, step))
+        # each half from its own end: near 1 a cumulative probability has no digits left
+        self.left = _Half(density, low, step)
+        self.right = _Half(density.flip(-1), -(low + _GRID * step), step)
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates y (batch, k) with CDF(y) = Phi(s), and log dy/ds (batch, k)."""
-        # each half from its own end: near 1 a cumulative probability has no digits left
         tail = _ndtr(torch.where(s < 0.0, s, -s)).clamp(min=_TINY)
-        left = _Half(self.density, self.low, self.step).quantile(tail)
-        right = self._right().quantile(tail)
-        y, log_p = (torch.where(s < 0.0, a, b) for a, b in zip(left, right, strict=True))
+        halves = zip(self.left.quantile(tail), self.right.quantile(tail), strict=True)
+        y, log_p = (torch.where(s < 0.0, a, b) for a, b in halves)
         y = torch.where(s < 0.0, y, -y)
         return y, _log_normal(s) - log_p
 
     def cumulative(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `quantile`; the same log dy/ds."""
-        lower, log_p = _Half(self.density, self.low, self.step).cumulative(y)
-        upper, _ = self._right().cumulative(-y)
+        lower, log_p = self.left.cumulative(y)
+        upper, _ = self.right.cumulative(-y)
         tail = torch.minimum(lower, upper).clamp(min=_TINY, max=0.5)
         s = torch.special.ndtri(tail)
         s = torch.where(lower < upper, s, -s)
         return s, _log_normal(s) - log_p
 
-    def _right(self) -> "_Half":
-        high = self.low + _GRID * self.step
-        return _Half(self.density.flip(-1), -high, self.step)
 
-
-class _Half:
+class _Half(nn.Module):
     """Densities (k, grid + 1) read from the left end, in both directions."""
 
     def __init__(self, density: Tensor, low: Tensor, step: Tensor):
-        self.density, self.low, self.step = density, low, step
+        super().__init__()
         mass = 0.5 * step[:, None] * (density[:, 1:] + density[:, :-1])
         start = _FLOOR * _ndtr(low / _FLOOR_WIDTH)  # in the tail
-        self.cdf = torch.cat([start[:, None], start[:, None] + mass.cumsum(-1)], dim=-1)
+        cdf = torch.cat([start[:, None], start[:, None] + mass.cumsum(-1)], dim=-1)
+        for name, table in (("density", density), ("low", low), ("step", step), ("cdf", cdf)):
+            self.register_buffer(name, table)
 
     def quantile(self, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Where the cumulative probability is `tail` (batch, k), and the log-density there."""

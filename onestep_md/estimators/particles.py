@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from onestep_md.estimators.weights import resample
+from onestep_md.estimators.weights import normalised_weights, resample
 
 _FEW = 4  # particles, of which all permutations are tried
 _STARTS, _TURNS = 3, 3  # of the alignment of more: rotations, and matchings from each
@@ -159,8 +159,7 @@ def _singular_sum(h: np.ndarray) -> np.ndarray:
 def _weighted_mean(samples: ParticleSamples, f: np.ndarray) -> tuple[float, float]:
     """Mean of f (n,) and its standard error by the delta method."""
     seen = np.isfinite(samples.log_w)  # what has no weight may have no energy either
-    w = np.exp(samples.log_w[seen] - samples.log_w[seen].max())
-    w, f = w / w.sum(), f[seen]
+    w, f = normalised_weights(samples.log_w[seen]), f[seen]
     mean = float((w * f).sum())
     # d mean = sum_i w_i (f_i - mean)
     variance = samples.inefficiency * np.square(w * (f - mean)).sum()
@@ -189,7 +188,6 @@ def histogram(
     inside = (index >= 0) & (index < bins)
     flat = (np.arange(n)[:, None] * bins + np.where(inside, index, 0).astype(int))[inside]
     share = np.bincount(flat, minlength=n * bins).reshape(n, bins) / (values.shape[1] * width)
-    w = np.exp(log_w - log_w.max())
-    w /= w.sum()
+    w = normalised_weights(log_w)
     density = w @ share
     return density, np.sqrt(np.square(w) @ np.square(share - density))
