@@ -18,7 +18,7 @@ def defaults_of_kind(
             "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
             "buffer": 1024,
         }  # fmt: skip
-        own = {"network": "egnn"} if coordinates == "cartesian" else {"bins": 32}
+        own = {"network": "egnn"} if coordinates == "cartesian" else {}
         return {
             "flow": {"coordinates": coordinates} | own,
             "train": train,
@@ -30,11 +30,11 @@ def defaults_of_kind(
         "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
         "buffer": 8192,
     }  # fmt: skip
-    exploration = {
-        "method": "dynamics", "temperatures": _temperatures(temperature)
-    }  # fmt: skip
-    flow = {"coordinates": coordinates, "bins": 0}
-    return {"flow": flow, "train": train, "exploration": exploration}
+    return {
+        "flow": {"coordinates": coordinates},
+        "train": train,
+        "exploration": {"method": "dynamics", "temperatures": _temperatures(temperature)},
+    }
 
 
 def _temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:

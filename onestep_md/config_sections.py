@@ -152,8 +152,9 @@ class Flow(Section):
         ge=0,
         le=64,
         description="Spline bins per line coordinate and layer, for several modes on one line; "
-        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 32 for "
-        "densities in flat coordinates, 0 for molecules.",
+        "0: affine maps only, as suits the stiff coordinates of molecules. Default: 32 where the "
+        "exploration of a density in flat coordinates shows modes that depend on each other, "
+        "otherwise 0.",
     )
 
 

@@ -28,6 +28,7 @@ from onestep_md.targets.molecule import Molecule
 from onestep_md.targets.particles import Particles
 from onestep_md.train_state import TrainState, start_state
 
+_BINS = 32  # of splines, where they are needed: each step then takes several times as long
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 
 
@@ -55,13 +56,16 @@ def build_model(
     else:
         molecular = isinstance(target, Molecule)
         chart = _molecular_chart(target, frames) if molecular else FlatChart(frames)
+        bins = config.flow.bins
+        if bins is None:
+            bins = _BINS if chart.modes_left else 0
         flow = StepFlow(
             chart.n_linear,
             chart.n_circular,
             config.flow.layers,
             config.flow.width,
             config.flow.orders,
-            config.flow.bins,
+            bins,
             seed=config.seed,
             lens=chart.lens,
         )

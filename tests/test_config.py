@@ -75,13 +75,13 @@ def test_shipped_densities_load_by_their_name(name):
 def test_default_coordinates_of_densities(name):
     flow = load_config(SYSTEMS[0].parent / f"{name}.yaml").flow
     cartesian = ("cartesian", "egnn", None)
-    expected = cartesian if name in PARTICLES else ("flat", None, 32)
+    expected = cartesian if name in PARTICLES else ("flat", None, None)
     assert (flow.coordinates, flow.network, flow.bins) == expected
 
 
 def test_particles_in_flat_coordinates(write):
     flow = load_config(write("target: {kind: density, name: dw4}\nflow: {coordinates: flat}")).flow
-    assert (flow.coordinates, flow.network, flow.bins) == ("flat", None, 32)
+    assert (flow.coordinates, flow.network) == ("flat", None)
 
 
 @pytest.mark.parametrize("name", PARTICLES)
@@ -214,18 +214,18 @@ def test_density_of_a_python_function(write, function):
 
 
 @pytest.mark.parametrize(
-    ("kind", "bins", "weight", "train"),
+    ("kind", "weight", "train"),
     [
-        ("molecule", 0, 0.1, (1200, 1024, 256, 8192)),
-        ("density", 32, 1.0, (1000, 512, 512, 1024)),
-        ("data", 32, 1.0, (1000, 512, 512, 1024)),
-        ("python", 32, 1.0, (1000, 512, 512, 1024)),
+        ("molecule", 0.1, (1200, 1024, 256, 8192)),
+        ("density", 1.0, (1000, 512, 512, 1024)),
+        ("data", 1.0, (1000, 512, 512, 1024)),
+        ("python", 1.0, (1000, 512, 512, 1024)),
     ],
 )
-def test_defaults_that_depend_on_the_kind(write, kind, bins, weight, train):
+def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
     path = write(KINDS[kind])
     config = load_config(path)
-    assert (config.flow.bins, config.train.likelihood_weight) == (bins, weight)
+    assert (config.flow.bins, config.train.likelihood_weight) == (None, weight)
     found = config.train
     assert (found.steps, found.batch, found.regression_batch, found.buffer) == train
     config = load_config(path, ["flow.bins=8", "train.likelihood_weight=0"])
@@ -248,7 +248,7 @@ def test_training_methods(write):
 def test_resolved_configuration_of_each_kind_reads_back_equal(write, text):
     config = load_config(write(text), ["train.method=cdds", "train.teacher=runs/a"])
     resolved = yaml.safe_load(config_text(config))
-    assert resolved["flow"]["bins"] == config.flow.bins
+    assert resolved["flow"].get("bins") == config.flow.bins
     assert resolved["train"]["likelihood_weight"] == config.train.likelihood_weight
     assert load_config(write(config_text(config))).model_dump() == config.model_dump()
     copy = write(yaml.safe_dump(config.model_dump(mode="json")))
@@ -334,7 +334,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     # their defaults depend on the target, so the listing leaves them empty
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
-        del values["flow"]["bins"], values["flow"]["coordinates"]
+        del values["flow"]["coordinates"]
         for key in ("steps", "batch", "regression_batch", "likelihood_weight", "buffer"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
@@ -349,4 +349,4 @@ def test_schema_listing_completed_with_required_keys_loads(write):
     options = ["target.pdb=a.pdb", "target.forcefield=[b.xml]", "target.temperature=300"]
     assert load_config(write(schema_text()), options).train == MOLECULE_TRAIN
     options = ["target.kind=density", "target.name=gmm9"]
-    assert load_config(write(schema_text()), options).flow.bins == 32
+    assert load_config(write(schema_text()), options).flow.coordinates == "flat"

@@ -25,6 +25,11 @@ class Chart(nn.Module, ABC):
     def n_circular(self) -> int:
         """Number of angles."""
 
+    @property
+    def modes_left(self) -> bool:
+        """Whether coordinates on the line still have several modes, for the flow to make."""
+        return False
+
     @abstractmethod
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states (batch, dim) to x, and log|det dx/ds| (batch,), -inf outside the chart."""

@@ -30,8 +30,9 @@ class FlatChart(Chart):
         self.marginals = LineMarginals((x - self.centre) @ self.unmix.T)
 
     def __str__(self) -> str:
-        modal = len(self.marginals.modal)
-        return f"{self.n_linear} whitened coordinates, {modal} of them with several modes"
+        flattened = len(self.marginals.modal)
+        left = ", modes left to the flow" if self.modes_left else ""
+        return f"{self.n_linear} whitened coordinates, {flattened} of them flattened{left}"
 
     @property
     def n_linear(self) -> int:
@@ -40,6 +41,10 @@ class FlatChart(Chart):
     @property
     def n_circular(self) -> int:
         return 0
+
+    @property
+    def modes_left(self) -> bool:
+        return self.marginals.tangled
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         modal = self.marginals.modal

@@ -31,6 +31,7 @@ class LineMarginals(nn.Module):
 
     Attributes:
         modal: (k,) which coordinates these are.
+        tangled: whether there are others of several modes, which depend on each other.
     """
 
     def __init__(self, y: Tensor):
@@ -38,7 +39,8 @@ class LineMarginals(nn.Module):
         super().__init__()
         tables = [_fit(column) for column in y.T]
         modal = [i for i, table in enumerate(tables) if table is not None]
-        modal = _independent(y, modal)
+        free = _independent(y, modal)
+        self.tangled, modal = len(free) < len(modal), free
         self.register_buffer("modal", torch.tensor(modal, dtype=torch.long))
         low, step, density = zip(*(tables[i] for i in modal), strict=True) if modal else ((),) * 3
         empty = torch.zeros(0, _GRID + 1, dtype=torch.float64)

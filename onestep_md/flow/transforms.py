@@ -20,7 +20,7 @@ from onestep_md.flow.spline import spline_forward, spline_inverse, spline_parame
 
 _AFFINE_PARAMETERS = 2
 _SPLINE_GAIN = 10.0  # logarithms of bin widths vary much more than shifts do
-_MAX_LOG_SCALE = 3.0  # a factor 20 in one layer; layers multiply
+_MAX_LOG_SCALE = 8.0  # of one layer; the neck of a funnel is hundreds of times narrower
 _MAX_RADIUS = 0.7  # of a Moebius centre: slopes between 1/6 and 6; orders and layers multiply
 
 

@@ -43,7 +43,10 @@ def test_wells_that_go_together_are_left_to_the_flow():
     x = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]).double()[corner]
     x = x + 0.1 * torch.randn(N, 2, generator=g).double()
     x = torch.cat([x, wells(0.4, 0.1, g)[:, None]], dim=-1)
-    assert LineMarginals((x - x.mean(0)) / x.std(0)).modal.tolist() == [2]
+    marginals = LineMarginals((x - x.mean(0)) / x.std(0))
+    assert marginals.modal.tolist() == [2] and marginals.tangled
+    assert not LineMarginals(columns()).tangled
+    assert FlatChart(x).modes_left and not FlatChart(columns()).modes_left
 
 
 def test_nothing_to_flatten():
