@@ -28,10 +28,8 @@ from onestep_md.progress import Display
 from onestep_md.results import dynamics_regions, evidence_table, held_out, measure, write_results
 from onestep_md.run_folder import (
     check_folder,
-    environment,
-    keep_target,
+    keep_origin,
     load_run_config,
-    make_folder,
     write_json,
 )
 from onestep_md.targets.density_evaluator import DensityEvaluator
@@ -89,8 +87,15 @@ def _run_stages(
     config: Config, target: Target, folder: Path, local: bool, address: str | None
 ) -> None:
     evaluators = open_pool(config, target, local, address)
-    # only now: an error before this point leaves no half-made run folder behind
-    make_folder(folder, config)
+    resources = {
+        "evaluators": evaluators.workers,
+        "platform": evaluators.platform,
+        "learners": config.cluster.learners,
+        "learner_threads": torch.get_num_threads(),
+    }
+    resumed = (folder / "config.yaml").exists()
+    if not resumed:  # only now: an error before this point leaves no half-made run folder behind
+        keep_origin(folder, config, target, resources)
     display = Display(folder / "log.txt")
     try:
         for line in target.fingerprint.lines():
@@ -99,16 +104,6 @@ def _run_stages(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
             f"{_learners(config)}, float32, weights in float64"
         )
-        resources = {
-            "evaluators": evaluators.workers,
-            "platform": evaluators.platform,
-            "learners": config.cluster.learners,
-            "learner_threads": torch.get_num_threads(),
-        }
-        record = environment(config, target.fingerprint.as_dict(), resources)
-        write_json(folder / "environment.json", record)
-        keep_target(folder, target)
-
         pretrained = _pretrained(config, target)
         if pretrained is not None:  # one chart for both
             exploration, seconds = pretrained.exploration, 0.0
@@ -125,6 +120,8 @@ def _run_stages(
         if saved:
             model.state.restore(load_checkpoint(saved, model.identity))
             display.say(f"continuing from {saved.name}")
+        if resumed:  # only now: a run of something else stays as it is
+            keep_origin(folder, config, target, resources)
         if model.state.step < config.train.steps:
             _trained(config, target, model, pretrained, evaluators, folder, display)
             if config.cluster.learners > 1:  # evaluators had to leave their CPUs to the learners

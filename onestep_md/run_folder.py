@@ -36,21 +36,27 @@ def check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def make_folder(folder: Path, config: Config) -> None:
-    """Create the run folder and keep the resolved configuration in it.
+def keep_origin(
+    folder: Path, config: Config, target: Molecule | DensityTarget, resources: dict
+) -> None:
+    """Keep what a run is made from: resolved configuration, versions and machine, the target.
+
+    The run folder then works without the YAML file and the files that it names.
 
     Raises:
-        RunFolderError: it cannot be written.
+        RunFolderError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", config_text(config))
+        record = _environment(config.seed, target.fingerprint.as_dict(), resources)
+        write_json(folder / "environment.json", record)
+        _keep_target(folder, target)
     except OSError as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
 
 
-def keep_target(folder: Path, target: Molecule | DensityTarget) -> None:
-    """Keep the target itself: the run folder works without the files of the YAML."""
+def _keep_target(folder: Path, target: Molecule | DensityTarget) -> None:
     if isinstance(target, Molecule):
         write_text(folder / "input.pdb", target.pdb_text)
         write_text(folder / "system.xml", target.system_xml)
@@ -102,11 +108,11 @@ def _finite(value: object) -> object:
     return value
 
 
-def environment(config: Config, fingerprint: dict, resources: dict) -> dict:
-    """Versions, machine and command line, for `environment.json`."""
+def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:
+    """Versions, machine and command line."""
     return {
         "argv": sys.argv,
-        "seed": config.seed,
+        "seed": seed,
         **machine(),
         "git": _git_commit(),
         "resources": resources,

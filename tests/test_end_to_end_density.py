@@ -64,6 +64,27 @@ def test_run_folder_is_complete_and_consistent(finished):
         assert (finished / name).stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("system", "option", "code", "reason"),
+    [
+        ("funnel.yaml", "seed=1", 3, "was made with another target"),
+        ("gmm9.yaml", "exploration.moves=3", 3, "other exploration settings"),
+        ("gmm9.yaml", "flow.width=32", 5, "another target or architecture"),
+    ],
+)
+def test_resuming_something_else_is_refused_and_changes_nothing(
+    finished, system, option, code, reason
+):
+    def contents():
+        files = (path for path in finished.rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in files if path.name != "log.txt"}
+
+    before = contents()
+    arguments = ["--out", finished, "--local", "--resume", *settings(option)]
+    assert reason in run("run", SYSTEMS / system, *arguments, expect=code)
+    assert contents() == before
+
+
 def test_particles_have_their_own_numbers(tmp_path):
     folder = tmp_path / "dw4"
     small = settings("flow.layers=2", "train.pretraining=20")
