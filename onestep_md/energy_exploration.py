@@ -5,6 +5,7 @@ and uniform torsions to the target at its temperature, every energy through the 
 basin that the torsions can reach is there from the start; nothing has to cross a barrier.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.flat import FlatChart
 from onestep_md.coordinates.force_field_chart import ForceFieldChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
@@ -21,51 +23,85 @@ from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
-from onestep_md.targets.smc import Annealed
+from onestep_md.targets.smc import Annealed, RunawayError
 from onestep_md.targets.terms import bonded_terms
+
+_MOST_ROUNDS = 8  # of annealing from a chart
 
 
 def anneal_target(
     config: Config, target: Molecule | DensityTarget, evaluators: Evaluators, display: Display
 ) -> Exploration:
     """Samples of the target in the form of an exploration: one walker per island."""
-    settings, before = config.exploration, evaluators.evaluations
+    before = evaluators.evaluations
     if isinstance(target, Molecule):
         chart = force_field_chart(target)
-        base, energy = _ChartBase(chart), _ChartEnergy(chart, evaluators)
-        found = anneal_from(
-            base,
-            energy,
-            settings.particles,
-            config.seed,
-            settings.moves,
-            settings.snapshots,
-            display.advance,
-        )
-        with torch.no_grad():
-            x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
-        u, grad_u = evaluators.evaluate(x)
+        found = _anneal_in(chart, config, evaluators, config.seed, display)
+        display.say(_summary(found))
     else:
-        found = anneal(
-            evaluators,
-            target.density.dim,
-            settings.particles,
-            config.seed,
-            settings.moves,
-            display.advance,
-        )
-        x, u, grad_u = found.x, found.u, found.grad_u
-    display.say(_summary(found))
+        found = _anneal_density(config, target.density.dim, evaluators, display)
     return Exploration(
-        frames=x,
-        u=u,
-        grad_u=grad_u,
+        frames=found.x,
+        u=found.u,
+        grad_u=found.grad_u,
         replica=found.island,
         temperatures=1.0 / found.temperatures,
         exchange_acceptance=found.acceptance,
         evaluations=evaluators.evaluations - before,
         restarts=0,
     )
+
+
+def _anneal_density(
+    config: Config, dim: int, evaluators: Evaluators, display: Display
+) -> Annealed:
+    """Annealing from a Gaussian, then from the chart of what was found, if it is more than that.
+
+    A chart knows modes, and widths that depend on other coordinates, and its base goes on where
+    the Gaussian never led, such as into the neck of a funnel: repeated as long as the way from
+    the base to the density gets shorter.
+    """
+    settings = config.exploration
+    found = anneal(
+        evaluators, dim, settings.particles, config.seed, settings.moves, display.advance
+    )
+    display.say(_summary(found))
+    if config.flow.coordinates != "flat":
+        return found
+    for again in range(1, _MOST_ROUNDS + 1):
+        chart = FlatChart(torch.from_numpy(found.x))
+        if chart.is_gaussian:
+            return found
+        try:
+            better = _anneal_in(chart, config, evaluators, config.seed + again, display)
+        except RunawayError:
+            return found
+        display.say(f"from its own chart: {_summary(better)}")
+        shorter = 1 < len(better.temperatures) < len(found.temperatures)
+        found = better
+        if not shorter:
+            return found
+    return found
+
+
+def _anneal_in(
+    chart: Chart, config: Config, evaluators: Evaluators, seed: int, display: Display
+) -> Annealed:
+    """Annealing in the coordinates of a chart, from its base; x, u and grad_u are those of x."""
+    settings = config.exploration
+    found = anneal_from(
+        _ChartBase(chart),
+        _ChartEnergy(chart, evaluators),
+        settings.particles,
+        seed,
+        settings.moves,
+        settings.snapshots if config.target.kind == "molecule" else 1,
+        display.advance,
+    )
+    with torch.no_grad():
+        x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
+    u, grad_u = evaluators.evaluate(x)
+    return dataclasses.replace(found, x=x, u=u, grad_u=grad_u)
 
 
 def internal_coordinates(molecule: Molecule) -> InternalCoordinates:

@@ -1,6 +1,7 @@
 r"""The flat chart of a density on R^n: x = mu + L y(s), fitted to samples.
 
-L whitens; y(s) are the coordinates themselves, or for those of several modes their quantiles.
+L whitens; y(s) are the coordinates themselves, for those of several modes their quantiles, and for
+those whose width depends on others the coordinates at the width that these tell.
 """
 
 import torch
@@ -8,14 +9,15 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.line_marginals import LineMarginals
+from onestep_md.coordinates.scales import Scales
 
-_NOISE = 4.0  # standard errors; smaller correlations are taken for zero
+_NOISE = 5.0  # standard errors; smaller correlations are taken for zero
 
 
 class FlatChart(Chart):
     """Centred, scaled, decorrelated, and coordinates of several modes flattened.
 
-    The base is a Gaussian fitted to the samples, or the marginals of what has several modes.
+    The base is a Gaussian fitted to the samples, with the marginals of what has several modes.
     """
 
     def __init__(self, x: Tensor):
@@ -23,16 +25,17 @@ class FlatChart(Chart):
         super().__init__()
         self.register_buffer("centre", x.mean(0))
         scale = x.std(0)
-        correlation = torch.corrcoef(x.T).reshape(x.shape[1], x.shape[1])
-        # noise would tilt the axes of a density that is a product along them
-        small = correlation.abs() < _NOISE / len(x) ** 0.5
-        self._whiten(torch.where(small, 0.0, correlation) * (scale * scale[:, None]))
-        self.marginals = LineMarginals((x - self.centre) @ self.unmix.T)
+        self._whiten(_correlation(x) * (scale * scale[:, None]))
+        y = (x - self.centre) @ self.unmix.T
+        self.marginals = LineMarginals(y)
+        self.scales = Scales(y, self.marginals.single)
 
     def __str__(self) -> str:
         flattened = len(self.marginals.modal)
         left = ", modes left to the flow" if self.modes_left else ""
-        return f"{self.n_linear} whitened coordinates, {flattened} of them flattened{left}"
+        scaled, parents = len(self.scales.scaled), len(self.scales.parents)
+        scales = f", {scaled} scaled by {parents} others" if scaled else ""
+        return f"{self.n_linear} whitened coordinates, {flattened} of them flattened{scales}{left}"
 
     @property
     def n_linear(self) -> int:
@@ -43,17 +46,40 @@ class FlatChart(Chart):
         return 0
 
     @property
+    def is_gaussian(self) -> bool:
+        """Whether the base is no more than a Gaussian in x."""
+        return len(self.marginals.modal) == len(self.scales.scaled) == 0
+
+    @property
     def modes_left(self) -> bool:
         return self.marginals.tangled
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         modal = self.marginals.modal
-        y, log_slope = self.marginals.quantile(s[:, modal])
-        x = self.centre + s.index_copy(1, modal, y) @ self.mix.T
-        return x, self.log_det_mix + log_slope.sum(-1)
+        flattened, log_slope = self.marginals.quantile(s[:, modal])
+        y, log_scale = self.scales(s.index_copy(1, modal, flattened))
+        x = self.centre + y @ self.mix.T
+        return x, self.log_det_mix + log_slope.sum(-1) + log_scale
 
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = (x - self.centre) @ self.unmix.T
+        y, log_scale = self.scales.inverse(y)
         modal = self.marginals.modal
         s, log_slope = self.marginals.cumulative(y[:, modal])
-        return y.index_copy(1, modal, s), self.log_det_mix + log_slope.sum(-1)
+        return y.index_copy(1, modal, s), self.log_det_mix + log_slope.sum(-1) + log_scale
+
+
+def _correlation(x: Tensor) -> Tensor:
+    """Correlations (dim, dim) of samples x (n, dim), zero where they are noise.
+
+    Noise would tilt the axes of a density that is a product along them. Ranks tell what is noise,
+    because few samples make the correlation of heavy tails.
+    """
+    shape = (x.shape[1], x.shape[1])
+    order = (x.argsort(0).argsort(0) + 0.5) / len(x)
+    of_ranks = torch.corrcoef(torch.special.ndtri(order).T).reshape(shape)
+    full = torch.corrcoef(x.T).reshape(shape)
+    sparse = torch.where(of_ranks.abs() < _NOISE / len(x) ** 0.5, 0.0, full)
+    # zeros in many strongly correlated coordinates can leave a matrix that is none of correlations
+    least, least_sparse = (torch.linalg.eigvalsh(matrix)[0] for matrix in (full, sparse))
+    return sparse if least_sparse > 0.5 * least else full

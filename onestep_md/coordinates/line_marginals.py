@@ -31,16 +31,18 @@ class LineMarginals(nn.Module):
 
     Attributes:
         modal: (k,) which coordinates these are.
-        tangled: whether there are others of several modes, which depend on each other.
+        single: the coordinates of one mode.
+        tangled: whether there are others, of several modes, which depend on each other.
     """
 
     def __init__(self, y: Tensor):
         """Fit to equal-weight samples y (n, dim) of unit variance, float64."""
         super().__init__()
         tables = [_fit(column) for column in y.T]
-        modal = [i for i, table in enumerate(tables) if table is not None]
-        free = _independent(y, modal)
-        self.tangled, modal = len(free) < len(modal), free
+        several = [i for i, table in enumerate(tables) if table is not None]
+        self.single = [i for i, table in enumerate(tables) if table is None]
+        modal = _independent(y, several)
+        self.tangled = len(modal) < len(several)
         self.register_buffer("modal", torch.tensor(modal, dtype=torch.long))
         low, step, density = zip(*(tables[i] for i in modal), strict=True) if modal else ((),) * 3
         empty = torch.zeros(0, _GRID + 1, dtype=torch.float64)
