@@ -3,6 +3,8 @@
 A molecule is annealed in the coordinates of `ForceFieldChart`: from independent bonds and angles
 and uniform torsions to the target at its temperature, every energy through the evaluators. Every
 basin that the torsions can reach is there from the start; nothing has to cross a barrier.
+
+A density is annealed from a Gaussian, and again from the chart of what that found.
 """
 
 import dataclasses
@@ -57,9 +59,9 @@ def _anneal_density(
 ) -> Annealed:
     """Annealing from a Gaussian, then from the chart of what was found, if it is more than that.
 
-    A chart knows modes, and widths that depend on other coordinates, and its base goes on where
-    the Gaussian never led, such as into the neck of a funnel: repeated as long as the way from
-    the base to the density gets shorter.
+    A chart knows modes, and widths that depend on other coordinates. Its base goes on where the
+    Gaussian never led, such as into the neck of a funnel, and its samples have no common
+    ancestors. Repeated as long as the way from the base to the density gets shorter.
     """
     settings = config.exploration
     found = anneal(

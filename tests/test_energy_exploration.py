@@ -32,6 +32,18 @@ class Silent:
         pass
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_funnel_is_followed_into_its_neck(seed):
+    """Annealing from a Gaussian finds x_0 > -2; its standard deviation is 3 and its mean 0."""
+    config = load_config(SYSTEMS / "funnel.yaml", ["exploration.particles=4000"], seed)
+    target = load_target(config)
+    evaluators = open_pool(config, target, local=True, address=None)
+    found = anneal_target(config, target, evaluators, Silent())
+    neck = found.frames[:, 0]
+    assert found.evaluations == evaluators.evaluations
+    assert abs(neck.mean()) < 0.4 and abs(neck.std() - 3.0) < 0.3 and neck.min() < -7.0
+
+
 @pytest.fixture(scope="module")
 def alanine():
     overrides = ["exploration.particles=400", "exploration.moves=6"]

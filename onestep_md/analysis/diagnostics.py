@@ -128,8 +128,9 @@ def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: f
     flow = [row for row in rows if row.steps] or rows
     middle = np.nanmedian([row.log_z.value for row in flow])
     gaps = [known - middle, *(v.value - middle for row in flow for v in (row.log_z, row.eubo))]
+    above = np.nanmax([0.05, *np.abs(gaps)])
     below = np.nanmedian([0.0, *(middle - row.elbo.value for row in flow)])
-    reach = 5.0 * np.nanmax([0.05, below, *np.abs(gaps)])
+    reach = 5.0 * max(above, min(below, 4.0 * above))
     written: dict[bool, list[tuple[int, str, str]]] = {False: [], True: []}  # above the scale?
     for name, colour, marker, title in (
         ("eubo", style.DYNAMICS, "v-", "EUBO (upper bound)"),
