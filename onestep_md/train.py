@@ -33,14 +33,13 @@ from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.train_paths import path_step
-from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
+from onestep_md.train_state import StepInfo, TrainState, batch_ess
 
 STEP_COUNTS = (1, 2, 4, 8)
 _STEP_SHARES = torch.tensor([0.55, 0.25, 0.15, 0.05])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
-GRADIENT_NORM = 1.0
 _AVERAGED = (
     "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
 )  # fmt: skip
@@ -173,12 +172,8 @@ def train_step(
     state.buffer.replace(index[:m][jumped], samples.map(learners.gather)[:m][jumped])
 
     learners.sum_gradients(flow.parameters())
-    torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
-    state.optimizer.step()
-    update_teacher(state)
-    state.step += 1
     spent = len(u) * learners.world
-    state.evaluations += spent
+    state.descend(spent)
     log_w = learners.gather(mine - emphasis[:n])
     regressed = torch.stack([matching, state_loss, volume_loss]).detach()
     return _step_info(log_w, learners.gather(regressed[None]).mean(0), jumped, spent, steps)

@@ -12,7 +12,8 @@ import torch
 from onestep_md.config import Train
 from onestep_md.flow import losses
 from onestep_md.model import Model
-from onestep_md.train import GRADIENT_NORM, draw_step_count, set_learning_rate
+from onestep_md.train import draw_step_count, set_learning_rate
+from onestep_md.train_state import GRADIENT_NORM
 
 
 def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) -> None:

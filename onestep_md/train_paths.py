@@ -22,12 +22,11 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
-from onestep_md.train_state import StepInfo, TrainState, batch_ess, update_teacher
+from onestep_md.train_state import StepInfo, TrainState, batch_ess
 
 PATH_STEPS = 32
 _LEARNED = 4  # steps of every path whose kernels the objective differentiates
 _JACOBIAN_WEIGHT = 1e-4  # as published
-_GRADIENT_NORM = 1.0
 
 
 def path_step(
@@ -62,11 +61,7 @@ def path_step(
         + _JACOBIAN_WEIGHT * stretch
     )
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(flow.parameters(), _GRADIENT_NORM)
-    state.optimizer.step()
-    update_teacher(state)
-    state.step += 1
-    state.evaluations += spent
+    state.descend(spent)
     return StepInfo(
         loss_energy=spread,
         loss_flow=float(base_loss.detach()),

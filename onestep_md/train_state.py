@@ -10,6 +10,7 @@ from onestep_md.buffer import Buffer
 from onestep_md.config import Train
 from onestep_md.flow.base import Flow
 
+GRADIENT_NORM = 1.0
 _TEACHER_DECAY = 0.998
 
 
@@ -49,6 +50,20 @@ class TrainState:
         self.step, self.evaluations = saved["step"], saved["evaluations"]
         self.seconds = saved["seconds"]
 
+    @torch.no_grad()
+    def descend(self, evaluations: int) -> None:
+        """One step along the gradients; the teacher follows. They cost this many evaluations."""
+        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), GRADIENT_NORM)
+        self.optimizer.step()
+        # a young average forgets faster, so that it does not remember the identity
+        decay = min(_TEACHER_DECAY, (1 + self.step) / (10 + self.step))
+        for average, parameter in zip(
+            self.teacher.parameters(), self.flow.parameters(), strict=True
+        ):
+            average.lerp_(parameter, 1.0 - decay)
+        self.step += 1
+        self.evaluations += evaluations
+
 
 @dataclass(frozen=True)
 class StepInfo:
@@ -70,17 +85,6 @@ def start_state(flow: Flow, buffer: Buffer, settings: Train, seed: int) -> Train
     optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
     return TrainState(flow, teacher, optimizer, buffer, generator)
-
-
-@torch.no_grad()
-def update_teacher(state: TrainState) -> None:
-    """Move the exponential moving average towards the flow."""
-    # a young average forgets faster, so that it does not remember the identity
-    decay = min(_TEACHER_DECAY, (1 + state.step) / (10 + state.step))
-    for average, parameter in zip(
-        state.teacher.parameters(), state.flow.parameters(), strict=True
-    ):
-        average.lerp_(parameter, 1.0 - decay)
 
 
 def batch_ess(log_w: Tensor) -> float:
