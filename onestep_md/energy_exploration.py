@@ -79,9 +79,9 @@ def _anneal_density(
         except RunawayError:
             return found
         display.say(f"from its own chart: {_summary(better)}")
-        shorter = 1 < len(better.temperatures) < len(found.temperatures)
-        found = better
-        if not shorter:
+        before, now = len(found.temperatures), len(better.temperatures)
+        found = better if now <= before else found
+        if now == 1 or now >= before:
             return found
     return found
 

@@ -5,12 +5,16 @@ in the logarithm is fitted where the samples are, and holds where they never got
 funnel. Parents P are scaled by nothing, so both directions and the log-determinant are closed.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 _DEPENDENT = 0.1  # correlation of log |y_i| with y_j; 1 % of its variance
 _OUTLIER = 4.0  # standard deviations, beyond which a parent says nothing more to the fit
 _ROUNDS = 5  # in which centres and widths are fitted in turn
+_GAIN = 0.02  # nats that a child must become more Gaussian by
+_EULER = 0.5772156649015329
 _TINY = 1e-12
 
 
@@ -30,21 +34,26 @@ class Scales(nn.Module):
             single: columns of one mode; the others are left alone.
         """
         super().__init__()
-        parents, scaled = _families(y, single)
-        self.register_buffer("parents", torch.tensor(parents, dtype=torch.long))
-        self.register_buffer("scaled", torch.tensor(scaled, dtype=torch.long))
-        known, theirs = y[:, parents], y[:, scaled]
+        parents, children = _families(y, single)
+        known, theirs = y[:, parents], y[:, children]
         inputs = torch.cat([torch.ones(len(y), 1, dtype=y.dtype), known], dim=-1)
-        centre = torch.zeros(len(scaled), dtype=y.dtype)
+        centre = torch.zeros(len(children), dtype=y.dtype)
         for _ in range(_ROUNDS):
             # log |y_i - m_i| = a_i + B_i y_P + log |s_i|, and log |s_i| knows nothing of y_P
             slope = torch.linalg.lstsq(inputs, _log_size(theirs - centre)).solution[1:]
             # the mean of a narrow part is off by much more than its width, if wide parts weigh
             precision = torch.exp(-2.0 * known @ slope)
             centre = (precision * theirs).sum(0) / precision.sum(0)
-        width = ((theirs - centre) * precision.sqrt()).square().mean(0).sqrt()
-        for name, value in (("slope", slope), ("centre", centre), ("level", width.log())):
-            self.register_buffer(name, value)
+        plain = (theirs - centre) * precision.sqrt()
+        level = plain.square().mean(0).sqrt().log()
+        # a bent density also ties widths to coordinates, but there y_i is the Gaussian one
+        better = _non_gaussian(plain) + _GAIN < _non_gaussian(theirs)
+        if not better.any():
+            parents, slope = [], slope[:0]
+        self.register_buffer("parents", torch.tensor(parents, dtype=torch.long))
+        self.register_buffer("scaled", torch.tensor(children, dtype=torch.long)[better])
+        for name, value in (("slope", slope), ("centre", centre), ("level", level)):
+            self.register_buffer(name, value[..., better])
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map s (batch, dim) to y, and log|det dy/ds| (batch,)."""
@@ -80,6 +89,12 @@ def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
         correlation[parent] = 0.0  # scaled by nothing
         correlation[:, parent] = 0.0  # done
         is_child[parents] = False
+
+
+def _non_gaussian(y: Tensor) -> Tensor:
+    """How far columns (n, k) are from Gaussians, zero for these: log of width over typical size."""
+    typical = _log_size(y).mean(0) + 0.5 * (math.log(2.0) + _EULER)  # E log |N(0, 1)|
+    return (0.5 * y.square().mean(0).log() - typical).abs()
 
 
 def _log_size(y: Tensor) -> Tensor:

@@ -41,6 +41,15 @@ def test_columns_of_several_modes_are_left_alone():
     assert scales.parents.tolist() == [1] and scales.scaled.tolist() == [3]
 
 
+def test_a_bent_density_is_no_hierarchy():
+    """log |x| and y go together where y = x^2 + noise, but x is a Gaussian of one width."""
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn(N, dtype=torch.float64, generator=g)
+    y = (x.square() - 1.0) / math.sqrt(2.0) + 0.1 * torch.randn(N, generator=g).double()
+    scales = Scales(torch.stack([x, y], dim=-1), single=[0, 1])
+    assert scales.parents.numel() == scales.scaled.numel() == scales.slope.numel() == 0
+
+
 def test_nothing_depends_on_anything():
     g = torch.Generator().manual_seed(1)
     scales = Scales(torch.randn(N, 5, generator=g).double(), single=list(range(5)))
