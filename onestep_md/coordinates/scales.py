@@ -92,7 +92,7 @@ def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _non_gaussian(y: Tensor) -> Tensor:
-    """How far columns (n, k) are from Gaussians, zero for these: log of width over typical size."""
+    """How far columns (n, k) are from Gaussian: log of width over typical size, less theirs."""
     typical = _log_size(y).mean(0) + 0.5 * (math.log(2.0) + _EULER)  # E log |N(0, 1)|
     return (0.5 * y.square().mean(0).log() - typical).abs()
 

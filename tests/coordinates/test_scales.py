@@ -42,7 +42,7 @@ def test_columns_of_several_modes_are_left_alone():
 
 
 def test_a_bent_density_is_no_hierarchy():
-    """log |x| and y go together where y = x^2 + noise, but x is a Gaussian of one width."""
+    """The size of x and y go together where y = x^2 + noise, but x is a Gaussian of one width."""
     g = torch.Generator().manual_seed(1)
     x = torch.randn(N, dtype=torch.float64, generator=g)
     y = (x.square() - 1.0) / math.sqrt(2.0) + 0.1 * torch.randn(N, generator=g).double()
