@@ -13,7 +13,7 @@ _LOOKS = {
     "trace": ("first-order trace, as published", style.RAW, "s"),
     "path": ("diffusion path", style.DYNAMICS, "^"),
 }
-_LINEAR = 5.0  # nats either side of zero; beyond, the axis is logarithmic
+_LINEAR = 1.0  # nats either side of zero; beyond, the axis is logarithmic
 
 
 def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
@@ -42,12 +42,19 @@ def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
         ax.set_xscale("log", base=2)
         ax.set_xticks(steps, [str(k) for k in steps])
         style.label(ax, "steps K", "nats", title)
-    style.legend(axes[0, 0], loc="best")
-    # a trained flow has a first-order "ELBO" far above what the others can be told apart at
-    axes[0, 0].set_yscale("symlog", linthresh=_LINEAR)
-    ticks = SymmetricalLogLocator(base=10.0, linthresh=_LINEAR, subs=(1.0, 2.0, 5.0))
-    axes[0, 0].yaxis.set_major_locator(ticks)
-    axes[0, 0].yaxis.set_major_formatter(ScalarFormatter())
+        # a trained flow has first-order estimates far above what the others can be told apart at
+        ax.set_yscale("symlog", linthresh=_LINEAR)
+        ticks = SymmetricalLogLocator(base=10.0, linthresh=_LINEAR, subs=(1.0, 2.0, 5.0))
+        ax.yaxis.set_major_locator(ticks)
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+        ax.margins(y=0.1)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        fontsize=style.FONT - 0.5,
+        frameon=False,
+    )
     folder.mkdir(exist_ok=True)
     path = folder / "weight_kinds.png"
     with replacing(path) as aside:
