@@ -197,7 +197,10 @@ class Train(Section):
         "chains come on top. Default: 512 for densities, 1024 for molecules.",
     )
     learning_rate: types.Number = Field(
-        1e-3, gt=0, le=1, description="Peak learning rate of Adam."
+        1e-3,
+        gt=0,
+        le=1,
+        description="Peak learning rate of Adam; less is taken where the base is nearly exact.",
     )
     regression_batch: types.Whole | None = Field(
         None,

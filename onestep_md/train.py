@@ -72,7 +72,7 @@ def train(
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
     with learners:
         while state.step < settings.steps:
-            set_learning_rate(state.optimizer, settings.learning_rate, state.step, settings.steps)
+            set_learning_rate(state.optimizer, state.peak_rate, state.step, settings.steps)
             draws = state.generator.get_state()
             try:
                 if settings.method == "buffer":

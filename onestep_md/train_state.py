@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from onestep_md.buffer import Buffer
-from onestep_md.config import Train
 from onestep_md.flow.base import Flow
 
 GRADIENT_NORM = 1.0
@@ -23,6 +22,7 @@ class TrainState:
     optimizer: torch.optim.Adam
     buffer: Buffer
     generator: torch.Generator
+    peak_rate: float  # of the learning rates
     step: int = 0
     evaluations: int = 0
     seconds: float = 0.0
@@ -79,12 +79,12 @@ class StepInfo:
     chains_jumped: float  # share of the buffer's drawn chains that took a flow sample's place
 
 
-def start_state(flow: Flow, buffer: Buffer, settings: Train, seed: int) -> TrainState:
+def start_state(flow: Flow, buffer: Buffer, peak_rate: float, seed: int) -> TrainState:
     """A fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(flow.parameters(), lr=peak_rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
-    return TrainState(flow, teacher, optimizer, buffer, generator)
+    return TrainState(flow, teacher, optimizer, buffer, generator, peak_rate)
 
 
 def batch_ess(log_w: Tensor) -> float:

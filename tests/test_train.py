@@ -53,7 +53,7 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
         torch.manual_seed(0)
         flow = StepFlow(DIM, 0, layers=2, width=16, orders=1, bins=0, seed=0)
         explored = Configurations(x[:50], -0.5 * x[:50].square().sum(-1), -x[:50])
-        return start_state(flow, Buffer(explored), settings, seed=1)
+        return start_state(flow, Buffer(explored), settings.learning_rate, seed=1)
 
     def go_on(state, folder, batches):
         folder.mkdir(exist_ok=True)

@@ -43,7 +43,9 @@ def fresh(settings: Train) -> Model:
     chart = CartesianChart(x, PARTICLES, SPACE)
     flow = EquivariantFlow(basis, SPACE, layers=2, width=16, network="egnn")
     s, log_det = chart.from_x(x[:50])
-    state = start_state(flow, Buffer(Configurations(s, log_det, s)), settings, seed=1)
+    state = start_state(
+        flow, Buffer(Configurations(s, log_det, s)), settings.learning_rate, seed=1
+    )
     return Model(chart, state, exploration, np.arange(400) < 320, "test")
 
 

@@ -39,7 +39,7 @@ def setting():
     def fresh(settings):
         torch.manual_seed(0)
         flow = StepFlow(DIM, 0, layers=2, width=32, orders=1, bins=0, seed=0)
-        return start_state(flow, Buffer(start), settings, seed=1)
+        return start_state(flow, Buffer(start), settings.learning_rate, seed=1)
 
     return chart, evaluators, fresh
 

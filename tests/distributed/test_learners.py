@@ -71,7 +71,7 @@ def trained(learners, n_linear, n_circular, volume_loss):
     u, grad_u = (torch.from_numpy(array) for array in evaluators.evaluate(s.numpy()))
     start = Configurations(s, chart.log_emphasis(s) - u, chart.pull_back(s, grad_u))
     flow = StepFlow(n_linear, n_circular, layers=2, width=16, orders=2, bins=4, seed=0)
-    state = start_state(flow, Buffer(start), settings, seed=1)
+    state = start_state(flow, Buffer(start), settings.learning_rate, seed=1)
     infos = [train_step(state, settings, chart, evaluators, learners) for _ in range(STEPS)]
     return {
         "flow": torch.cat([p.detach().flatten() for p in state.flow.parameters()]),
