@@ -1,0 +1,40 @@
+"""What is decided when chart and flow are fitted to an exploration."""
+
+import functools
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from onestep_md.config import load_config
+from onestep_md.energy_exploration import anneal_target
+from onestep_md.model import build_model
+from onestep_md.pipeline import load_target, open_pool
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
+
+
+@functools.cache
+def model(system: str, *options: str):
+    config = load_config(SYSTEMS / f"{system}.yaml", ["exploration.particles=8000", *options])
+    target = load_target(config)
+    evaluators = open_pool(config, target, local=True, address=None)
+    return build_model(config, target, anneal_target(config, target, evaluators, Mock()))
+
+
+@pytest.mark.parametrize(
+    ("system", "low", "high"),
+    # the base holds gmm9, three modes on either axis; not 40 modes in the plane, nor a bent ridge
+    [("gmm9", 0.0, 0.2), ("gmm40_fab", 1.0, 1.0), ("python-density", 0.5, 1.0)],
+)
+def test_the_learning_rate_follows_what_the_base_leaves(system, low, high):
+    assert low <= model(system).state.peak_rate / 1e-3 <= high
+
+
+def test_splines_are_for_modes_that_the_chart_leaves():
+    per_line = {
+        system: model(system, *options).state.flow.layers[0].per_line
+        for system, *options in (("gmm9",), ("gmm40_fab",))
+    }
+    assert per_line["gmm9"] == 2 and per_line["gmm40_fab"] > 2
+    assert model("gmm9", "flow.bins=4").state.flow.layers[0].per_line > 2
