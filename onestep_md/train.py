@@ -36,7 +36,7 @@ from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess
 
 STEP_COUNTS = (1, 2, 4, 8)
-_STEP_SHARES = torch.tensor([0.4, 0.2, 0.2, 0.2])  # of the batches: K steps cost K, and are to be as good
+_STEP_SHARES = torch.tensor([0.4, 0.2, 0.2, 0.2])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
