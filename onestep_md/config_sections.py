@@ -76,8 +76,8 @@ class Exploration(Section):
     method: Literal["dynamics", "annealing"] | None = Field(
         None,
         description="dynamics, or annealing: a molecule then starts from its force field's own "
-        "bonds and angles and uniform torsions, a density from a Gaussian that is found. "
-        "Default: dynamics for molecules; densities have annealing only.",
+        "bonds and angles and uniform torsions, a density from a Gaussian that is found, and then "
+        "again from its chart. Default: dynamics for molecules; densities have annealing only.",
     )
     temperatures: types.Temperatures = Field(
         (),
