@@ -81,7 +81,7 @@ def test_default_coordinates_of_densities(name):
 
 def test_particles_in_flat_coordinates(write):
     flow = load_config(write("target: {kind: density, name: dw4}\nflow: {coordinates: flat}")).flow
-    assert (flow.coordinates, flow.network) == ("flat", None)
+    assert (flow.coordinates, flow.network, flow.bins) == ("flat", None, None)
 
 
 @pytest.mark.parametrize("name", PARTICLES)

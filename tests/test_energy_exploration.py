@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,23 +23,13 @@ SYSTEMS = Path(__file__).parents[1] / "systems"
 LOG_Z = -195.328  # of alanine.yaml: BAR and one-step estimates of several runs, +- 0.01
 
 
-class Silent:
-    """Takes what a display is told."""
-
-    def say(self, text=""):
-        pass
-
-    def advance(self, fraction, message):
-        pass
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_funnel_is_followed_into_its_neck(seed):
     """Annealing from a Gaussian finds x_0 > -2; its standard deviation is 3 and its mean 0."""
     config = load_config(SYSTEMS / "funnel.yaml", ["exploration.particles=4000"], seed)
     target = load_target(config)
     evaluators = open_pool(config, target, local=True, address=None)
-    found = anneal_target(config, target, evaluators, Silent())
+    found = anneal_target(config, target, evaluators, Mock())
     neck = found.frames[:, 0]
     assert found.evaluations == evaluators.evaluations
     assert abs(neck.mean()) < 0.4 and abs(neck.std() - 3.0) < 0.3 and neck.min() < -7.0
@@ -122,7 +113,7 @@ def test_base_of_the_chart_is_normalised(alanine):
 def test_annealing_finds_every_basin_and_the_normaliser_without_dynamics(alanine):
     config, molecule, evaluators = alanine
     before = evaluators.evaluations
-    found = anneal_target(config, molecule, evaluators, Silent())
+    found = anneal_target(config, molecule, evaluators, Mock())
     assert evaluators.evaluations - before == found.evaluations
     torsions = find_torsions(molecule.pdb_text, "auto")
     angles = torsion_angles(found.frames, list(torsions.values()))

@@ -59,9 +59,9 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
         ax.set_title(title, fontsize=FONT + 1, loc="left", fontweight="bold", color="#22272e")
 
 
-def legend(ax: Axes, **place: object) -> None:
+def legend(on: Axes | Figure, **place: object) -> None:
     """A legend without a frame that covers nothing."""
-    ax.legend(fontsize=FONT - 0.5, frameon=False, handlelength=1.6, **place)
+    on.legend(fontsize=FONT - 0.5, frameon=False, handlelength=1.6, **place)
 
 
 def percent_axis(axis) -> None:

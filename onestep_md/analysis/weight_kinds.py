@@ -48,13 +48,9 @@ def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
         ax.yaxis.set_major_locator(ticks)
         ax.yaxis.set_major_formatter(ScalarFormatter())
         ax.margins(y=0.1)
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        fontsize=style.FONT - 0.5,
-        frameon=False,
-    )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    place = "outside lower center"
+    style.legend(figure, handles=handles, labels=labels, loc=place, ncols=len(labels))
     folder.mkdir(exist_ok=True)
     path = folder / "weight_kinds.png"
     with replacing(path) as aside:

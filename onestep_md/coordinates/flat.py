@@ -15,9 +15,10 @@ _NOISE = 5.0  # standard errors; smaller correlations are taken for zero
 
 
 class FlatChart(Chart):
-    """Centred, scaled, decorrelated, and coordinates of several modes flattened.
+    """Centred, scaled, decorrelated, coordinates of several modes flattened, widths evened.
 
-    The base is a Gaussian fitted to the samples, with the marginals of what has several modes.
+    The base is a Gaussian fitted to the samples, with the marginals of what has several modes and
+    the widths of what has one that depends on others.
     """
 
     def __init__(self, x: Tensor):
