@@ -242,27 +242,32 @@ def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str
     """
     display = Display()
     display.start("chaos")
+    trials: list[Trial] = []
+
+    def ended(trial: Trial) -> None:
+        trials.append(trial)
+        display.say(trial.row(trials[0].seconds))
+
     with tempfile.TemporaryDirectory(prefix="onestep-chaos-") as work:
         display.advance(0.0, "exploration and reference")
         chaos = Chaos(system, Path(work), steps)
         display.advance(0.06, "undisturbed")
-        trials = [chaos.trial("undisturbed")]
+        ended(chaos.trial("undisturbed"))
         display.advance(0.1, "evaluators killed")
-        trials.append(chaos.trial(f"evaluator killed every {KILL_EVERY:.0f} s", KillEvaluators))
+        ended(chaos.trial(f"evaluator killed every {KILL_EVERY:.0f} s", KillEvaluators))
         display.advance(0.16, "evaluator frozen")
-        trials.append(chaos.trial("evaluator frozen", FreezeEvaluator))
+        ended(chaos.trial("evaluator frozen", FreezeEvaluator))
         display.advance(0.22, "nodes")
         with LocalCluster(2) as cluster:
-            trials.append(
+            ended(
                 chaos.trial(
                     "node removed, another added",
                     lambda folder: ChangeNodes(folder, cluster),
                     cluster.address,
                 )
             )
-        undisturbed = trials[0].seconds
         if drivers:
-            trials.append(chaos.killed_drivers(drivers, undisturbed, seed, display))
+            ended(chaos.killed_drivers(drivers, trials[0].seconds, seed, display))
     display.stop()
     lines = [
         machine_line(machine()),
@@ -271,7 +276,7 @@ def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str
         "",
         "| run | completed | identical | time | slowdown | |",
         "|---|---|---|---|---|---|",
-        *(trial.row(undisturbed) for trial in trials),
+        *(trial.row(trials[0].seconds) for trial in trials),
     ]
     if any(min(trial.completed, trial.identical) < trial.runs for trial in trials):
         print("\n".join(lines))

@@ -16,7 +16,7 @@ from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
-from onestep_md.coordinates.chart import MolecularChart
+from onestep_md.coordinates.chart import MolecularChart, fit_chart
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.energy_exploration import internal_coordinates
 from onestep_md.errors import RunFolderError
@@ -112,7 +112,7 @@ def _of_particles(
 def _molecular_chart(molecule: Molecule, frames: torch.Tensor) -> MolecularChart:
     coordinates = internal_coordinates(molecule)
     q, _ = coordinates.from_cartesian(frames)
-    return MolecularChart(coordinates, q)
+    return fit_chart(coordinates, q)
 
 
 def load_trained(config: Config, target: Molecule | DensityTarget, folder: Path) -> Model:

@@ -3,7 +3,8 @@ r"""The molecular chart: flow state s <-> Cartesian x, fitted to the exploration
 Everything linear or one-dimensional is taken out here, so that the flow only learns the rest:
 
 * rotatable torsions tau are mapped through the CDF of their smoothed marginal,
-  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle;
+  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle; puckers of rings are among
+  them, they do not turn but have several wells;
 * stiff coordinates (bonds, angles, torsions that stay in one well) follow the torsions by a linear
   regression on the harmonics h(tau) of every torsion and are whitened jointly,
   q = mu + A h(tau) + L s with L = D^{1/2} C^{1/2} (standard deviations D and correlations C of the
@@ -27,6 +28,7 @@ from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
 _RIDGE = 80.0  # frames: penalty of the regression, as many frames without any trend
+_WORTH = 0.25  # nats per frame by which one more rotatable torsion must make them more likely
 
 
 class MolecularChart(Chart):
@@ -35,18 +37,22 @@ class MolecularChart(Chart):
     The state holds `n_linear` stiff coordinates, then `n_circular` angles in [-pi, pi).
     """
 
-    def __init__(self, coordinates: InternalCoordinates, q: Tensor):
+    def __init__(
+        self, coordinates: InternalCoordinates, q: Tensor, puckers: frozenset[int] = frozenset()
+    ):
         """Fit the chart.
 
         Args:
             coordinates: the z-matrix map of the molecule.
             q: (frames, dim) internal coordinates of exploration frames at the target temperature.
+            puckers: torsions, by number, that are taken as rotatable although they are stiff.
         """
         super().__init__()
         self.coordinates = coordinates
         first = coordinates.n_bonds + coordinates.n_angles
         torsions = q[:, first:]
         rotatable = is_rotatable(torsions)
+        rotatable[list(puckers)] = True
         is_line = torch.cat([torch.ones(first, dtype=torch.bool), ~rotatable])
         self.register_buffer("line", is_line.nonzero().squeeze(-1))
         self.register_buffer("circle", (~is_line).nonzero().squeeze(-1))
@@ -92,7 +98,7 @@ class MolecularChart(Chart):
         return tuple(self.coordinates.names[i] for i in self.circle.tolist())
 
     def __str__(self) -> str:
-        names = "; ".join(name.removeprefix("torsion ") for name in self.names)
+        names = "; ".join(name.partition(" ")[2] for name in self.names)
         return f"{self.n_linear} stiff coordinates, {self.n_circular} rotatable torsions ({names})"
 
     def _deviation(self, q: Tensor) -> Tensor:
@@ -124,11 +130,20 @@ class MolecularChart(Chart):
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
         q, log_det = self.coordinates.from_cartesian(x)
+        s, log_stretch = self._flattened(q)
+        return s, log_det + log_stretch
+
+    def log_likelihood(self, q: Tensor) -> Tensor:
+        """Log-density of the base at internal coordinates (batch, dim), per their volume."""
+        s, log_stretch = self._flattened(q)
+        return self.log_base(s) - log_stretch
+
+    def _flattened(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """States of internal coordinates (batch, dim), and log|det dq/ds|."""
         angles = q[:, self.circle]
         line = (self._deviation(q) - _waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
-        s = torch.cat([line, circle], dim=-1)
-        return s, log_det + self.log_det_mix - log_density.sum(-1)
+        return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """`pull_back` for conformations in any orientation.
@@ -149,6 +164,28 @@ class MolecularChart(Chart):
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
         return self.rare_wells.log_emphasis(self.lens(s[:, self.n_linear :].double()))
+
+
+def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
+    """The chart of frames (n, dim) in internal coordinates, its puckers told by their likelihood.
+
+    One after the other, the stiff torsion is taken as rotatable that gains most by it: with wells
+    of its own instead of one Gaussian, and other coordinates that follow.
+    """
+    torsions = q[:, coordinates.n_bonds + coordinates.n_angles :]
+    turning = coordinates.torsion_proper | coordinates.closing[1:]
+    stiff = set((turning & ~is_rotatable(torsions)).nonzero().squeeze(-1).tolist())
+
+    def likelihood(puckers: frozenset[int]) -> float:
+        return float(MolecularChart(coordinates, q, puckers).log_likelihood(q).mean())
+
+    puckers, reached = frozenset(), likelihood(frozenset())
+    while True:
+        options = {likelihood(puckers | {i}): puckers | {i} for i in sorted(stiff - puckers)}
+        best = max(options, default=-math.inf)
+        if best < reached + _WORTH:
+            return MolecularChart(coordinates, q, puckers)
+        puckers, reached = options[best], best
 
 
 def _waves(angles: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 r"""A chart made from the force field's own terms, for annealing without any dynamics.
 
 Bonds and angles are Gaussian about their rest values with the width sqrt(kT / k) of their term,
-stiff torsions (siblings, double bonds, rings) about those of the input geometry, and rotatable
-torsions are uniform: independent, crude, but in the right units, and no conformation is preferred.
+stiff torsions (siblings, double bonds) about those of the input geometry, and rotatable torsions
+are uniform: independent, crude, but in the right units, and no conformation is preferred. Torsions
+of rings that are not flat are so wide that every pucker is within reach.
 """
 
 import math
@@ -17,6 +18,7 @@ from onestep_md.coordinates.internal import InternalCoordinates
 _BOND_WIDTH = 0.005  # nm; where the force field has no harmonic term
 _ANGLE_WIDTH = 0.08  # rad; the same
 _TORSION_WIDTH = 0.15  # rad; of stiff torsions
+_RING_WIDTH = 0.6  # rad; of torsions in rings of single bonds: two puckers are 1.2 apart
 
 
 class ForceFieldChart(Chart):
@@ -49,20 +51,25 @@ class ForceFieldChart(Chart):
             if known:
                 rest[column], width[column] = known[0], known[1] ** -0.5
         for i, row in enumerate(rows[2:]):
-            column = coordinates.n_bonds + i
-            known = angles.get(_rising(*row[:3]))
-            width[column] = _ANGLE_WIDTH
+            column, closes = coordinates.n_bonds + i, coordinates.closing[i]
+            known = bonds.get(_rising(row[0], row[2])) if closes else angles.get(_rising(*row[:3]))
+            width[column] = _BOND_WIDTH if closes else _ANGLE_WIDTH
             if known:
                 rest[column], width[column] = known[0], known[1] ** -0.5
         rings = networkx.Graph(row[:2] for row in rows[1:])
         rings.add_edges_from(bonds)
         in_ring = set(map(frozenset, rings.edges)) - set(map(frozenset, networkx.bridges(rings)))
-        turns = [
-            bool(proper) and _rising(b, a) not in stiff and frozenset((a, b)) not in in_ring
-            for proper, (_, a, b, _) in zip(coordinates.torsion_proper, rows[3:], strict=True)
-        ]
         rotatable = torch.zeros(coordinates.dim, dtype=torch.bool)
-        rotatable[first:] = torch.tensor(turns)
+        turning = zip(coordinates.torsion_proper, coordinates.closing[1:], rows[3:], strict=True)
+        for column, (proper, closing, (atom, a, b, _)) in enumerate(turning, first):
+            if closing:
+                single = not {_rising(atom, a), _rising(atom, b)} & stiff
+            else:
+                single = bool(proper) and _rising(a, b) not in stiff
+            if single and (closing or frozenset((a, b)) in in_ring):
+                width[column] = _RING_WIDTH
+            else:
+                rotatable[column] = single
         self.register_buffer("line", (~rotatable).nonzero().squeeze(-1))
         self.register_buffer("circle", rotatable.nonzero().squeeze(-1))
         self.register_buffer("rest", rest[self.line])

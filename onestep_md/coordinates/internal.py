@@ -9,9 +9,15 @@ With dOmega the Haar measure of SO(3), of total volume 8 pi^2,
     dx = dx_0 dOmega exp(log_det) dq,  log_det = sum_{i>=1} 2 log b_i + sum_{i>=2} log sin theta_i.
 
 Rigid motion is integrated out and its constant log(8 pi^2 V) is left out, the same for every
-conformation: log Z of a molecule is meant up to it. A constrained bond is not in q, its length
-enters log_det as a constant: the density of an infinitely stiff spring, from which constrained
-dynamics differs by the (for bonds to hydrogen very small) Fixman term.
+conformation: log Z of a molecule is meant up to it.
+
+An atom that closes a ring is located by two bonds, b to one neighbour and r to another one at the
+distance R of the first, and r stands for theta: r^2 = b^2 + R^2 - 2 b R cos(theta), so that
+dtheta = r dr / (b R sin theta).
+
+A constrained bond is not in q, its length enters log_det as a constant: the density of an
+infinitely stiff spring, from which constrained dynamics differs by the (for bonds to hydrogen very
+small) Fixman term.
 """
 
 import math
@@ -29,7 +35,9 @@ class InternalCoordinates(nn.Module):
     """The z-matrix map of one molecule; float64, differentiable both ways.
 
     Attributes:
-        n_atoms, n_bonds, n_angles, n_torsions, dim: sizes; `n_bonds` counts free bonds only.
+        n_atoms, n_bonds, n_angles, n_torsions, dim: sizes; `n_bonds` counts free bonds only, and
+            not those that close a ring, which are among the angles.
+        closing: (n_angles,) bool, which of the angles are lengths of closing bonds.
         torsion_proper: (n_torsions,) bool, rotations about bonds; the others are siblings.
         names: label of every coordinate, with element and atom number.
     """
@@ -45,9 +53,12 @@ class InternalCoordinates(nn.Module):
         self.names = _names(zmatrix, free)
         self._order = zmatrix.atom.tolist()
         self._third_on_second = bool(zmatrix.bond_to[2] == zmatrix.atom[1])
+        closing = zmatrix.closing
         self._levels = [
-            (start, stop, _references(zmatrix, start, stop)) for start, stop in zmatrix.levels
+            (start, stop, _references(zmatrix, start, stop), bool(closing[start:stop].any()))
+            for start, stop in zmatrix.levels
         ]
+        self._has_rings = bool(closing.any())
         # the bonds of all rows are [q bonds | fixed lengths] taken at `bond_column`
         column = np.empty(self.n_atoms - 1, dtype=np.int64)
         column[free] = np.arange(self.n_bonds)
@@ -55,6 +66,7 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("bond_column", torch.as_tensor(column))
         self.register_buffer("bond_fixed", torch.as_tensor(zmatrix.fixed_length[1:][~free]))
         self.register_buffer("bond_free", torch.as_tensor(np.flatnonzero(free)))
+        self.register_buffer("closing", torch.as_tensor(closing[2:]))
         self.register_buffer("torsion_proper", torch.as_tensor(zmatrix.proper[3:]))
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
@@ -69,8 +81,9 @@ class InternalCoordinates(nn.Module):
             q: (batch, dim) bonds in nm, angles and torsions in rad.
 
         Returns:
-            x (batch, atoms, 3) in nm and log|det dx/dq| (batch,). A bond that is not positive or
-            an angle outside (0, pi) folds space: log_det is -inf there, x is still finite.
+            x (batch, atoms, 3) in nm and log|det dx/dq| (batch,). A bond that is not positive, an
+            angle outside (0, pi) or a ring too wide to be closed folds space: log_det is -inf
+            there, x is still finite.
         """
         q = q.double()
         angles = q[:, self.n_bonds : self.n_bonds + self.n_angles]
@@ -78,31 +91,37 @@ class InternalCoordinates(nn.Module):
         bonds = self._all_bonds(q[:, : self.n_bonds])
 
         zero = torch.zeros_like(bonds[:, 0])
-        sine, cosine = angles.sin(), angles.cos()
-        # where the new atom lies from `bond_to`: along the axis, across it, out of plane
-        along = -bonds[:, 1:] * cosine
-        across = bonds[:, 2:] * sine[:, 1:] * torsions.cos()
-        out = bonds[:, 2:] * sine[:, 1:] * torsions.sin()
+        # where the new atom lies from `bond_to`: along the axis, and off it in two directions
+        along, off = -bonds[:, 1:] * angles.cos(), bonds[:, 1:] * angles.sin()
+        across, out = torsions.cos(), torsions.sin()
 
         placed: list[Tensor | None] = [None] * self.n_atoms
         first, second, third = self._order[:3]
         placed[first] = torch.stack([zero, zero, zero], dim=-1)
         placed[second] = torch.stack([bonds[:, 0], zero, zero], dim=-1)
         corner, sign = (second, 1.0) if self._third_on_second else (first, -1.0)
-        step = [sign * along[:, 0], bonds[:, 1] * sine[:, 0], zero]
+        step = [sign * along[:, 0], off[:, 0], zero]
         placed[third] = placed[corner] + torch.stack(step, dim=-1)
-        for start, stop, references in self._levels:
+        log_det = _log_volume(bonds, angles, self.closing)
+        for start, stop, references, closes in self._levels:
             c, b, a = (torch.stack([placed[i] for i in column], 1) for column in references)
             axis, plane, normal = _frame(a, b, c)
+            rows, turns = slice(start - 2, stop - 2), slice(start - 3, stop - 3)
+            on_axis, off_axis = along[:, rows], off[:, rows]
+            if closes:
+                closing, bond = self.closing[rows], bonds[:, start - 1 : stop - 1]
+                foot, height, log_turn = _triangle(bond, angles[:, rows], _norm(c - b))
+                on_axis = torch.where(closing, -foot, on_axis)
+                off_axis = torch.where(closing, height, off_axis)
+                log_det = log_det + torch.where(closing, log_turn, 0.0).sum(-1)
             new = (
                 c
-                + along[:, start - 2 : stop - 2, None] * axis
-                + across[:, start - 3 : stop - 3, None] * plane
-                + out[:, start - 3 : stop - 3, None] * normal
+                + on_axis[..., None] * axis
+                + (off_axis * across[:, turns])[..., None] * plane
+                + (off_axis * out[:, turns])[..., None] * normal
             )
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
-        log_det = _log_volume(bonds, angles)
         log_det = torch.where(q.isfinite().all(-1), log_det, -torch.inf)
         return torch.stack(placed, dim=1), log_det
 
@@ -130,7 +149,12 @@ class InternalCoordinates(nn.Module):
         torsions = torch.atan2(y, (cross[:, 1:] * turned).sum(-1))
         torsions = torch.where(torsions >= math.pi, torsions - 2.0 * math.pi, torsions)
         free = lengths[:, self.bond_free]
-        log_det = _log_volume(self._all_bonds(free), angles)
+        if self._has_rings:
+            angles = torch.where(self.closing, _norm(bond[:, 1:] + axis), angles)
+        log_det = _log_volume(self._all_bonds(free), angles, self.closing)
+        if self._has_rings:
+            _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
+            log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
         return torch.cat([free, angles, torsions], dim=-1), log_det
 
     def _all_bonds(self, free: Tensor) -> Tensor:
@@ -147,11 +171,17 @@ def _names(zmatrix: ZMatrix, free: np.ndarray) -> tuple[str, ...]:
     columns = (zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
     chains = [[zmatrix.labels[i] for i in row if i >= 0] for row in zip(*columns, strict=True)]
     bonds = [chain[:2] for chain, keep in zip(chains[1:], free, strict=True) if keep]
-    angles = [chain[:3] for chain in chains[2:]]
-    kinds = ["torsion" if proper else "improper" for proper in zmatrix.proper[3:]]
+    angles = [
+        f"bond {chain[0]}-{chain[2]}" if closes else f"angle {'-'.join(chain[:3])}"
+        for chain, closes in zip(chains[2:], zmatrix.closing[2:], strict=True)
+    ]
+    kinds = [
+        "flap" if closes else "torsion" if proper else "improper"
+        for proper, closes in zip(zmatrix.proper[3:], zmatrix.closing[3:], strict=True)
+    ]
     return (
         *(f"bond {'-'.join(chain)}" for chain in bonds),
-        *(f"angle {'-'.join(chain)}" for chain in angles),
+        *angles,
         *(f"{kind} {'-'.join(chain)}" for kind, chain in zip(kinds, chains[3:], strict=True)),
     )
 
@@ -172,11 +202,26 @@ def _frame(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return axis, torch.linalg.cross(normal, axis), normal
 
 
-def _log_volume(bonds: Tensor, angles: Tensor) -> Tensor:
+def _triangle(b: Tensor, r: Tensor, span: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The corner at distances b and r from the ends of a side `span`; all of one shape.
+
+    Returns its foot on the side, from the first end, its height, and the logarithm of
+    sin(theta) dtheta/dr = r / (b span), theta the angle at the first end; -inf if there is none.
+    """
+    span = span.clamp(min=_TINY**0.5)
+    foot = 0.5 * (b * b + span * span - r * r) / span
+    square = b * b - foot * foot
+    exists = (square > 0) & (b > 0) & (r > 0)
+    height = torch.where(exists, square, 1.0).sqrt()
+    ratio = torch.where(exists, r / (b * span), 1.0)
+    return foot, height, torch.where(exists, ratio.log(), -torch.inf)
+
+
+def _log_volume(bonds: Tensor, angles: Tensor, closing: Tensor) -> Tensor:
     """Sum of 2 log b and log sin theta, -inf outside their ranges, with finite gradients."""
     bond_ok = bonds > 0
     angle_ok = (angles > 0) & (angles < math.pi)
     log_b = torch.where(bond_ok, bonds, 1.0).log()
-    log_sine = torch.where(angle_ok, angles, 0.5 * math.pi).sin().log()
+    log_sine = torch.where(angle_ok & ~closing, angles, 0.5 * math.pi).sin().log()
     total = 2.0 * log_b.sum(-1) + log_sine.sum(-1)
     return torch.where(bond_ok.all(-1) & angle_ok.all(-1), total, -torch.inf)

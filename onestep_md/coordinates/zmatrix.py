@@ -1,10 +1,15 @@
 """A z-matrix for any single connected molecule, built from its bonds and one geometry.
 
 Every atom hangs on an already placed neighbour (`bond_to`) and is located by a bond length, an
-angle with `angle_to` and a torsion with `torsion_to`. The tree spans the bond graph, so rings are
-cut and their closing bonds follow from the other coordinates. Only the first atom on a bond axis
+angle with `angle_to` and a torsion with `torsion_to`. Only the first atom on a bond axis
 carries the rotation about it; its siblings are placed relative to that first one, which leaves
 them a stiff improper near +-120 or 180 degrees. `internal.py` turns rows into coordinates.
+
+The tree spans the bond graph, so rings are cut. The atom that closes a ring lies between two
+placed neighbours, `bond_to` and `angle_to`, and the length of its second bond stands for the
+angle: every bond of a ring is a coordinate, and the torsion about the line between the two
+neighbours is the flap of its envelope. What else hangs on these three atoms is placed relative to
+the ring.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +37,8 @@ class ZMatrix:
         angle_to: (n,) its angle reference; -1 in rows 0 and 1.
         torsion_to: (n,) its torsion reference; -1 in rows 0 to 2.
         proper: (n,) bool, the torsion is the one rotation about a bond between four bonded atoms;
-            the other torsions place siblings, or atoms next to linear groups.
+            the others place siblings, or atoms that close a ring or are next to linear groups.
+        closing: (n,) bool, the atom closes a ring: a bond joins it to `angle_to` as well.
         fixed_length: (n,) constrained bond length in nm, nan where the bond is free.
         levels: (start, stop) row ranges from row 3 on; rows of a range need only earlier ranges.
         labels: element and number of every atom, in the order of the molecule.
@@ -43,6 +49,7 @@ class ZMatrix:
     angle_to: np.ndarray
     torsion_to: np.ndarray
     proper: np.ndarray
+    closing: np.ndarray
     fixed_length: np.ndarray
     levels: tuple[tuple[int, int], ...]
     labels: tuple[str, ...]
@@ -55,6 +62,7 @@ class _Row:
     angle_to: int = -1
     torsion_to: int = -1
     proper: bool = False
+    closing: bool = False
 
 
 def build_zmatrix(
@@ -167,9 +175,12 @@ class _Builder:
         self.tree, self.parent = _spanning_tree(graph, root, lengths)
         depth = nx.single_source_shortest_path_length(self.tree, root)
         weight = _heavy_descendants(self.parent, depth, elements)
-        # heavy atoms first, then level by level, the long branch before the short one
+        cut = set().union(*(edge for edge in graph.edges if not self.tree.has_edge(*edge)))
+        # heavy atoms first, level by level, rings closed before anything hangs on them, the long
+        # branch before the short one
         self.rank = {
-            i: (elements[i] == "H", depth[i], -weight[i], i) for i in range(len(elements))
+            i: (elements[i] == "H", depth[i], i not in cut, -weight[i], i)
+            for i in range(len(elements))
         }
         self.rows: list[_Row] = []
         self.placed: dict[int, int] = {}  # atom -> row
@@ -203,7 +214,14 @@ class _Builder:
     def _place(self, row: _Row) -> None:
         self.placed[row.atom] = len(self.rows)
         self.rows.append(row)
-        if row.angle_to >= 0:
+        if row.closing:
+            for bond, first in (
+                ((row.atom, row.bond_to), row.angle_to),
+                ((row.bond_to, self.parent.get(row.bond_to)), row.atom),
+                ((row.angle_to, self.parent.get(row.angle_to)), row.atom),
+            ):
+                self.first_on_axis.setdefault(bond, first)
+        elif row.angle_to >= 0:
             self.first_on_axis.setdefault((row.bond_to, row.angle_to), row.atom)
         if row.proper:
             self.turning.add(frozenset((row.bond_to, row.angle_to)))
@@ -212,6 +230,8 @@ class _Builder:
         bond_to = self.parent[atom]
         if len(self.rows) == 1:
             return _Row(atom, bond_to)
+        if len(self.rows) > 2 and (row := self._find_closing_row(atom, margin)):
+            return row
         for angle_to in self._candidates(bond_to, excluded=(bond_to,)):
             if not _bent(self.positions, atom, bond_to, angle_to, margin):
                 continue
@@ -223,6 +243,18 @@ class _Builder:
                 if _bent(self.positions, bond_to, angle_to, torsion_to, _MARGINS[-1]):
                     proper = first is None and self._turns(atom, bond_to, angle_to, torsion_to)
                     return _Row(atom, bond_to, angle_to, torsion_to, proper)
+        return None
+
+    def _find_closing_row(self, atom: int, margin: float) -> _Row | None:
+        bond_to = self.parent[atom]
+        for other in self.graph[atom]:
+            if other == bond_to or other not in self.placed:
+                continue
+            if not _bent(self.positions, atom, bond_to, other, margin):
+                continue
+            for torsion_to in self._candidates(bond_to, excluded=(bond_to, other)):
+                if _bent(self.positions, bond_to, other, torsion_to, _MARGINS[-1]):
+                    return _Row(atom, bond_to, other, torsion_to, closing=True)
         return None
 
     def _turns(self, *chain: int) -> bool:
@@ -289,6 +321,7 @@ def _assemble(
         angle_to=np.array([row.angle_to for row in rows]),
         torsion_to=np.array([row.torsion_to for row in rows]),
         proper=np.array([row.proper for row in rows]),
+        closing=np.array([row.closing for row in rows]),
         fixed_length=np.array(fixed, dtype=np.float64),
         levels=tuple(zip(starts, [*starts[1:], len(rows)], strict=True)),
         labels=labels,

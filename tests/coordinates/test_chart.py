@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import MolecularChart, rotation_onto
+from onestep_md.coordinates.chart import MolecularChart, fit_chart, rotation_onto
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import is_rotatable
 from onestep_md.coordinates.zmatrix import build_zmatrix
@@ -133,6 +133,30 @@ def test_rare_wells_are_visited_more_often_than_dynamics_does(coordinates, alani
     # a few of them are on the barrier, where the emphasis may change
     assert ((boost[rare] - 0.5 * math.log(10.0)).abs() < 0.01).double().mean() > 0.9
     assert (boost[~rare] == 0).double().mean() > 0.9
+
+
+def test_puckers_are_told_from_the_data(coordinates, alanine):
+    """Two wells of a torsion that never turns, and a bond that follows: half a turn is not needed.
+
+    The likelihood is that of the base: s drawn from it is as likely as frames can be.
+    """
+    q, turning = thermal_coordinates(coordinates, alanine.positions)
+    first = coordinates.n_bonds + coordinates.n_angles
+    assert sorted(fit_chart(coordinates, q).circle.tolist()) == sorted((first + turning).tolist())
+    stiff = coordinates.torsion_proper.nonzero().squeeze(-1)[2]
+    side = torch.where(torch.arange(len(q)) % 3 == 0, 1.0, -1.0).double()
+    q[:, first + stiff] += 0.5 * side
+    q[:, 0] += 0.01 * side
+    chart = fit_chart(coordinates, q)
+    assert set(chart.circle.tolist()) == {*(first + turning).tolist(), int(first + stiff)}
+    plain = MolecularChart(coordinates, q)
+    assert chart.log_likelihood(q).mean() > plain.log_likelihood(q).mean() + 1.0
+    x, log_det = chart.to_x(chart.sample_base(500, torch.Generator().manual_seed(10)))
+    again, log_dx = coordinates.from_cartesian(x)
+    s, _ = chart.from_x(x)
+    torch.testing.assert_close(
+        chart.log_likelihood(again), chart.log_base(s) - log_det + log_dx, rtol=0, atol=1e-7
+    )
 
 
 def test_base_density_is_normalised_by_construction(chart):

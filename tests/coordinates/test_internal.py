@@ -65,7 +65,7 @@ def test_cartesian_round_trip_up_to_rigid_motion(seed, n, rings, build):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_internal_round_trip(seed, build):
-    coordinates, _, _ = build(seed, 12, rings=seed % 3, constrained=seed % 4)
+    coordinates, _, _ = build(seed, 12, constrained=seed % 4)
     generator = torch.Generator().manual_seed(seed)
     u = torch.rand(64, coordinates.dim, generator=generator, dtype=torch.float64)
     bonds, angles = coordinates.n_bonds, coordinates.n_angles
@@ -81,6 +81,23 @@ def test_internal_round_trip(seed, build):
     again, log_det_again = coordinates.from_cartesian(x)
     np.testing.assert_allclose(again, wrapped(q, coordinates), atol=1e-9)
     np.testing.assert_allclose(log_det, log_det_again, rtol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_ring_round_trip(seed, build):
+    """About real geometries: most lengths drawn at random close no ring."""
+    coordinates, _, x = build(seed, 14, rings=1 + seed % 3)
+    assert coordinates.closing.any()
+    q, _ = coordinates.from_cartesian(x.repeat(20, 1, 1))
+    generator = torch.Generator().manual_seed(seed)
+    q = q + 0.002 * torch.randn(q.shape, generator=generator, dtype=torch.float64)
+    x, log_det = coordinates.to_cartesian(q)
+    again, log_det_again = coordinates.from_cartesian(x)
+    closed = log_det.isfinite()
+    assert closed.double().mean() > 0.5
+    expected = wrapped(q, coordinates)[closed]
+    np.testing.assert_allclose(again[closed], expected, atol=1e-8)
+    np.testing.assert_allclose(log_det[closed], log_det_again[closed], rtol=1e-9)
 
 
 @pytest.mark.parametrize(("seed", "n", "rings"), [(0, 4, 0), (1, 5, 1), (2, 8, 0), (3, 10, 2)])
@@ -135,9 +152,11 @@ def test_torsions_and_angles_have_the_signs_of_mdtraj(build):
     gap = q[:, -coordinates.n_torsions :].numpy() - expected
     assert np.abs(np.angle(np.exp(1j * gap))).max() < 1e-4  # mdtraj works in float32
     angles = mdtraj.compute_angles(trajectory, chains[2:, :3], periodic=False)
+    closing = mdtraj.compute_distances(trajectory, chains[2:, [0, 2]], periodic=False)
+    expected = np.where(coordinates.closing, closing, angles)
     first = coordinates.n_bonds
-    measured_angles = q[:, first : first + coordinates.n_angles]
-    np.testing.assert_allclose(measured_angles, angles, atol=1e-3)
+    measured = q[:, first : first + coordinates.n_angles]
+    np.testing.assert_allclose(measured, expected, atol=1e-3)
     bonds = mdtraj.compute_distances(trajectory, chains[1:, :2], periodic=False)
     np.testing.assert_allclose(q[:, :first], bonds, atol=1e-6)
 

@@ -105,6 +105,19 @@ def test_linear_groups_and_rings_are_valid(name):
     check_is_valid(build_zmatrix(elements, bonds, [], x), bonds, x)
 
 
+@pytest.mark.parametrize("name", ["benzene"])
+def test_every_bond_of_a_ring_is_a_coordinate(name):
+    elements, bonds, x = MOLECULES[name]()
+    z = build_zmatrix(elements, bonds, [], x)
+    rows = list(zip(z.atom.tolist(), z.bond_to.tolist(), z.angle_to.tolist(), strict=True))
+    found = {frozenset(row[:2]) for row in rows[1:]}
+    found |= {frozenset((row[0], row[2])) for row, yes in zip(rows, z.closing, strict=True) if yes}
+    assert found == {frozenset(bond) for bond in bonds}
+    assert z.closing.sum() == 1 and not z.proper[z.closing].any()
+    # hydrogens are placed relative to the ring, so the only rotations are its own
+    assert all(elements[atom] != "H" for atom in z.atom[z.proper])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_every_inner_bond_of_a_tree_turns_once(seed, random_molecule):
     molecule = random_molecule(100 + seed, 30)
