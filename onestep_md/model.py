@@ -101,7 +101,7 @@ def _spread(log_w: torch.Tensor) -> float:
 def _of_particles(
     config: Config, density: Particles, frames: torch.Tensor
 ) -> tuple[CartesianChart, EquivariantFlow]:
-    chart = CartesianChart(frames, density.n, density.space)
+    chart = CartesianChart(frames, density.basis, density.space)
     settings = config.flow
     flow = EquivariantFlow(
         density.basis, density.space, settings.layers, settings.width, settings.network

@@ -208,10 +208,12 @@ def _buffer_losses(
     """Means of flow matching, state and volume consistency over this learner's drawn chains."""
     flow, generator, share = state.flow, state.generator, learners.share
     n = len(drawn.s) * learners.world
-    z = share(chart.sample_base(n, generator)).float()
+    z = chart.nearest(share(chart.sample_base(n, generator)).float(), drawn.s)
     t = share(torch.rand(n, generator=generator))
     chains = state.buffer.chains
     trust = losses.force_trust(chains.s, chains.force, flow.n_linear)
+    if chart.symmetric:  # the force tells the velocity only where z knows nothing of its partner
+        trust = torch.zeros_like(trust)
     matching = losses.flow_matching(flow, z, drawn.s, drawn.force, t, trust).mean()
 
     # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d

@@ -30,6 +30,11 @@ class Chart(nn.Module, ABC):
         """Whether coordinates on the line still have several modes, for the flow to make."""
         return False
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the target and the base have symmetries in common, see `nearest`."""
+        return False
+
     @abstractmethod
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states (batch, dim) to x, and log|det dx/ds| (batch,), -inf outside the chart."""
@@ -64,6 +69,11 @@ class Chart(nn.Module, ABC):
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """The same configurations, with fresh draws of what x does not determine, if anything."""
         return s
+
+    def nearest(self, z: Tensor, s: Tensor) -> Tensor:
+        """Base samples z (batch, dim), each as that image under the target's symmetries, none of
+        which changes the base, which is nearest to its partner in s, or nearly so."""
+        return z
 
     def lens(self, circle: Tensor) -> Tensor:
         """What the flow's networks see of the angles (batch, n_circular)."""

@@ -23,7 +23,7 @@ def samples(density):
 
 @pytest.fixture
 def chart(density, samples):
-    return CartesianChart(samples, density.n, density.space)
+    return CartesianChart(samples, density.basis, density.space)
 
 
 def test_dimensions_and_unit(chart, density, samples):
@@ -60,6 +60,29 @@ def test_log_density_is_that_of_the_target_and_of_independent_noise(chart, densi
     torch.testing.assert_close(log_det, expected)
 
 
+def test_nearest_image_is_an_image_and_nearer(chart, density):
+    generator = torch.Generator().manual_seed(4)
+    z, s = (chart.sample_base(40, generator) for _ in range(2))
+    image = chart.nearest(z, s)
+    assert ((image - s).norm(dim=1) < (z - s).norm(dim=1)).all()
+    torch.testing.assert_close(chart.log_base(image), chart.log_base(z))
+    # positions and auxiliaries have moved together: all distances of both, in another order
+    vectors = (chart._particles(states).flatten(1, 2) for states in (image, z))
+    lengths = [torch.cdist(v, v).flatten(1).sort().values for v in vectors]
+    torch.testing.assert_close(*lengths)
+
+
+def test_nearest_image_undoes_exchange_and_small_rotation(chart, density):
+    generator = torch.Generator().manual_seed(5)
+    s = chart.sample_base(30, generator)
+    particles = chart._particles(s)[:, torch.randperm(density.n, generator=generator)]
+    skew = 0.05 * torch.randn(density.space, density.space, generator=generator).double()
+    particles = particles @ torch.matrix_exp(skew - skew.T)
+    position = chart.basis.T @ particles[:, :, 0]
+    z = torch.cat([position.flatten(1), particles[:, :, 1].flatten(1)], dim=1)
+    torch.testing.assert_close(chart.nearest(z, s), s, rtol=0, atol=1e-10)
+
+
 def test_pull_back_is_the_gradient_of_the_log_density(chart, density):
     s = 1.2 * chart.sample_base(20, torch.Generator().manual_seed(2))
     point = s.clone().requires_grad_()
@@ -74,7 +97,7 @@ def test_weights_of_a_normal_target_are_exact():
     """For p(x) = N(0, sigma^2 I) the base is the target, and every weight is Z."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(50, 9, generator=generator, dtype=torch.float64)
-    chart = CartesianChart(x, 4, 3)
+    chart = CartesianChart(x, LennardJones(4).basis, 3)
     s = chart.sample_base(20, generator)
     x, log_det = chart.to_x(s)
     u = 0.5 * x.square().sum(-1) / chart.sigma**2
