@@ -211,9 +211,8 @@ def _buffer_losses(
     z = chart.nearest(share(chart.sample_base(n, generator)).float(), drawn.s)
     t = share(torch.rand(n, generator=generator))
     chains = state.buffer.chains
-    trust = losses.force_trust(chains.s, chains.force, flow.n_linear)
-    if chart.symmetric:  # the force tells the velocity only where z knows nothing of its partner
-        trust = torch.zeros_like(trust)
+    # the force tells the velocity only where z knows nothing of its partner
+    trust = losses.force_trust(chains.s, chains.force, flow.n_linear) * (not chart.symmetric)
     matching = losses.flow_matching(flow, z, drawn.s, drawn.force, t, trust).mean()
 
     # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d

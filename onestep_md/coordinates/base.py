@@ -71,8 +71,7 @@ class Chart(nn.Module, ABC):
         return s
 
     def nearest(self, z: Tensor, s: Tensor) -> Tensor:
-        """Base samples z (batch, dim), each as that image under the target's symmetries, none of
-        which changes the base, which is nearest to its partner in s, or nearly so."""
+        """Base samples z (batch, dim), brought near to their partners s by symmetries, if any."""
         return z
 
     def lens(self, circle: Tensor) -> Tensor:
