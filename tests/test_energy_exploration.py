@@ -55,6 +55,15 @@ def test_rotatable_torsions_are_told_from_the_force_field(system, rotatable):
     assert chart.n_linear + chart.n_circular == 3 * len(molecule.elements) - 6
 
 
+def test_puckers_are_within_reach():
+    """The sugar of thymidine is placed wide enough for North and South, its base stays flat."""
+    chart = force_field_chart(load_target(load_config(SYSTEMS / "thymidine.yaml")))
+    names = [chart.coordinates.names[i] for i in chart.line.tolist()]
+    width = dict(zip(names, chart.width.tolist(), strict=True))
+    sugar, base = "flap C6-C3-C8-C1", "flap C21-N19-C22-C18"
+    assert width[sugar] > 0.5 > 0.2 > width[base]
+
+
 def test_terms_are_reduced_and_complete(alanine):
     _, molecule, _ = alanine
     terms = bonded_terms(molecule)
@@ -63,7 +72,7 @@ def test_terms_are_reduced_and_complete(alanine):
     assert 0.09 < min(lengths) and max(lengths) < 0.16
     # C=O, 570 kcal/mol/A^2 in 0.5 k x^2 doubled: 476976 kJ/mol/nm^2
     assert max(k for _, k in terms.bonds.values()) == pytest.approx(476976 / molecule.kT, rel=1e-6)
-    assert terms.stiff == {(4, 6), (10, 16)}  # the two peptide bonds
+    assert terms.stiff == {frozenset((4, 6)), frozenset((10, 16))}  # the two peptide bonds
 
 
 def test_chart_round_trip_and_log_det(alanine):

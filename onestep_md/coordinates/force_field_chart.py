@@ -28,16 +28,16 @@ class ForceFieldChart(Chart):
         self,
         coordinates: InternalCoordinates,
         q: Tensor,
-        bonds: dict[tuple[int, int], tuple[float, float]],
-        angles: dict[tuple[int, int, int], tuple[float, float]],
-        stiff: frozenset[tuple[int, int]],
+        bonds: dict[frozenset[int], tuple[float, float]],
+        angles: dict[tuple[int, frozenset[int]], tuple[float, float]],
+        stiff: frozenset[frozenset[int]],
     ):
         """Take the terms.
 
         Args:
             coordinates: the z-matrix map of the molecule.
             q: (1, dim) internal coordinates of the input geometry.
-            bonds, angles: rest value and force constant / kT by atoms, rising order of the ends.
+            bonds, angles: rest value and force constant / kT, see `targets.terms`.
             stiff: bonds that no torsion turns about.
         """
         super().__init__()
@@ -46,13 +46,14 @@ class ForceFieldChart(Chart):
         rest, width = q[0].clone(), torch.full_like(q[0], _TORSION_WIDTH)
         rows = coordinates.rows.T.tolist()  # (atom, bond_to, angle_to, torsion_to)
         for column, row in enumerate(coordinates.bond_free.tolist()):
-            known = bonds.get(_rising(*rows[row + 1][:2]))
+            known = bonds.get(frozenset(rows[row + 1][:2]))
             width[column] = _BOND_WIDTH
             if known:
                 rest[column], width[column] = known[0], known[1] ** -0.5
         for i, row in enumerate(rows[2:]):
             column, closes = coordinates.n_bonds + i, coordinates.closing[i]
-            known = bonds.get(_rising(row[0], row[2])) if closes else angles.get(_rising(*row[:3]))
+            ends = frozenset((row[0], row[2]))
+            known = bonds.get(ends) if closes else angles.get((row[1], ends))
             width[column] = _BOND_WIDTH if closes else _ANGLE_WIDTH
             if known:
                 rest[column], width[column] = known[0], known[1] ** -0.5
@@ -63,9 +64,9 @@ class ForceFieldChart(Chart):
         turning = zip(coordinates.torsion_proper, coordinates.closing[1:], rows[3:], strict=True)
         for column, (proper, closing, (atom, a, b, _)) in enumerate(turning, first):
             if closing:
-                single = not {_rising(atom, a), _rising(atom, b)} & stiff
+                single = stiff.isdisjoint((frozenset((atom, a)), frozenset((atom, b))))
             else:
-                single = bool(proper) and _rising(a, b) not in stiff
+                single = bool(proper) and frozenset((a, b)) not in stiff
             if single and (closing or frozenset((a, b)) in in_ring):
                 width[column] = _RING_WIDTH
             else:
@@ -99,7 +100,3 @@ class ForceFieldChart(Chart):
         deviation = torch.where(self.is_stiff_torsion, wrap(deviation), deviation)
         s = torch.cat([deviation / self.width, q[:, self.circle]], dim=-1)
         return s, log_det + self.width.log().sum()
-
-
-def _rising(*atoms: int) -> tuple[int, ...]:
-    return atoms if atoms[0] < atoms[-1] else atoms[::-1]

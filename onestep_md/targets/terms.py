@@ -16,17 +16,17 @@ _STIFF_BARRIER = 30.0  # kJ/mol, sum over the torsion terms of a bond; above it 
 
 @dataclass(frozen=True)
 class BondedTerms:
-    """Equilibrium values and reduced force constants; atoms of a key in rising order of ends.
+    """Equilibrium values and reduced force constants.
 
     Attributes:
-        bonds: (i, j) -> (length in nm, k in kT/nm^2).
-        angles: (i, j, k), j in the middle -> (angle in rad, k in kT/rad^2).
-        stiff: (i, j) bonds about which a torsion does not rotate.
+        bonds: {i, j} -> (length in nm, k in kT/nm^2).
+        angles: the middle atom and {i, j} -> (angle in rad, k in kT/rad^2).
+        stiff: bonds {i, j} about which a torsion does not rotate.
     """
 
-    bonds: dict[tuple[int, int], tuple[float, float]]
-    angles: dict[tuple[int, int, int], tuple[float, float]]
-    stiff: frozenset[tuple[int, int]]
+    bonds: dict[frozenset[int], tuple[float, float]]
+    angles: dict[tuple[int, frozenset[int]], tuple[float, float]]
+    stiff: frozenset[frozenset[int]]
 
 
 def bonded_terms(molecule: Molecule) -> BondedTerms:
@@ -37,21 +37,17 @@ def bonded_terms(molecule: Molecule) -> BondedTerms:
         if isinstance(force, openmm.HarmonicBondForce):
             for k in range(force.getNumBonds()):
                 i, j, length, stiffness = force.getBondParameters(k)
-                bonds[_rising(i, j)] = _reduced(length, stiffness, molecule)
+                bonds[frozenset((i, j))] = _reduced(length, stiffness, molecule)
         elif isinstance(force, openmm.HarmonicAngleForce):
             for k in range(force.getNumAngles()):
-                i, j, m, angle, stiffness = force.getAngleParameters(k)
-                angles[_rising(i, j, m)] = _reduced(angle, stiffness, molecule)
+                i, middle, j, angle, stiffness = force.getAngleParameters(k)
+                angles[middle, frozenset((i, j))] = _reduced(angle, stiffness, molecule)
         elif isinstance(force, openmm.PeriodicTorsionForce):
             for k in range(force.getNumTorsions()):
                 _, i, j, _, _, _, height = force.getTorsionParameters(k)
-                barriers[_rising(i, j)] += abs(height._value)
+                barriers[frozenset((i, j))] += abs(height._value)
     stiff = frozenset(bond for bond, height in barriers.items() if height > _STIFF_BARRIER)
     return BondedTerms(bonds, angles, stiff)
-
-
-def _rising(*atoms: int) -> tuple[int, ...]:
-    return atoms if atoms[0] < atoms[-1] else atoms[::-1]
 
 
 def _reduced(rest, stiffness, molecule: Molecule) -> tuple[float, float]:
