@@ -3,6 +3,7 @@
     python -m onestep_md.benchmark alanine            # train, sample, compare with the reference
     python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
+    python -m onestep_md.benchmark particles dw4
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
@@ -12,6 +13,7 @@ The reference is a long replica-exchange run of the same target, kept as populat
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +73,7 @@ def densities(
     override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
 ) -> None:
     """Benchmark densities with known log Z; finished runs are kept. Writes table.md and .csv."""
-    from onestep_md import density_table, pipeline
+    from onestep_md import density_table
     from onestep_md.config_types import DENSITIES
 
     rows = []
@@ -81,10 +83,8 @@ def densities(
             for seed in range(1, seeds + 1):
                 folder = out / f"{name}-{chosen}-{seed}"
                 options = [*(override or ()), f"train.method={chosen}"]
-                config = load_config(systems / f"{name}.yaml", options, seed)
                 try:
-                    if not (folder / "results.json").exists():
-                        pipeline.run(config, folder, folder.exists(), local=True, address=None)
+                    _finish(systems / f"{name}.yaml", options, seed, folder)
                     folders.append(folder)
                 except TargetError as error:  # its data are not here, say
                     print(f"{name} is left out: {error}")
@@ -93,6 +93,35 @@ def densities(
                 table = density_table.write_table(rows, out / "table")
     for line in table if rows else ():
         print(line)
+
+
+@app.command()
+def particles(
+    targets: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all the runs.")] = Path("runs/particles"),
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path("systems"),
+    seed: Annotated[int, typer.Option(help="Of every run.")] = 1,
+    override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
+) -> None:
+    """Particles in Cartesian coordinates beside published samplers; finished runs are kept."""
+    from onestep_md.particle_table import PUBLISHED, write_table
+
+    folders = {}
+    for name in targets or PUBLISHED:
+        folders[name] = out / f"{name}-{seed}"
+        _finish(systems / f"{name}.yaml", override or (), seed, folders[name])
+        table = write_table(folders, out / "table.md")
+    for line in table:
+        print(line)
+
+
+def _finish(system: Path, overrides: Sequence[str], seed: int, folder: Path) -> None:
+    """Run what is in `system` in this process, or what is left of it; nothing if it has ended."""
+    from onestep_md import pipeline
+
+    if not (folder / "results.json").exists():
+        config = load_config(system, overrides, seed)
+        pipeline.run(config, folder, folder.exists(), local=True, address=None)
 
 
 @app.command()

@@ -1,0 +1,58 @@
+"""The table of `python -m onestep_md.benchmark particles`: one-step samples beside published ones.
+
+The published samplers take 200 to 1000 evaluations of their network for a sample and give it no
+weight, so their counterpart is the row `raw`.
+"""
+
+import json
+from pathlib import Path
+
+# aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
+PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}
+
+
+def evidence_lines(name: str, results: dict) -> list[str]:
+    """A Markdown row for every K of a finished run."""
+    evaluations = sum(results["evaluations"].values())
+    minutes = sum(results["seconds"].values()) / 60.0
+    return [
+        f"| {name} | {row['steps']} | {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} % | "
+        f"{_pair(row['log_z'])} | {_pair(row['elbo'])} | {_pair(row['eubo'])} | "
+        f"{row['negative_determinants']}/{row['checked']} | {row['round_trip']:.0e} | "
+        f"{evaluations:.2g} | {minutes:.0f} |"
+        for row in results["evidence"]
+    ]
+
+
+def distance_lines(name: str, results: dict) -> list[str]:
+    """A Markdown row for raw, reweighted and annealed samples, and the published one."""
+    lines = [
+        f"| {name} | {kind}, {row['coupled']} samples | {row['w2']:.2f} | "
+        f"{row['energy_w2']:.3g} | {row['mean_energy']:.2f} +- {row['d_mean_energy']:.2f} | "
+        f"{row['virial']:.1f} +- {row['d_virial']:.1f} |"
+        for kind, row in results["particles"].items()
+    ]
+    w2, energy_w2 = PUBLISHED[name]
+    return [*lines, f"| {name} | ASBS | {w2:.2f} | {energy_w2:.3g} | | |"]
+
+
+def write_table(folders: dict[str, Path], path: Path) -> list[str]:
+    """Write the Markdown table of finished runs, by the names of their systems; its lines."""
+    runs = {name: json.loads((at / "results.json").read_text()) for name, at in folders.items()}
+    lines = [
+        "| system | K | ESS | log Z | ELBO | EUBO | det <= 0 | round trip | evaluations | min |",
+        "|" + "---|" * 10,
+        *(line for name, results in runs.items() for line in evidence_lines(name, results)),
+        "",
+        "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |",
+        "|" + "---|" * 6,
+        *(line for name, results in runs.items() for line in distance_lines(name, results)),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def _pair(estimate: dict) -> str:
+    if estimate["value"] is None:
+        return "-inf"
+    return f"{estimate['value']:.2f} +- {estimate['error']:.2f}"

@@ -1,0 +1,34 @@
+"""The table of the particle benchmark: every K, and distances beside the published ones."""
+
+import json
+
+from onestep_md.particle_table import write_table
+
+
+def estimate(value):
+    return {"value": value, "error": 0.5}
+
+
+def test_table_has_every_k_and_the_published_row(tmp_path):
+    row = {"ess": 0.5, "ess_error": 0.01, "log_z": estimate(29.6), "elbo": estimate(None)}
+    row |= {"eubo": estimate(31.0), "negative_determinants": 0, "checked": 100}
+    row |= {"round_trip": 1e-13}
+    ensemble = {"w2": 0.3, "energy_w2": 0.1, "mean_energy": -22.5, "d_mean_energy": 0.1}
+    ensemble |= {"virial": 6.1, "d_virial": 0.2, "coupled": 1000}
+    results = {
+        "evidence": [row | {"steps": 0}, row | {"steps": 1}],
+        "particles": {"raw": ensemble, "reweighted": ensemble},
+        "evaluations": {"exploration": 1e6, "training": 5e5},
+        "seconds": {"exploration": 60.0, "training": 120.0},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    lines = write_table({"dw4": tmp_path}, tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text().splitlines() == lines
+    assert (
+        "| dw4 | 1 | 50.0 +- 1.0 % | 29.60 +- 0.50 | -inf | 31.00 +- 0.50 | 0/100 | 1e-13 | "
+        "1.5e+06 | 3 |"
+    ) in lines
+    assert "| dw4 | raw, 1000 samples | 0.30 | 0.1 | -22.50 +- 0.10 | 6.1 +- 0.2 |" in lines
+    assert "| dw4 | ASBS | 0.43 | 0.2 | | |" in lines
+    columns = {line.count("|") for line in lines if line}
+    assert columns == {11, 7}
