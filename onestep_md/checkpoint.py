@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, identity: str) -> dict:
         CheckpointError: unreadable, of another format, or of another target or architecture.
     """
     try:
-        payload = torch.load(path, weights_only=True)
+        payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a truncated file
         raise CheckpointError(
             f"cannot read checkpoint {path}: {error}\n  Delete it to continue from the one before."

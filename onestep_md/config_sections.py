@@ -257,6 +257,10 @@ class Cluster(Section):
     platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
         "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where learners compute the network; auto: a GPU if there is one for each.",
+    )
     learner_threads: types.AutoCount = Field(
         "auto", description="Threads of a learner; auto: half of the cores that fall to it."
     )

@@ -6,13 +6,13 @@ result in the run folder, so that `--resume` repeats nothing that is done.
 
 import functools
 import json
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from onestep_md import learner
 from onestep_md.analysis.density_report import write_density_report
 from onestep_md.analysis.report import write_report
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
@@ -63,7 +63,7 @@ def check(config: Config, local: bool) -> None:
     wanted = config.cluster.evaluators
     count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
     where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"plan: energies in {where}, {_learners(config)}")
+    display.say(f"plan: energies in {where}, {learner.describe(config.cluster)}")
     training = config.train.steps * config.train.batch
     sampling = config.sample.n * len(config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
@@ -77,7 +77,7 @@ def check(config: Config, local: bool) -> None:
 def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
-    torch.set_num_threads(_threads(config))
+    torch.set_num_threads(learner.threads(config.cluster))
     target = load_target(config)
     with session(config.cluster, local, address):
         _run_stages(config, target, folder, local, address)
@@ -91,6 +91,7 @@ def _run_stages(
         "evaluators": evaluators.workers,
         "platform": evaluators.platform,
         "learners": config.cluster.learners,
+        "learner_device": str(learner.device(config.cluster)),
         "learner_threads": torch.get_num_threads(),
     }
     resumed = (folder / "config.yaml").exists()
@@ -102,7 +103,7 @@ def _run_stages(
             display.say(line)
         display.say(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
-            f"{_learners(config)}, float32, weights in float64"
+            f"{learner.describe(config.cluster)}, float32, weights in float64"
         )
         pretrained = _pretrained(config, target)
         if pretrained is not None:  # one chart for both
@@ -111,6 +112,7 @@ def _run_stages(
         else:
             exploration, seconds = _explored(config, target, evaluators, folder, display)
         model = build_model(config, target, exploration)
+        model.state.to(learner.device(config.cluster))
         if config.train.method != "buffer" and model.chart.n_circular:
             raise TargetError(
                 f"train.method: {config.train.method} simulates paths on R^n, and this target has "
@@ -179,7 +181,8 @@ def draw_more(
     display = Display()
     target = load_target(config)
     model = load_trained(config, target, run_folder)
-    torch.set_num_threads(_threads(config))
+    model.state.to(learner.device(config.cluster))
+    torch.set_num_threads(learner.threads(config.cluster))
     evaluators = open_pool(config, target, local, address)
     try:
         samples, evidence = measure(model, evaluators, n, steps, seed, held_out(model))
@@ -310,6 +313,8 @@ def _trained(
         factory = _factory(target, evaluators.platform)
         train_together(config, model, factory, evaluators.platform, folder, show)
     else:
+        if pretrained:
+            pretrained.state.to(state.flow.device)
         teacher = pretrained.state.teacher if pretrained else None
         train(state, config.train, chart, evaluators, folder, model.identity, show, teacher)
     display.stop()
@@ -317,18 +322,6 @@ def _trained(
         f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
         f"{state.seconds:.0f} s"
     )
-
-
-def _learners(config: Config) -> str:
-    if config.cluster.learners > 1:
-        return f"{config.cluster.learners} learners on Ray"
-    return f"learner on {_threads(config)} CPU threads"
-
-
-def _threads(config: Config) -> int:
-    """Learner threads: half of the cores, the evaluators need the others."""
-    wanted = config.cluster.learner_threads
-    return max(1, (os.cpu_count() or 2) // 2) if wanted == "auto" else wanted
 
 
 def _dynamics_evaluations(config: Config) -> float:

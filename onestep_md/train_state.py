@@ -27,6 +27,11 @@ class TrainState:
     evaluations: int = 0
     seconds: float = 0.0
 
+    def to(self, device: torch.device) -> None:
+        """Move the networks; the chains stay where charts and energies are."""
+        self.flow.to(device)
+        self.teacher.to(device)
+
     def dump(self) -> dict:
         """Tensors and primitives."""
         return {

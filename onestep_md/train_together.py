@@ -68,15 +68,25 @@ def train_together(
         PoolError: there is no room for the learners, or all evaluators of one are lost.
         CheckpointError: the learners do not see the same run folder.
     """
-    from onestep_md.distributed.ray_learners import Pools, divide, node_cpus, run_learners
+    from onestep_md.distributed.ray_learners import (
+        Pools,
+        divide,
+        node_cpus,
+        node_gpus,
+        run_learners,
+    )
 
     cluster = config.cluster
+    gpus = node_gpus(cluster.learners, cluster.device)
+    device = torch.device("cuda" if gpus else "cpu")
     counts = _number(cluster.learner_threads), _number(cluster.evaluators)
     threads, sizes = divide(node_cpus(), cluster.learners, *counts)
     pools = Pools(factory, platform, sizes, cluster.patience)
     folder = folder.resolve()
-    start = model.state, config.train, model.chart, folder, model.identity
-    run_learners(functools.partial(_learn, *start), pools, threads, folder / "ray-train", show)
+    model.state.to(torch.device("cpu"))  # on its way to the learners
+    start = model.state, device, config.train, model.chart, folder, model.identity
+    work, scratch = functools.partial(_learn, *start), folder / "ray-train"
+    run_learners(work, pools, threads, gpus, scratch, show)
     saved = latest_checkpoint(folder / "checkpoints")
     if saved is None:
         raise CheckpointError(
@@ -88,6 +98,7 @@ def train_together(
 
 def _learn(
     state: TrainState,
+    device: torch.device,
     settings: Train,
     chart: Chart,
     folder: Path,
@@ -97,6 +108,7 @@ def _learn(
     show: Callable[[float, str], None],
 ) -> None:
     """The work of one learner, also when all of them start again."""
+    state.to(device)
     saved = latest_checkpoint(folder / "checkpoints")
     if saved:
         state.restore(load_checkpoint(saved, identity))

@@ -74,9 +74,10 @@ class Chart(nn.Module, ABC):
         """Base samples z (batch, dim), brought near to their partners s by symmetries, if any."""
         return z
 
-    def lens(self, circle: Tensor) -> Tensor:
-        """What the flow's networks see of the angles (batch, n_circular)."""
-        return circle
+    @property
+    def lens(self) -> nn.Module:
+        """What the flow's networks see of the angles (batch, n_circular); the flow's own copy."""
+        return nn.Identity()
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Logarithms (batch,) of the emphasis that training puts on states, one for each well."""

@@ -17,10 +17,11 @@ log|det dx/ds| is the sum of the z-matrix part and these two parts, all in float
 has none: it shifts stiff coordinates by a function of the torsions.
 """
 
+import copy
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.coordinates.internal import InternalCoordinates
@@ -157,13 +158,26 @@ class MolecularChart(Chart):
             placed, _ = self.to_x(s)
         return self.pull_back(s, grad_u @ rotation_onto(x, placed))
 
-    def lens(self, circle: Tensor) -> Tensor:
+    @property
+    def lens(self) -> nn.Module:
         """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
-        return self.marginals.quantile(circle.double())[0].to(circle.dtype)
+        return _Lens(copy.deepcopy(self.marginals))
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
-        return self.rare_wells.log_emphasis(self.lens(s[:, self.n_linear :].double()))
+        torsions, _ = self.marginals.quantile(s[:, self.n_linear :].double())
+        return self.rare_wells.log_emphasis(torsions)
+
+
+class _Lens(nn.Module):
+    """Torsions of their states, for networks that may be on another device than the chart."""
+
+    def __init__(self, marginals: Marginals):
+        super().__init__()
+        self.marginals = marginals
+
+    def forward(self, circle: Tensor) -> Tensor:
+        return self.marginals.quantile(circle.double())[0].to(circle.dtype)
 
 
 def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:

@@ -1,4 +1,7 @@
-"""Several learners on torch.distributed: gloo for tensors on CPUs, nccl for those on GPUs.
+"""Several learners on torch.distributed.
+
+All messages are those of CPUs (gloo): rows and decisions are there anyway, and gradients, a few
+megabytes a step, are brought there from GPUs.
 
 DistributedDataParallel is of no use here: it wraps one forward and one backward pass, and a
 training step has several of each, with Jacobian-vector products among them. The gradients are
@@ -40,7 +43,7 @@ class Group:
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up the gradients of all learners in place, in one message."""
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).cpu()
         _together(dist.all_reduce, flat)
         for gradient, total in zip(
             gradients, flat.split([g.numel() for g in gradients]), strict=True
@@ -62,5 +65,5 @@ class Group:
 def _together(operation: Callable, *arguments: object) -> None:
     try:
         operation(*arguments)
-    except RuntimeError as error:  # what gloo and nccl raise for a closed connection
+    except RuntimeError as error:  # what gloo raises for a closed connection
         raise PeerLost(str(error)) from error

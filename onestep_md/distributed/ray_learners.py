@@ -27,7 +27,7 @@ from onestep_md.errors import ConfigError, Interrupted, OneStepError, PoolError
 
 try:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 except ImportError as error:
     raise ConfigError(
         "cluster.learners: more than one needs Ray Train, which is not complete here. Install it "
@@ -119,7 +119,24 @@ def node_cpus() -> list[int]:
     return [int(count) for count in counts if count >= 1]
 
 
-def run_learners(work: Work, pools: Pools, threads: int, scratch: Path, show: Show) -> None:
+def node_gpus(learners: int, device: str) -> bool:
+    """Whether every learner gets a GPU of Ray's; device is auto, cpu or cuda.
+
+    Raises:
+        PoolError: they are asked for, and there are too few.
+    """
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if device == "cuda" and found < learners:
+        raise PoolError(
+            f"cluster.device: cuda needs a GPU for each of {learners} learners, and Ray has "
+            f"{found}. Use fewer learners, or cluster.device: cpu."
+        )
+    return device != "cpu" and found >= learners
+
+
+def run_learners(
+    work: Work, pools: Pools, threads: int, gpus: bool, scratch: Path, show: Show
+) -> None:
     """Do the work in as many learners as there are pools, until all have returned.
 
     When a learner is lost all of them start again; the work begins with the newest checkpoint.
@@ -128,6 +145,7 @@ def run_learners(work: Work, pools: Pools, threads: int, scratch: Path, show: Sh
         work: called in every learner; the first may show its progress. Must pickle.
         pools: the evaluators of the learners.
         threads: CPU threads of a learner, reserved in Ray.
+        gpus: whether each of them gets a GPU.
         scratch: for Ray Train's own files, on storage that all nodes see; removed in the end.
         show: called here with the progress.
 
@@ -141,8 +159,11 @@ def run_learners(work: Work, pools: Pools, threads: int, scratch: Path, show: Sh
     scratch.mkdir(parents=True)
     trainer = TorchTrainer(
         lambda: _learn(work, pools, threads, board),
+        torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(
-            num_workers=len(pools.sizes), resources_per_worker={"CPU": threads}
+            num_workers=len(pools.sizes),
+            use_gpu=gpus,
+            resources_per_worker={"CPU": threads} | ({"GPU": 1} if gpus else {}),
         ),
         run_config=RunConfig(
             name="learners",

@@ -2,6 +2,9 @@ r"""What every flow offers: the step map F(s; t, d), its exact inverse, and K of
 
 A flow says what one step does; the clock, the K-step loops and the score that samples carry along
 are here. State: s (batch, dim), the first `n_linear` coordinates on the line, the others angles.
+
+A flow computes where its parameters are, on a GPU perhaps, and takes and returns tensors that are
+where its caller is: charts, weights and random numbers stay with the CPU.
 """
 
 import math
@@ -40,6 +43,11 @@ class Flow(nn.Module, ABC):
         """Dimension of the flow state."""
         return self.n_linear + self.n_circular
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
     def step(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
         """One step of size d from time t.
 
@@ -51,11 +59,18 @@ class Flow(nn.Module, ABC):
         Returns:
             State at time t + d and log |det dF/ds| (batch,), which contains every dependence.
         """
-        return self._move(s, *self._clock(s, t, d), inverse=False)
+        return self._one_step(s, t, d, inverse=False)
 
     def step_back(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
         """Invert `step`: from time t + d back to t; same log-determinant, of the forward map."""
-        return self._move(s, *self._clock(s, t, d), inverse=True)
+        return self._one_step(s, t, d, inverse=True)
+
+    def _one_step(
+        self, s: Tensor, t: Tensor | float, d: Tensor | float, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        here = s.to(self.device)
+        moved, log_det = self._move(here, *self._clock(here, t, d), inverse)
+        return moved.to(s.device), log_det.to(s.device)
 
     @staticmethod
     def _clock(s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -77,11 +92,12 @@ class Flow(nn.Module, ABC):
         Returns:
             s (batch, dim) and the summed log-determinant (batch,).
         """
-        log_det = z.new_zeros(len(z))
+        s = z.to(self.device)
+        log_det = s.new_zeros(len(s))
         for k in range(steps):
-            z, change = self.step(z, k / steps, 1.0 / steps)
+            s, change = self._move(s, *self._clock(s, k / steps, 1.0 / steps), inverse=False)
             log_det = log_det + change
-        return z, log_det
+        return s.to(z.device), log_det.to(z.device)
 
     def forward_with_score(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """`forward`, and grad_s log q(s) of the flow density at its samples, (batch, dim).
@@ -89,21 +105,22 @@ class Flow(nn.Module, ABC):
         Parameters are held fixed in the score, which carries no graph; the base is N(0, I) on the
         line and uniform on the circles.
         """
-        s = z.detach().requires_grad_()
-        score = torch.zeros_like(z)
-        score[:, : self.n_linear] = -z[:, : self.n_linear]
-        log_det = z.new_zeros(len(z))
+        s = z.detach().to(self.device).requires_grad_()
+        score = torch.zeros_like(s)
+        score[:, : self.n_linear] = -s.detach()[:, : self.n_linear]
+        log_det = s.new_zeros(len(s))
         for k in range(steps):
             s, change, score = self._move_with_score(
-                s, *self._clock(z, k / steps, 1.0 / steps), score
+                s, *self._clock(s, k / steps, 1.0 / steps), score
             )
             log_det = log_det + change
-        return s, log_det, score
+        return s.to(z.device), log_det.to(z.device), score.to(z.device)
 
     def inverse(self, s: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Exact inverse of `forward`; same log-determinant, of the forward map."""
-        log_det = s.new_zeros(len(s))
+        z = s.to(self.device)
+        log_det = z.new_zeros(len(z))
         for k in reversed(range(steps)):
-            s, change = self.step_back(s, k / steps, 1.0 / steps)
+            z, change = self._move(z, *self._clock(z, k / steps, 1.0 / steps), inverse=True)
             log_det = log_det + change
-        return s, log_det
+        return z.to(s.device), log_det.to(s.device)

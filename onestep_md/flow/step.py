@@ -10,7 +10,6 @@ State: s (batch, dim), the first `n_linear` coordinates on the line, the other `
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,6 @@ from onestep_md.flow.transforms import (
     line_inverse,
     line_parameter_count,
 )
-
-# what conditioners see of the angles
-Lens = Callable[[Tensor], Tensor]
 
 _HARMONICS = 3  # of every angle that a conditioner sees
 _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
@@ -61,9 +57,7 @@ class Conditioner(nn.Module):
 class CouplingLayer(nn.Module):
     """Moves the coordinates outside `kept` by parameters computed from those inside."""
 
-    def __init__(
-        self, kept: Tensor, n_linear: int, width: int, orders: int, bins: int, lens: Lens
-    ):
+    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int, bins: int):
         super().__init__()
         is_linear = torch.arange(len(kept)) < n_linear
         indices = {
@@ -77,7 +71,7 @@ class CouplingLayer(nn.Module):
         # where the coordinates are in [kept | moved]
         order = torch.argsort(torch.cat([self.kept, self.moved]))
         self.register_buffer("order", order, persistent=False)
-        self.lens, self.n_linear = lens, n_linear
+        self.n_linear = n_linear
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
         self.wave_numbers = _WAVE_NUMBERS if bins else ()
@@ -87,8 +81,8 @@ class CouplingLayer(nn.Module):
         n_outputs = self.per_line * self.n_moved_line + self.per_circle * n_moved_circle
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
-    def _raw_parameters(self, s: Tensor, clock: Tensor, d: Tensor) -> Tensor:
-        angles = self.lens(s[:, self.n_linear :])[:, self.kept_circle - self.n_linear]
+    def _raw_parameters(self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor) -> Tensor:
+        angles = seen[:, self.kept_circle - self.n_linear]
         line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
         both = (torch.sin, torch.cos)
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
@@ -111,14 +105,19 @@ class CouplingLayer(nn.Module):
     def _merge(self, s: Tensor, new: Tensor) -> Tensor:
         return torch.cat([s[:, self.kept], new], dim=-1)[:, self.order]
 
-    def forward(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """Return the moved state and the log-determinant of the FORWARD map, (batch,)."""
-        raw = self._raw_parameters(s, clock, d)
+    def forward(
+        self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the moved state and the log-determinant of the FORWARD map, (batch,).
+
+        `seen` (batch, n_circular) is what the conditioner sees of the angles of s.
+        """
+        raw = self._raw_parameters(s, seen, clock, d)
         new, log_slope = self._transform(s[:, self.moved], raw, inverse)
         return self._merge(s, new), log_slope.sum(-1)
 
     def forward_with_score(
-        self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
+        self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor, score: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`forward`, and the score grad log q carried along with the samples.
 
@@ -130,10 +129,10 @@ class CouplingLayer(nn.Module):
 
         Args:
             s: (batch, dim) samples; must be part of a graph.
-            clock, d: as in `forward`.
+            seen, clock, d: as in `forward`, `seen` as a function of s.
             score: (batch, dim) grad log q at s, parameters held fixed.
         """
-        raw, moved = self._raw_parameters(s, clock, d), s[:, self.moved]
+        raw, moved = self._raw_parameters(s, seen, clock, d), s[:, self.moved]
         new, log_slope = self._transform(moved, raw, inverse=False)
         by_moved, by_raw = torch.autograd.grad(log_slope.sum(), (moved, raw), retain_graph=True)
         ahead = (score[:, self.moved] - by_moved) * torch.exp(-log_slope.detach())
@@ -155,8 +154,8 @@ class StepFlow(Flow):
         bins: spline bins of every line coordinate; 0: affine maps only.
         seed: chooses which coordinates share a half.
         lens: what the conditioners see instead of the angles (batch, n_circular), a smooth map
-            of each. In a flattened torsion a rare basin is a sliver; a lens shows it at the width
-            that it has in the molecule.
+            of each; default: the angles. In a flattened torsion a rare basin is a sliver; a lens
+            shows it at the width that it has in the molecule.
     """
 
     def __init__(
@@ -168,18 +167,22 @@ class StepFlow(Flow):
         orders: int,
         bins: int,
         seed: int,
-        lens: Lens = torch.clone,
+        lens: nn.Module | None = None,
     ):
         super().__init__(n_linear, n_circular)
         halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
-            CouplingLayer(kept, n_linear, width, orders, bins, lens) for kept in halves
+            CouplingLayer(kept, n_linear, width, orders, bins) for kept in halves
         )
+        self.lens = lens or nn.Identity()
+
+    def _seen(self, s: Tensor) -> Tensor:
+        return self.lens(s[:, self.n_linear :])
 
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
         for layer in reversed(self.layers) if inverse else self.layers:
-            s, change = layer(s, clock, d, inverse)
+            s, change = layer(s, self._seen(s), clock, d, inverse)
             log_det = log_det + change
         return s, log_det
 
@@ -188,7 +191,7 @@ class StepFlow(Flow):
     ) -> tuple[Tensor, Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
         for layer in self.layers:
-            s, change, score = layer.forward_with_score(s, clock, d, score)
+            s, change, score = layer.forward_with_score(s, self._seen(s), clock, d, score)
             log_det = log_det + change
         return s, log_det, score
 

@@ -1,0 +1,70 @@
+"""Networks compute where their parameters are, in every part of them.
+
+There may be no GPU here. On the meta device nothing is computed, but tensors of another device
+are refused just as a GPU would refuse them.
+"""
+
+import math
+
+import pytest
+import torch
+
+from onestep_md.coordinates.chart import _Lens
+from onestep_md.coordinates.marginals import Marginals
+from onestep_md.flow.base import Flow
+from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.flow.step import StepFlow
+from onestep_md.targets.particles import LennardJones
+
+
+def molecular() -> Flow:
+    angles = 2.0 * math.pi * torch.rand(200, 3, dtype=torch.float64) - math.pi
+    lens = _Lens(Marginals(angles, torch.full((200,), 0.005, dtype=torch.float64)))
+    return StepFlow(5, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lens)
+
+
+FLOWS = {
+    "molecule": molecular,
+    "splines": lambda: StepFlow(5, 0, layers=4, width=16, orders=2, bins=8, seed=0),
+    "egnn": lambda: EquivariantFlow(LennardJones(4).basis, 2, layers=2, width=8, network="egnn"),
+    "e3nn": lambda: EquivariantFlow(LennardJones(4).basis, 3, layers=2, width=8, network="e3nn"),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_every_part_of_a_flow_is_on_its_device(name, steps):
+    flow = FLOWS[name]().to("meta")
+    assert flow.device.type == "meta"
+    z = torch.empty(6, flow.dim, device="meta")
+    s, log_det, score = flow.forward_with_score(z, steps)
+    assert {a.device.type for a in (s, log_det, score)} == {"meta"}
+    (s * score).sum().backward()
+    for moved, log_det in (flow(z, steps), flow.inverse(z, steps), flow.step_back(z, 0.5, 0.5)):
+        (moved.sum() + log_det.sum()).backward()
+    t = torch.zeros(6)  # drawn by the CPU, as in training
+    moved, _ = flow.step(z, t, 0.5 + t)
+    moved.sum().backward()
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in flow.parameters())
+
+
+def test_results_come_back_to_the_caller(monkeypatch):
+    """The caller's tensors go to the device of the parameters, and nothing else comes back."""
+    flow = molecular()
+    here = torch.zeros(4, flow.dim)
+    visited = []
+    original = flow._move
+
+    def watched(s, clock, d, inverse):
+        visited.append((s.device, clock.device, d.device))
+        return original(s, clock, d, inverse)
+
+    monkeypatch.setattr(flow, "_move", watched)
+    for result in (flow(here, 2), flow.inverse(here, 2), flow.step(here, 0.0, torch.ones(4))):
+        assert all(part.device == here.device for part in result)
+    assert {device for devices in visited for device in devices} == {flow.device}
+    flow.to("meta")
+    visited.clear()
+    with pytest.raises(NotImplementedError, match="meta"):  # of bringing the result back
+        flow(here, 1)
+    assert {device.type for devices in visited for device in devices} == {"meta"}
