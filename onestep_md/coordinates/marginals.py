@@ -39,8 +39,10 @@ class Marginals(nn.Module):
         p = torch.cat([p, p[:, :1]], dim=-1)
         mass = 0.5 * _STEP * (p[:, 1:] + p[:, :-1])
         start = torch.zeros(len(p), 1, dtype=p.dtype)
-        self.register_buffer("density", p)
-        self.register_buffer("cdf", torch.cat([start, mass.cumsum(-1)], dim=-1))
+        # made again from the frames, so that no checkpoint has to hold them
+        self.register_buffer("density", p, persistent=False)
+        cdf = torch.cat([start, mass.cumsum(-1)], dim=-1)
+        self.register_buffer("cdf", cdf, persistent=False)
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
