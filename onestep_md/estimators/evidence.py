@@ -27,6 +27,7 @@ LOG_DET_LIMIT = 1e-6  # largest disagreement of two double-precision log-determi
 ENOUGH_SAMPLES = 10_000  # below it the ESS hangs on weights that were not drawn yet
 ENOUGH_EFFECTIVE = 100  # effective samples; below it not even the error bars are known
 DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
+_LONG = 1e4  # error from which powers of ten are written
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,23 @@ class Estimate:
         shown = max(decimals, 0)
         # adding 0.0 turns -0.0 into 0.0
         value, error = round(self.value, decimals) + 0.0, round(self.error, decimals)
+        if error >= _LONG:
+            return " +- ".join(_power(number, decimals) for number in (value, error))
         return f"{value:.{shown}f} +- {error:.{shown}f}"
 
     def format_kt_and_kj(self, kT: float) -> str:
         """Returns "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"; kT in kJ/mol."""
         in_kj = Estimate(self.value * kT, self.error * kT)
         return f"{self.format('kT')} = {in_kj.format('kJ/mol')}"
+
+
+def _power(number: float, decimals: int) -> str:
+    """Returns "-2.9e5" for -290,000 and decimals = -4."""
+    if number == 0.0:
+        return "0"
+    mantissa, exponent = f"{number:.9e}".split("e")
+    shown = max(int(exponent) + decimals, 0)
+    return f"{float(mantissa):.{shown}f}e{int(exponent)}"
 
 
 def agreement(a: Estimate, b: Estimate) -> float:
