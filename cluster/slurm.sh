@@ -71,7 +71,7 @@ while kill -0 "$steps" 2>/dev/null; do # a trapped signal ends `wait` early
 done
 
 code=$(cat "$RUN.exit" 2>/dev/null || echo 1)
-# 75: interrupted, and everything is saved. The exploration saves nothing and ends otherwise.
+# 75: interrupted, and resumable. Anything else after the signal: killed before it could say so.
 if [ "$code" = 75 ] || { [ -n "$stopping" ] && [ "$code" != 0 ]; }; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -20,6 +20,7 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
+from onestep_md.distributed.learners import interruptible
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators, present
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError, TargetError
@@ -79,7 +80,11 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
     check_folder(folder, resume)
     torch.set_num_threads(learner.threads(config.cluster))
     target = load_target(config)
-    with session(config.cluster, local, address):
+    message = (
+        f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
+        "  Continue with --resume."
+    )
+    with interruptible(message), session(config.cluster, local, address):
         _run_stages(config, target, folder, local, address)
 
 

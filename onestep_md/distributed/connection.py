@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,23 @@ def connect(address: str | None, workers: int | None) -> bool:
     """
     if ray.is_initialized():
         return False
+    with _own_sigterm():
+        _start_or_join(address, workers)
+    return True
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """`ray.init` takes over SIGTERM, to exit without a word; what handled it before stays."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start_or_join(address: str | None, workers: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray").setLevel(logging.ERROR)  # some of it speaks before init sets this
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
@@ -36,7 +55,7 @@ def connect(address: str | None, workers: int | None) -> bool:
             include_dashboard=False,
             **quiet,
         )
-        return True
+        return
     if address != "auto":
         _require_listener(address)
     try:
@@ -50,7 +69,6 @@ def connect(address: str | None, workers: int | None) -> bool:
                 "agree to its last digit."
             ) from None
         raise PoolError(_unreachable(address, error)) from None
-    return True
 
 
 @contextmanager
