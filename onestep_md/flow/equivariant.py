@@ -48,7 +48,7 @@ class EquivariantFlow(Flow):
         self.space, self.free = space, (n - 1) * space  # dimension of s_x
         # in float64 also while the weights are not, so that B^T B = I when they are made so
         self.register_buffer("basis", basis.double(), persistent=False)
-        self.layers = nn.ModuleList(_Layer(_network(network, space, width)) for _ in range(layers))
+        self.layers = nn.ModuleList(_Layer(_network(network, width, n)) for _ in range(layers))
 
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         sets = list(self._lift(s))
@@ -175,10 +175,10 @@ def exponential(matrix: Tensor, vector: Tensor) -> Tensor:
     return total.view_as(vector)
 
 
-def _network(name: str, space: int, width: int) -> nn.Module:
+def _network(name: str, width: int, n: int) -> nn.Module:
     if name == "egnn":
-        return MessagePassing(width)
+        return MessagePassing(width, n)
     # e3nn takes a second to import
     from onestep_md.flow.tensor_products import TensorProducts
 
-    return TensorProducts(width)
+    return TensorProducts(width, n)

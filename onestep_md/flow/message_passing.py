@@ -1,9 +1,10 @@
 r"""Message passing on pair distances: what moves positions, computed from other positions.
 
-As in Satorras et al., E(n) equivariant graph neural networks, arXiv 2102.09844, all pairs of
-particles exchange messages that know distances only, and vectors are sums of r_ij = r_i - r_j
-times such messages. No particle has an index, so exchange is a symmetry too. A particle's message
-to itself has r_ij = 0 and does no harm.
+After Satorras et al., E(n) equivariant graph neural networks, arXiv 2102.09844: pairs of particles
+exchange messages that know distances only, and vectors are sums of r_ij = r_i - r_j times such
+messages. No particle has an index, so exchange is a symmetry too. A pair has one message, the same
+for both, so each pair is computed once, and the vectors of all particles add up to zero; what is
+left out moves the centre, which is no coordinate.
 """
 
 import torch
@@ -22,16 +23,17 @@ class MessagePassing(nn.Module):
 
     Args:
         width: hidden units.
+        n: particles.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, n: int):
         super().__init__()
+        self.pairs = Pairs(n)
         self.radial = nn.Linear(CENTRES + 1, width)
         self.clock = nn.Linear(CLOCK_FEATURES, 3 * width)
         self.gather = nn.Linear(width, width)
         self.pair = nn.Linear(width, width)
-        self.sender = nn.Linear(width, width, bias=False)
-        self.receiver = nn.Linear(width, width, bias=False)
+        self.member = nn.Linear(width, width, bias=False)
         self.gather_again = nn.Linear(width, width)
         self.to_pairs = zeros(nn.Linear(width, 3))
         self.to_particles = zeros(nn.Linear(width, 1))
@@ -44,24 +46,77 @@ class MessagePassing(nn.Module):
             clock: (batch or 1, 9) from the flow.
 
         Returns:
-            (batch, n, D), and (batch, n D, n D) from `stiffness`.
+            (batch, n, D), and (batch, n D, n D) from `Pairs.stiffness`.
         """
-        difference = positions[:, :, None] - positions[:, None]
+        pairs = self.pairs
+        difference = positions[:, pairs.i] - positions[:, pairs.j]
         square = difference.square().sum(-1)
-        first, second, third = self.clock(clock)[:, None, None].chunk(3, dim=-1)
+        first, second, third = self.clock(clock)[:, None].chunk(3, dim=-1)
         pair = silu(self.radial(radial_features(square)) + first)
-        node = silu(self.gather(pair.mean(2)) + second[:, 0])
-        talk = self.receiver(node)[:, :, None] + self.sender(node)[:, None]
-        pair = pair + silu(self.pair(pair) + talk + third)
-        node = node + silu(self.gather_again(pair.mean(2)))
+        node = silu(self.gather(pairs.mean(pair)) + second)
+        talk = self.member(node)
+        pair = pair + silu(self.pair(pair) + talk[:, pairs.i] + talk[:, pairs.j] + third)
+        node = node + silu(self.gather_again(pairs.mean(pair)))
 
         along, common, radial = self.to_pairs(pair).unbind(-1)
         along = along * torch.rsqrt(1.0 + square / REACH**2)
-        shift = (along[..., None] * difference).sum(2)
+        shift = pairs.difference(along[..., None] * difference)
         direction = difference * torch.rsqrt(square + SOFT**2)[..., None]
         eye = torch.eye(positions.shape[-1], dtype=positions.dtype, device=positions.device)
         own = self.to_particles(node)[..., None] * eye
-        return shift, stiffness(own, common + common.mT, radial + radial.mT, direction)
+        return shift, pairs.stiffness(own, common, radial, direction)
+
+
+class Pairs(nn.Module):
+    """All pairs i < j of n particles, in one order; P = n (n - 1) / 2."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        i, j = torch.triu_indices(n, n, offset=1)
+        count = torch.arange(len(i))
+        pair_of = torch.full((n, n), len(i))  # of a particle with itself: one beyond the last
+        pair_of[i, j] = pair_of[j, i] = count
+        signed = torch.zeros(n, len(i))
+        signed[i, count], signed[j, count] = 1.0, -1.0
+        tables = {"i": i, "j": j, "pair_of": pair_of, "signed": signed}
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def mean(self, pair: Tensor) -> Tensor:
+        """Of the messages (batch, P, w) of every particle's pairs, (batch, n, w)."""
+        return (self.signed.abs() / (len(self.signed) - 1)).to(pair) @ pair
+
+    def difference(self, pair: Tensor) -> Tensor:
+        """Sum of (batch, P, w) over every particle's pairs, less where it is j, (batch, n, w)."""
+        return self.signed.to(pair) @ pair
+
+    def stiffness(self, own: Tensor, common: Tensor, radial: Tensor, direction: Tensor) -> Tensor:
+        r"""A symmetric matrix S over all particles, of the form of a Hessian of pair energies.
+
+            v^T S v = sum_i v_i^T own_i v_i + sum_{i<j} (v_i - v_j)^T W_ij (v_i - v_j)
+            W_ij = common_ij I + radial_ij e_ij e_ij^T
+
+        The blocks between particles matter: what moves by a function of all positions changes
+        volume by all of that function's Jacobian, and without them only a part of it can be made
+        up for.
+
+        Args:
+            own: (batch, n, D, D) symmetric.
+            common, radial: (batch, P).
+            direction: (batch, P, D) e_ij.
+
+        Returns:
+            (batch, n D, n D).
+        """
+        space = direction.shape[-1]
+        eye = torch.eye(space, dtype=own.dtype, device=own.device)
+        pairs = common[..., None, None] * eye
+        pairs = pairs + (radial[..., None] * direction)[..., None] * direction[..., None, :]
+        none = torch.zeros_like(pairs[:, :1])
+        blocks = torch.cat([pairs, none], dim=1)[:, self.pair_of]
+        eye = torch.eye(len(self.signed), dtype=own.dtype, device=own.device)[..., None, None]
+        blocks = eye * (own + blocks.sum(2))[:, :, None] - blocks
+        return blocks.transpose(2, 3).flatten(1, 2).flatten(2, 3)
 
 
 def zeros(last: nn.Linear) -> nn.Linear:
@@ -78,28 +133,3 @@ def radial_features(square: Tensor) -> Tensor:
     width = REACH / (CENTRES - 1)
     waves = torch.exp(-0.5 * ((distance[..., None] - centres) / width).square())
     return torch.cat([waves, torch.tanh(distance / REACH)[..., None]], dim=-1)
-
-
-def stiffness(own: Tensor, common: Tensor, radial: Tensor, direction: Tensor) -> Tensor:
-    r"""A symmetric matrix S over all particles, of the form of a Hessian of pair energies.
-
-        v^T S v = sum_i v_i^T own_i v_i + sum_{i<j} (v_i - v_j)^T W_ij (v_i - v_j)
-        W_ij = common_ij I + radial_ij e_ij e_ij^T
-
-    The blocks between particles matter: what moves by a function of all positions changes volume
-    by all of that function's Jacobian, and without them only a part of it can be made up for.
-
-    Args:
-        own: (batch, n, D, D) symmetric.
-        common, radial: (batch, n, n) symmetric in i and j.
-        direction: (batch, n, n, D) e_ij.
-
-    Returns:
-        (batch, n D, n D).
-    """
-    n, space = direction.shape[1], direction.shape[-1]
-    eye = torch.eye(n, dtype=own.dtype, device=own.device)[..., None, None]
-    pairs = common[..., None, None] * eye[:space, :space, 0, 0]
-    pairs = pairs + (radial[..., None] * direction)[..., None] * direction[..., None, :]
-    blocks = eye * (own + pairs.sum(2))[:, :, None] - pairs
-    return blocks.transpose(2, 3).flatten(1, 2).flatten(2, 3)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.message_passing import CENTRES, SOFT, radial_features, stiffness, zeros
+from onestep_md.flow.message_passing import CENTRES, SOFT, Pairs, radial_features, zeros
 
 # products are plain tensor operations then, which torch.func can differentiate and map
 e3nn.set_optimization_defaults(jit_script_fx=False)
@@ -30,10 +30,12 @@ class TensorProducts(nn.Module):
 
     Args:
         width: scalars per particle; there are a quarter as many vectors and an eighth matrices.
+        n: particles.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, n: int):
         super().__init__()
+        self.pairs = Pairs(n)
         self.counts = (width, max(1, width // 4), max(1, width // 8))
         _, vectors, matrices = self.counts
         features = o3.Irreps(f"{width}x0e + {vectors}x1o + {matrices}x2e")
@@ -84,8 +86,10 @@ class TensorProducts(nn.Module):
         own, shift, rest = self.to_particles(node).split((1, 3, 5), dim=-1)
         eye = torch.eye(3, dtype=own.dtype, device=own.device)
         rest = torch.einsum("bim,mkl->bikl", rest, self.matrices.to(rest))
-        common, radial = self.to_pairs(pair).unbind(-1)
-        return shift, stiffness(own[..., None] * eye + rest, common, radial, direction)
+        i, j = self.pairs.i, self.pairs.j
+        common, radial = self.to_pairs(pair[:, i, j]).unbind(-1)
+        own = own[..., None] * eye + rest
+        return shift, self.pairs.stiffness(own, common, radial, direction[:, i, j])
 
 
 def _product(features: o3.Irreps) -> o3.TensorProduct:

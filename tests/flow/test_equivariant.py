@@ -1,5 +1,6 @@
 """The equivariant step map: exact inverse, log-determinant and score, and its symmetries."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.equivariant import EquivariantFlow, exponential
-from onestep_md.flow.message_passing import MessagePassing, stiffness
+from onestep_md.flow.message_passing import MessagePassing, Pairs
 from onestep_md.targets.particles import LennardJones
 
 # particles, dimensions, layers, network
@@ -169,7 +170,7 @@ def test_networks_have_their_symmetries(name):
     from onestep_md.flow.tensor_products import TensorProducts
 
     torch.manual_seed(0)
-    network = MessagePassing(16) if name == "egnn" else TensorProducts(16)
+    network = (MessagePassing if name == "egnn" else TensorProducts)(16, 4)
     network = random_network(network.double(), 0.3)
     n, clock, positions = 4, normal(1, CLOCK_FEATURES), normal(5, 4, 3)
     vectors = n * o3.Irreps("1o")
@@ -196,17 +197,15 @@ def test_stiffness_is_the_matrix_of_its_quadratic_form():
     n, space = 4, 3
     own = normal(2, n, space, space, seed=1)
     own = own + own.mT
-    common, radial = (a + a.mT for a in (normal(2, n, n, seed=2), normal(2, n, n, seed=3)))
-    direction = normal(2, n, n, space, seed=4)
-    direction = direction - direction.transpose(1, 2)
+    common, radial = normal(2, 6, seed=2), normal(2, 6, seed=3)
+    direction = normal(2, 6, space, seed=4)
     v = normal(2, n, space, seed=5)
     form = torch.einsum("bni,bnij,bnj->b", v, own, v)
-    for i in range(n):
-        for j in range(i):
-            w = v[:, i] - v[:, j]
-            along = (w * direction[:, i, j]).sum(-1)
-            form = form + common[:, i, j] * w.square().sum(-1) + radial[:, i, j] * along.square()
-    matrix = stiffness(own, common, radial, direction)
+    for p, (i, j) in enumerate(itertools.combinations(range(n), 2)):
+        w = v[:, i] - v[:, j]
+        along = (w * direction[:, p]).sum(-1)
+        form = form + common[:, p] * w.square().sum(-1) + radial[:, p] * along.square()
+    matrix = Pairs(n).stiffness(own, common, radial, direction)
     torch.testing.assert_close(matrix, matrix.mT)
     flat = v.flatten(1)
     torch.testing.assert_close(torch.einsum("bi,bij,bj->b", flat, matrix, flat), form)
