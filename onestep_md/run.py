@@ -8,6 +8,7 @@ Exit codes: 0 done; 2 configuration; 3 target; 4 evaluators; 5 checkpoint; 6 run
 
 import errno
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,8 @@ def run(
 
 def main(command: typer.Typer) -> None:
     """Run a typer application; deliberate errors become one message and their exit code."""
+    # torch, and e3nn, call it themselves
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
     try:
         command()
     except OneStepError as error:

@@ -112,7 +112,7 @@ def train_step(
     state.optimizer.zero_grad()
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
-    steps = draw_step_count(generator)
+    steps = draw_step_count(_STEP_SHARES, generator)
     z = learners.share(chart.sample_base(settings.batch, generator))
     n = len(z)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
@@ -228,9 +228,9 @@ def _buffer_losses(
     return matching, state_loss.mean(), volume_loss.mean()
 
 
-def draw_step_count(generator: torch.Generator) -> int:
-    """K of the map that the next batch trains."""
-    return STEP_COUNTS[int(torch.multinomial(_STEP_SHARES, 1, generator=generator))]
+def draw_step_count(shares: Tensor, generator: torch.Generator) -> int:
+    """K of the map that the next batch trains, one of STEP_COUNTS by its share."""
+    return STEP_COUNTS[int(torch.multinomial(shares, 1, generator=generator))]
 
 
 def set_learning_rate(

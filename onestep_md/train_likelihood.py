@@ -15,6 +15,9 @@ from onestep_md.model import Model
 from onestep_md.train import draw_step_count, set_learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
+# of the batches by K: what one step learns, training hands on to the others more cheaply
+_STEP_SHARES = torch.tensor([0.7, 0.1, 0.1, 0.1])
+
 
 def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) -> None:
     """Take `settings.pretraining` steps, if training has not begun; flow and teacher end alike.
@@ -34,7 +37,7 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
     emphasis = torch.softmax(chart.log_emphasis(s), 0)
     for step in range(steps):
         set_learning_rate(optimizer, settings.learning_rate, step, steps)
-        count = draw_step_count(generator)
+        count = draw_step_count(_STEP_SHARES, generator)
         drawn = torch.multinomial(
             emphasis, settings.regression_batch, replacement=True, generator=generator
         )
