@@ -179,16 +179,17 @@ def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
     if not flow or max(flow) == min(flow):
         return
     low, high = min(flow), max(flow)
-    near = 1.5 * (high - low)
+    near = 3.0 * (high - low)
     alone = [end for row in rows if not row.steps for end in _ends(row)]
-    ends = [*flow, *(end for end in alone if low - near < end < high + near)]
+    # all of it or nothing: half an error bar says something else
+    ends = flow + alone if all(low - near < end < high + near for end in alone) else flow
     low, high = min(ends), max(ends)
     low, high = low - 0.2 * (high - low), high + 0.2 * (high - low)
     ax.set_ylim(low, high)
     base = rows[0]
     if base.steps == 0 and not low < base.log_z.value < high:
         y, side = (0.02, "bottom") if base.log_z.value < low else (0.98, "top")
-        text = f"{base.log_z.value:.4g}".replace("-", "−")
+        text = f"{base.log_z.value:.6g}".replace("-", "−")
         ax.annotate(text, (-0.36, y), xycoords=("data", "axes fraction"), ha="left", va=side,
                     fontsize=9, color=style.REWEIGHTED, path_effects=style.HALO)  # fmt: skip
 
