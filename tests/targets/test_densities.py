@@ -373,6 +373,6 @@ def test_every_density_has_a_system_file(name):
     data = {"data": DATA_SETS[name].file} if name in DATA_SETS else {}
     if name in PARTICLES:  # their flow is another one, with settings of its own
         assert system.pop("flow")["coordinates"] == "cartesian"
-        del system["train"]
+        del system["train"], system["sample"]
         system.pop("exploration", None)
     assert system == {"target": {"kind": "density", "name": name, **data}, "seed": 1}
