@@ -15,7 +15,7 @@ def defaults_of_kind(
         # The particles of an annealing are many independent samples, so their likelihood counts;
         # but a part of the density may be missed, and few chains find it faster than many.
         train = {
-            "steps": 1000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
+            "steps": 2000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
             "buffer": 1024,
         }  # fmt: skip
         own = {"network": "egnn"} if coordinates == "cartesian" else {}

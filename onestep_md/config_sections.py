@@ -182,7 +182,7 @@ class Train(Section):
     steps: types.Whole | None = Field(
         None,
         ge=1,
-        description="Optimizer steps. Default: 1000 for densities, 1200 for molecules.",
+        description="Optimizer steps. Default: 2000 for densities, 1200 for molecules.",
     )
     pretraining: types.Whole = Field(
         0,

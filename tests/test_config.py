@@ -217,9 +217,9 @@ def test_density_of_a_python_function(write, function):
     ("kind", "weight", "train"),
     [
         ("molecule", 0.1, (1200, 1024, 256, 8192)),
-        ("density", 1.0, (1000, 512, 512, 1024)),
-        ("data", 1.0, (1000, 512, 512, 1024)),
-        ("python", 1.0, (1000, 512, 512, 1024)),
+        ("density", 1.0, (2000, 512, 512, 1024)),
+        ("data", 1.0, (2000, 512, 512, 1024)),
+        ("python", 1.0, (2000, 512, 512, 1024)),
     ],
 )
 def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
