@@ -5,6 +5,7 @@ no energies, no chains and no second flow. Training then starts where energies t
 instead of at the base, whose samples of steep energies hardly have a weight. Called by `pipeline`.
 """
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -29,7 +30,7 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
     """
     state, chart = model.state, model.chart
     flow, generator = state.flow, state.generator
-    steps = settings.pretraining
+    steps, started = settings.pretraining, time.monotonic()
     if state.step > 0 or steps == 0:
         return
     s, _ = chart.from_x(torch.from_numpy(model.exploration.frames[model.training]))
@@ -50,3 +51,4 @@ def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) 
         if step % 10 == 0:
             show(0.0, f"pretraining {step}/{steps}  -log likelihood {loss.item():.2f}")
     state.teacher.load_state_dict(flow.state_dict())
+    state.seconds += time.monotonic() - started
