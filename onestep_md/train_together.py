@@ -83,6 +83,7 @@ def train_together(
     threads, sizes = divide(node_cpus(), cluster.learners, *counts)
     pools = Pools(factory, platform, sizes, cluster.patience)
     folder = folder.resolve()
+    home = model.state.flow.device
     model.state.to(torch.device("cpu"))  # on its way to the learners
     start = model.state, device, config.train, model.chart, folder, model.identity
     work, scratch = functools.partial(_learn, *start), folder / "ray-train"
@@ -94,6 +95,7 @@ def train_together(
             "other machines the run folder has to be on storage that all of them see."
         )
     model.state.restore(load_checkpoint(saved, model.identity))
+    model.state.to(home)  # for the samples
 
 
 def _learn(
