@@ -82,8 +82,8 @@ class CouplingLayer(nn.Module):
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor) -> Tensor:
-        angles = seen[:, self.kept_circle - self.n_linear]
-        line = _SEEN * torch.tanh(s[:, self.kept_line] / _SEEN)
+        angles = seen.index_select(1, self.kept_circle - self.n_linear)
+        line = _SEEN * torch.tanh(s.index_select(1, self.kept_line) / _SEEN)
         both = (torch.sin, torch.cos)
         waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
         waves += [f(k * line) for k in self.wave_numbers for f in both]
@@ -92,18 +92,22 @@ class CouplingLayer(nn.Module):
 
     def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
-        n = self.n_moved_line
-        line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
-        circle = raw[:, n * self.per_line :].unflatten(-1, (moved.shape[-1] - n, self.per_circle))
+        n, angles = self.n_moved_line, moved.shape[-1] - self.n_moved_line
         on_line, on_circle = (
             (line_inverse, circle_inverse) if inverse else (line_forward, circle_forward)
         )
-        new_line, line_slope = on_line(moved[:, :n], line)
-        new_circle, circle_slope = on_circle(moved[:, n:], circle)
-        return torch.cat([new_line, new_circle], -1), torch.cat([line_slope, circle_slope], -1)
+        parts = []
+        if n:
+            line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
+            parts.append(on_line(moved[:, :n], line))
+        if angles:  # operations on nothing still take their time
+            circle = raw[:, n * self.per_line :].unflatten(-1, (angles, self.per_circle))
+            parts.append(on_circle(moved[:, n:], circle))
+        new, log_slope = zip(*parts, strict=True)
+        return torch.cat(new, -1), torch.cat(log_slope, -1)
 
     def _merge(self, s: Tensor, new: Tensor) -> Tensor:
-        return torch.cat([s[:, self.kept], new], dim=-1)[:, self.order]
+        return torch.cat([s.index_select(1, self.kept), new], -1).index_select(1, self.order)
 
     def forward(
         self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor, inverse: bool
@@ -113,7 +117,7 @@ class CouplingLayer(nn.Module):
         `seen` (batch, n_circular) is what the conditioner sees of the angles of s.
         """
         raw = self._raw_parameters(s, seen, clock, d)
-        new, log_slope = self._transform(s[:, self.moved], raw, inverse)
+        new, log_slope = self._transform(s.index_select(1, self.moved), raw, inverse)
         return self._merge(s, new), log_slope.sum(-1)
 
     def forward_with_score(
@@ -132,10 +136,12 @@ class CouplingLayer(nn.Module):
             seen, clock, d: as in `forward`, `seen` as a function of s.
             score: (batch, dim) grad log q at s, parameters held fixed.
         """
-        raw, moved = self._raw_parameters(s, seen, clock, d), s[:, self.moved]
+        raw, moved = self._raw_parameters(s, seen, clock, d), s.index_select(1, self.moved)
         new, log_slope = self._transform(moved, raw, inverse=False)
-        by_moved, by_raw = torch.autograd.grad(log_slope.sum(), (moved, raw), retain_graph=True)
-        ahead = (score[:, self.moved] - by_moved) * torch.exp(-log_slope.detach())
+        by_moved, by_raw = torch.autograd.grad(  # the slope of affine maps knows nothing of x_m
+            log_slope.sum(), (moved, raw), retain_graph=True, materialize_grads=True
+        )
+        ahead = (score.index_select(1, self.moved) - by_moved) * torch.exp(-log_slope.detach())
         (turn,) = torch.autograd.grad(new, raw, ahead, retain_graph=True)
         (through,) = torch.autograd.grad(raw, s, by_raw + turn, retain_graph=True)
         score = self._merge(score - through, ahead)
