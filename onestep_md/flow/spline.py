@@ -30,11 +30,10 @@ def spline_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         y (batch, n) and log |dy/dx| (batch, n).
     """
-    x_knots, y_knots, slopes = _knots(raw)
     inside = x.abs() < _BOUND
-    # a finite place for the others, so that no gradient is nan
-    x0, width, y0, height, s0, s1 = _bin(torch.where(inside, x, 0.0), x_knots, y_knots, slopes, 0)
-    xi = (torch.where(inside, x, 0.0) - x0) / width
+    at = torch.where(inside, x, 0.0)  # a finite place for the others, so that no gradient is nan
+    x0, width, y0, height, s0, s1 = _bin(at, _knots(raw), 0)
+    xi = (at - x0) / width
     secant = height / width
     rest = xi * (1.0 - xi)
     below = secant + (s0 + s1 - 2.0 * secant) * rest
@@ -44,10 +43,9 @@ def spline_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
 
 def spline_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Invert `spline_forward`; the returned log-derivative is that of the FORWARD map."""
-    x_knots, y_knots, slopes = _knots(raw)
     inside = y.abs() < _BOUND
     at = torch.where(inside, y, 0.0)
-    x0, width, y0, height, s0, s1 = _bin(at, x_knots, y_knots, slopes, 1)
+    x0, width, y0, height, s0, s1 = _bin(at, _knots(raw), 1)
     secant = height / width
     # y - y0 = h (secant xi^2 + s0 xi (1 - xi)) / (secant + (s0 + s1 - 2 secant) xi (1 - xi)) is
     # a quadratic in xi, solved without cancellation
@@ -69,36 +67,23 @@ def _log_slope(xi: Tensor, secant: Tensor, s0: Tensor, s1: Tensor) -> Tensor:
     return 2.0 * torch.log(secant) + torch.log(above) - 2.0 * torch.log(below)
 
 
-def _knots(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Knots in x and in y and slopes there, each (batch, n, bins + 1)."""
+def _knots(raw: Tensor) -> Tensor:
+    """Knots in x, in y, and slopes there: (batch, n, 3, bins + 1)."""
     bins = (raw.shape[-1] + 1) // 3
-    widths, heights, slopes = raw.split([bins, bins, bins - 1], dim=-1)
-    inner = _LEAST + torch.nn.functional.softplus(slopes + _UNIT)
-    one = torch.ones_like(raw[..., :1])
-    return _cumulate(widths), _cumulate(heights), torch.cat([one, inner, one], dim=-1)
-
-
-def _cumulate(raw: Tensor) -> Tensor:
-    share = _LEAST + (1.0 - _LEAST * raw.shape[-1]) * torch.softmax(raw, dim=-1)
+    sizes, slopes = raw[..., : 2 * bins].unflatten(-1, (2, bins)), raw[..., 2 * bins :]
+    share = _LEAST + (1.0 - _LEAST * bins) * torch.softmax(sizes, dim=-1)
     edges = torch.nn.functional.pad(share.cumsum(-1)[..., :-1], (1, 0))
-    knots = 2.0 * _BOUND * edges - _BOUND
-    return torch.cat([knots, torch.full_like(knots[..., :1], _BOUND)], dim=-1)
+    edges = torch.nn.functional.pad(2.0 * _BOUND * edges - _BOUND, (0, 1), value=_BOUND)
+    inner = _LEAST + torch.nn.functional.softplus(slopes + _UNIT)
+    slopes = torch.nn.functional.pad(inner, (1, 1), value=1.0)
+    return torch.cat([edges, slopes.unsqueeze(-2)], dim=-2)
 
 
-def _bin(at: Tensor, x_knots: Tensor, y_knots: Tensor, slopes: Tensor, axis: int) -> list[Tensor]:
+def _bin(at: Tensor, knots: Tensor, axis: int) -> tuple[Tensor, ...]:
     """x0, width, y0, height and both slopes of the bin in which `at` (batch, n) lies."""
-    knots = (x_knots, y_knots)[axis].detach()
-    index = (at.detach().unsqueeze(-1) >= knots[..., 1:-1]).sum(-1, keepdim=True)
-
-    def pick(table: Tensor, shift: int) -> Tensor:
-        return table.gather(-1, index + shift).squeeze(-1)
-
-    x0, y0 = pick(x_knots, 0), pick(y_knots, 0)
-    return [
-        x0,
-        pick(x_knots, 1) - x0,
-        y0,
-        pick(y_knots, 1) - y0,
-        pick(slopes, 0),
-        pick(slopes, 1),
-    ]
+    inner = knots[..., axis, 1:-1].detach()
+    index = (at.detach().unsqueeze(-1) >= inner).sum(-1)[..., None, None].expand(*at.shape, 3, 1)
+    low, high = knots.gather(-1, index).squeeze(-1), knots.gather(-1, index + 1).squeeze(-1)
+    x0, y0, s0 = low.unbind(-1)
+    x1, y1, s1 = high.unbind(-1)
+    return x0, x1 - x0, y0, y1 - y0, s0, s1

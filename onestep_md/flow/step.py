@@ -63,7 +63,7 @@ class CouplingLayer(nn.Module):
         indices = {
             "kept": kept,
             "kept_line": kept & is_linear,
-            "kept_circle": kept & ~is_linear,
+            "kept_circle": kept[n_linear:],
             "moved": ~kept,
         }
         for name, chosen in indices.items():
@@ -71,10 +71,11 @@ class CouplingLayer(nn.Module):
         # where the coordinates are in [kept | moved]
         order = torch.argsort(torch.cat([self.kept, self.moved]))
         self.register_buffer("order", order, persistent=False)
-        self.n_linear = n_linear
+        self.register_buffer("harmonics", torch.arange(1.0, _HARMONICS + 1), persistent=False)
+        waves = torch.tensor(_WAVE_NUMBERS if bins else ())
+        self.register_buffer("wave_numbers", waves, persistent=False)
         self.n_moved_line = int((~kept & is_linear).sum())
         n_moved_circle = len(self.moved) - self.n_moved_line
-        self.wave_numbers = _WAVE_NUMBERS if bins else ()
         n_inputs = (1 + 2 * len(self.wave_numbers)) * len(self.kept_line)
         n_inputs += 2 * _HARMONICS * len(self.kept_circle)
         self.per_line, self.per_circle = line_parameter_count(bins), circle_parameter_count(orders)
@@ -82,13 +83,13 @@ class CouplingLayer(nn.Module):
         self.conditioner = Conditioner(n_inputs, n_outputs, width)
 
     def _raw_parameters(self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor) -> Tensor:
-        angles = seen.index_select(1, self.kept_circle - self.n_linear)
         line = _SEEN * torch.tanh(s.index_select(1, self.kept_line) / _SEEN)
-        both = (torch.sin, torch.cos)
-        waves = [f(k * angles) for k in range(1, _HARMONICS + 1) for f in both]
-        waves += [f(k * line) for k in self.wave_numbers for f in both]
-        inputs = torch.cat([line, *waves], dim=-1)
-        return (_OUTPUT_SCALE * d) * self.conditioner(inputs, clock)
+        inputs = [line]
+        if len(self.kept_circle):  # operations on nothing take their time, too
+            inputs.append(_waves(seen.index_select(1, self.kept_circle), self.harmonics))
+        if len(self.wave_numbers):
+            inputs.append(_waves(line, self.wave_numbers))
+        return (_OUTPUT_SCALE * d) * self.conditioner(torch.cat(inputs, -1), clock)
 
     def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
@@ -100,7 +101,7 @@ class CouplingLayer(nn.Module):
         if n:
             line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
             parts.append(on_line(moved[:, :n], line))
-        if angles:  # operations on nothing still take their time
+        if angles:
             circle = raw[:, n * self.per_line :].unflatten(-1, (angles, self.per_circle))
             parts.append(on_circle(moved[:, n:], circle))
         new, log_slope = zip(*parts, strict=True)
@@ -200,6 +201,12 @@ class StepFlow(Flow):
             s, change, score = layer.forward_with_score(s, self._seen(s), clock, d, score)
             log_det = log_det + change
         return s, log_det, score
+
+
+def _waves(x: Tensor, numbers: Tensor) -> Tensor:
+    """Sines and cosines (batch, 2 k n) of x (batch, n) times each of the k wave numbers."""
+    phase = numbers[:, None] * x[:, None, :]
+    return torch.stack([torch.sin(phase), torch.cos(phase)], 2).flatten(1)
 
 
 def _halves(
