@@ -100,6 +100,14 @@ def test_certificates_of_an_injective_map(steps):
     assert found.log_det_error < 1e-9 and found.round_trip < 1e-9
 
 
+def test_fewer_jacobians_are_formed_where_they_are_large(monkeypatch):
+    monkeypatch.setattr("onestep_md.evaluate._NUMBERS", 20 * DIM**2)
+    generator = torch.Generator().manual_seed(0)
+    found = certify(crooked_flow(1), FlatChart(), 1, generator, 200, 500)
+    assert (found.checked, found.inverted) == (20, 500)
+    assert found.log_det_error < 1e-9
+
+
 def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
     class Liar(StepFlow):
         def forward(self, z, steps):
