@@ -1,5 +1,7 @@
 """Defaults that depend on the kind of the target; the others stand beside their keys."""
 
+_STEP_SHARES = (2.0, 1.0, 1.0, 1.0)  # of K = 1, 2, 4, 8 among the batches
+
 
 def defaults_of_kind(
     kind: str, temperature: float | None, coordinates: str
@@ -18,6 +20,7 @@ def defaults_of_kind(
             "steps": 2000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
             "buffer": 1024,
         }  # fmt: skip
+        train["step_shares"] = (1.0, 1.0, 1.0, 1.0) if coordinates == "flat" else _STEP_SHARES
         own = {"network": "egnn"} if coordinates == "cartesian" else {}
         return {
             "flow": {"coordinates": coordinates} | own,
@@ -28,7 +31,7 @@ def defaults_of_kind(
     # steer.
     train = {
         "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
-        "buffer": 8192,
+        "buffer": 8192, "step_shares": _STEP_SHARES,
     }  # fmt: skip
     return {
         "flow": {"coordinates": coordinates},

@@ -184,6 +184,13 @@ class Train(Section):
         ge=1,
         description="Optimizer steps. Default: 2000 for densities, 1200 for molecules.",
     )
+    step_shares: types.StepShares | None = Field(
+        None,
+        description="Shares of the batches of train.method: buffer that train the maps of K = 1, "
+        "2, 4 and 8 steps; a batch of K costs K times as much. [1, 0, 0, 0] is fastest, for one "
+        "step alone. Default: [1, 1, 1, 1] for densities in flat coordinates, otherwise "
+        "[2, 1, 1, 1].",
+    )
     pretraining: types.Whole = Field(
         0,
         ge=0,

@@ -95,6 +95,15 @@ def _steps(value: object) -> object:
     return value
 
 
+def _shares(value: object) -> object:
+    shares = [_number(item) for item in value] if isinstance(value, list | tuple) else []
+    if len(shares) != 4 or any(type(a) not in (int, float) or a < 0 for a in shares):
+        raise ValueError("must be four numbers of at least 0, for K = 1, 2, 4 and 8")
+    if shares[0] == 0:
+        raise ValueError("must begin above 0, because the buffer's chains move by one-step maps")
+    return shares
+
+
 _Float = Annotated[float, Strict(), BeforeValidator(_number)]
 
 Number = Annotated[_Float, Words("number")]
@@ -114,6 +123,9 @@ Temperatures = Annotated[
     tuple[Annotated[_Float, Field(gt=0)], ...], Words("list of numbers > 0", "K")
 ]
 StepCounts = Annotated[tuple[int, ...], BeforeValidator(_steps), Words("list of whole numbers")]
+StepShares = Annotated[
+    tuple[float, float, float, float], BeforeValidator(_shares), Words("list of four numbers")
+]
 Atom = int | str
 Quad = Annotated[tuple[Atom, Atom, Atom, Atom], BeforeValidator(_quad)]
 # The discriminator keeps pydantic from reporting a bad torsion against both alternatives.

@@ -36,7 +36,6 @@ from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess
 
 STEP_COUNTS = (1, 2, 4, 8)
-_STEP_SHARES = torch.tensor([0.4, 0.2, 0.2, 0.2])  # of the batches; a K-step batch costs K
 _LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
@@ -112,7 +111,7 @@ def train_step(
     state.optimizer.zero_grad()
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
-    steps = draw_step_count(_STEP_SHARES, generator)
+    steps = draw_step_count(settings.step_shares, generator)
     z = learners.share(chart.sample_base(settings.batch, generator))
     n = len(z)
     s, log_det, score = flow.forward_with_score(z.float(), steps)
@@ -228,9 +227,9 @@ def _buffer_losses(
     return matching, state_loss.mean(), volume_loss.mean()
 
 
-def draw_step_count(shares: Tensor, generator: torch.Generator) -> int:
+def draw_step_count(shares: tuple[float, ...], generator: torch.Generator) -> int:
     """K of the map that the next batch trains, one of STEP_COUNTS by its share."""
-    return STEP_COUNTS[int(torch.multinomial(shares, 1, generator=generator))]
+    return STEP_COUNTS[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))]
 
 
 def set_learning_rate(

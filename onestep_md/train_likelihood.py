@@ -17,7 +17,7 @@ from onestep_md.train import draw_step_count, set_learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
 # of the batches by K: what one step learns, training hands on to the others more cheaply
-_STEP_SHARES = torch.tensor([0.7, 0.1, 0.1, 0.1])
+_STEP_SHARES = (0.7, 0.1, 0.1, 0.1)
 
 
 def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) -> None:

@@ -27,12 +27,14 @@ KINDS = {
     "molecule": TARGET,
     "density": "target: {kind: density, name: gmm9}\n",
     "data": "target: {kind: density, name: lgcp, data: pines.csv}\n",
+    "particles": "target: {kind: density, name: dw4}\n",
     "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
 }
 # these defaults depend on the target
 MOLECULE_TRAIN = Train(
-    steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192
-)
+    steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192,
+    step_shares=(2.0, 1.0, 1.0, 1.0),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -216,10 +218,11 @@ def test_density_of_a_python_function(write, function):
 @pytest.mark.parametrize(
     ("kind", "weight", "train"),
     [
-        ("molecule", 0.1, (1200, 1024, 256, 8192)),
-        ("density", 1.0, (2000, 512, 512, 1024)),
-        ("data", 1.0, (2000, 512, 512, 1024)),
-        ("python", 1.0, (2000, 512, 512, 1024)),
+        ("molecule", 0.1, (1200, 1024, 256, 8192, (2, 1, 1, 1))),
+        ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("python", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("particles", 1.0, (2000, 512, 512, 1024, (2, 1, 1, 1))),
     ],
 )
 def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
@@ -227,10 +230,15 @@ def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
     config = load_config(path)
     assert (config.flow.bins, config.train.likelihood_weight) == (None, weight)
     found = config.train
-    assert (found.steps, found.batch, found.regression_batch, found.buffer) == train
-    config = load_config(path, ["flow.bins=8", "train.likelihood_weight=0"])
-    assert (config.flow.bins, config.train.likelihood_weight) == (8, 0.0)
-    assert load_config(path, ["flow.bins=0"]).flow.bins == 0
+    sizes = (found.steps, found.batch, found.regression_batch, found.buffer)
+    assert (*sizes, found.step_shares) == train
+    config = load_config(path, ["train.step_shares=[1, 0, 0, 0]", "train.likelihood_weight=0"])
+    assert (config.train.step_shares, config.train.likelihood_weight) == ((1, 0, 0, 0), 0.0)
+
+
+@pytest.mark.parametrize("bins", [0, 8])
+def test_bins_may_be_chosen(write, bins):
+    assert load_config(write(KINDS["density"]), [f"flow.bins={bins}"]).flow.bins == bins
 
 
 def test_training_methods(write):
@@ -335,7 +343,8 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
         del values["flow"]["coordinates"]
-        for key in ("steps", "batch", "regression_batch", "likelihood_weight", "buffer"):
+        of_kind = ("steps", "batch", "regression_batch", "likelihood_weight", "buffer")
+        for key in (*of_kind, "step_shares"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
         assert listing[section] == defaults[section]

@@ -155,6 +155,16 @@ BAD_SECTIONS = {
         ["5: sample.steps = [2, 4], must rise and contain 1, because the exported samples take "
          "one step."],
     ),
+    "shares of three maps": (
+        "train: {step_shares: [1, 1, 1]}",
+        ["5: train.step_shares = [1, 1, 1], must be four numbers of at least 0, for K = 1, 2, 4 "
+         "and 8."],
+    ),
+    "no share of one step": (
+        "train: {step_shares: [0, 1, 1, 1]}",
+        ["5: train.step_shares = [0, 1, 1, 1], must begin above 0, because the buffer's chains "
+         "move by one-step maps."],
+    ),
     "torsions": (
         "sample:\n  torsions:\n    a: [0, 1, 2]\n    b: [0, 1, 2, 2]\n    c: [ALA:2, 1, 2, 3]",
         ["7: sample.torsions.a = [0, 1, 2], must be four atoms, each a 0-based index or "

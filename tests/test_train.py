@@ -47,7 +47,10 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, DIM, generator=generator, dtype=torch.float64)
     chart = FlatChart((x - x.mean(0)) / x.std(0))
-    settings = Train(method=method, steps=12, batch=32, regression_batch=16, likelihood_weight=1)
+    settings = Train(
+        method=method, steps=12, batch=32, regression_batch=16, likelihood_weight=1,
+        step_shares=(2, 1, 1, 1),
+    )  # fmt: skip
 
     def start():
         torch.manual_seed(0)

@@ -65,8 +65,10 @@ def trained(learners, n_linear, n_circular, volume_loss):
     chart = Cylinder(n_linear, n_circular)
     evaluators = SerialEvaluators(lambda: Energy(n_linear), "torch")
     settings = Train(
-        batch=32, regression_batch=48, likelihood_weight=0.1, volume_loss=volume_loss
-    )  # fewer samples than drawn chains
+        batch=32, regression_batch=48, likelihood_weight=0.1, volume_loss=volume_loss,
+        step_shares=(2, 1, 1, 1),
+    )  # fmt: skip
+    # fewer samples than drawn chains
     s = chart.sample_base(200, torch.Generator().manual_seed(5))
     u, grad_u = (torch.from_numpy(array) for array in evaluators.evaluate(s.numpy()))
     start = Configurations(s, chart.log_emphasis(s) - u, chart.pull_back(s, grad_u))
