@@ -163,6 +163,8 @@ def chaos(
 
 def summary(run: Path, reference_path: Path) -> list[str]:
     """Markdown table of a finished run; regions beside the reference where there is one."""
+    from onestep_md.estimators.evidence import stored_text
+
     results = json.loads((run / "results.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
     regions = json.loads((run / "free_energy.json").read_text())["regions"]
@@ -182,8 +184,9 @@ def summary(run: Path, reference_path: Path) -> list[str]:
     for steps, row in rows.items():
         lines.append(
             f"| K = {steps} | ESS {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} %, "
-            f"log Z {_pair(row['log_z'])}, ELBO {_pair(row['elbo'])}, EUBO {_pair(row['eubo'])}, "
-            f"BAR {_pair(row['bar'])}, det <= 0: {row['negative_determinants']}/{row['checked']}, "
+            f"log Z {stored_text(row['log_z'])}, ELBO {stored_text(row['elbo'])}, "
+            f"EUBO {stored_text(row['eubo'])}, BAR {stored_text(row['bar'])}, "
+            f"det <= 0: {row['negative_determinants']}/{row['checked']}, "
             f"round trip {row['round_trip']:.0e} |"
         )
     if reference_path.exists():
@@ -203,12 +206,6 @@ def summary(run: Path, reference_path: Path) -> list[str]:
                 f"{other['d_delta_f']:.2f} kT, z = {z:+.1f} |"
             )
     return lines
-
-
-def _pair(estimate: dict) -> str:
-    if estimate["value"] is None:
-        return "-inf"
-    return f"{estimate['value']:.3f} +- {estimate['error']:.3f}"
 
 
 if __name__ == "__main__":

@@ -22,15 +22,16 @@ _TRANSPORT_SAMPLES = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """One K of one target and method, over the seeds; spreads are standard deviations."""
+    """One K of one target and method, the means over its seeds."""
 
     target: str
     method: str
     steps: int
     seeds: int
     ess: float
-    ess_spread: float
+    ess_error: float  # standard deviation over the seeds; of a single one its standard error
     log_z_error: float | None  # mean |estimate - known|
+    log_z_expected: float  # standard error of one estimate, root mean square
     elbo: float | None  # mean of ELBO - known log Z; the ELBO itself where that is not known
     eubo: float | None
     transport: float | None  # squared 2-Wasserstein distance of the resampled samples
@@ -56,10 +57,12 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
                 steps=first["steps"],
                 seeds=len(runs),
                 ess=float(ess.mean()),
-                ess_spread=float(ess.std(ddof=1)) if len(ess) > 1 else math.nan,
+                ess_error=float(ess.std(ddof=1)) if len(ess) > 1 else evidence[0]["ess_error"],
                 log_z_error=None if known is None else _mean(
                     [abs(row["log_z"]["value"] - known) for row in evidence]
                 ),
+                log_z_expected=math.hypot(*(row["log_z"]["error"] for row in evidence))
+                / math.sqrt(len(evidence)),
                 elbo=_mean([_minus(row["elbo"]["value"], zero) for row in evidence]),
                 eubo=_mean([_minus(row["eubo"]["value"], zero) for row in evidence]),
                 transport=_mean(transports),
@@ -73,22 +76,27 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
 def write_table(rows: list[Row], path: Path) -> list[str]:
     """Write path.csv and path.md; returns the Markdown lines."""
     lines = [
-        "| target | method | K | seeds | ESS | log Z error | ELBO | EUBO | W2^2 | evaluations | s "
+        "| target | method | K | seeds | ESS | log Z error, expected | ELBO | EUBO | W2^2 "
+        "| evaluations | s "
         "| published one-step: ESS, error |",
         "|" + "---|" * 12,
     ]
     for row in rows:
-        spread = "" if math.isnan(row.ess_spread) else f" ± {row.ess_spread:.3f}"
         published = PUBLISHED.get(row.target) if row.steps == 1 else None
         beside = "" if published is None else f"{published[0]:.2g}, {published[1]:.3g}"
         lines.append(
-            f"| {row.target} | {row.method} | {row.steps} | {row.seeds} | {row.ess:.3f}{spread} | "
-            f"{_show(row.log_z_error, '.4f')} | {_show(row.elbo, '.3f')} | "
-            f"{_show(row.eubo, '.3f')} | {_show(row.transport, '.3f')} | {row.evaluations:.2g} | "
+            f"| {row.target} | {row.method} | {row.steps} | {row.seeds} | "
+            f"{row.ess:.3f} +- {row.ess_error:.3f} | "
+            f"{_show(row.log_z_error, '.4f')}, {row.log_z_expected:.4f} | "
+            f"{_show(row.elbo, '.3f')} | {_show(row.eubo, '.3f')} | {_show(row.transport, '.3f')} | {row.evaluations:.2g} | "
             f"{row.seconds:.0f} | {beside} |"
         )
     lines.append("")
-    lines.append("ELBO and EUBO are minus the known log Z, where it is known.")
+    lines.append(
+        "Means over the seeds; the +- of the ESS is the standard deviation over them, of a single "
+        "one its standard error. The expected log Z error is the standard error of one run. ELBO "
+        "and EUBO are minus the known log Z, where it is known."
+    )
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
     with path.with_suffix(".csv").open("w", newline="") as stream:
         writer = csv.writer(stream)

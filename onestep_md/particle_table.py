@@ -7,6 +7,8 @@ weight, so their counterpart is the row `raw`.
 import json
 from pathlib import Path
 
+from onestep_md.estimators.evidence import stored_text
+
 # aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
 PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}
 
@@ -17,7 +19,7 @@ def evidence_lines(name: str, results: dict) -> list[str]:
     minutes = sum(results["seconds"].values()) / 60.0
     return [
         f"| {name} | {row['steps']} | {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} % | "
-        f"{_pair(row['log_z'])} | {_pair(row['elbo'])} | {_pair(row['eubo'])} | "
+        f"{stored_text(row['log_z'])} | {stored_text(row['elbo'])} | {stored_text(row['eubo'])} | "
         f"{row['negative_determinants']}/{row['checked']} | {row['round_trip']:.0e} | "
         f"{evaluations:.2g} | {minutes:.0f} |"
         for row in results["evidence"]
@@ -50,9 +52,3 @@ def write_table(folders: dict[str, Path], path: Path) -> list[str]:
     ]
     path.write_text("\n".join(lines) + "\n")
     return lines
-
-
-def _pair(estimate: dict) -> str:
-    if estimate["value"] is None:
-        return "-inf"
-    return f"{estimate['value']:.2f} +- {estimate['error']:.2f}"

@@ -25,7 +25,7 @@ def test_table_has_every_k_and_the_published_row(tmp_path):
     lines = write_table({"dw4": tmp_path}, tmp_path / "table.md")
     assert (tmp_path / "table.md").read_text().splitlines() == lines
     assert (
-        "| dw4 | 1 | 50.0 +- 1.0 % | 29.60 +- 0.50 | -inf | 31.00 +- 0.50 | 0/100 | 1e-13 | "
+        "| dw4 | 1 | 50.0 +- 1.0 % | 29.6 +- 0.5 | -inf | 31.0 +- 0.5 | 0/100 | 1e-13 | "
         "1.5e+06 | 3 |"
     ) in lines
     assert "| dw4 | raw, 1000 samples | 0.30 | 0.1 | -22.50 +- 0.10 | 6.1 +- 0.2 |" in lines

@@ -76,6 +76,7 @@ def fake_run(folder, ess, log_z):
     row = {
         "steps": 1,
         "ess": ess,
+        "ess_error": 0.03,
         "log_z": {"value": log_z, "error": 0.01},
         "elbo": {"value": log_z - 0.5, "error": 0.01},
         "eubo": {"value": None, "error": None},
@@ -96,9 +97,11 @@ def test_table_has_means_and_spreads_over_seeds(tmp_path):
     rows = collect("gmm9", "buffer", folders)
     assert len(rows) == 1 and rows[0].seeds == 2
     assert rows[0].ess == pytest.approx(0.7)
-    assert rows[0].ess_spread == pytest.approx(math.sqrt(0.02))
+    assert rows[0].ess_error == pytest.approx(math.sqrt(0.02))
+    assert rows[0].log_z_expected == pytest.approx(0.01)
     assert rows[0].log_z_error == pytest.approx(0.2)  # mean |error|, not the error of the mean
     assert rows[0].eubo is None and rows[0].transport is None
+    assert collect("gmm9", "buffer", folders[:1])[0].ess_error == 0.03
     lines = write_table(rows, tmp_path / "table")
     assert "0.34, 1.07" in lines[2]  # the published row beside it
     with (tmp_path / "table.csv").open() as stream:

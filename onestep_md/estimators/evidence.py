@@ -7,7 +7,7 @@ every number of steps K.
 """
 
 from dataclasses import asdict, dataclass
-from math import isfinite, sqrt
+from math import isfinite, nan, sqrt
 
 import numpy as np
 
@@ -61,6 +61,13 @@ class Estimate:
         """Returns "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"; kT in kJ/mol."""
         in_kj = Estimate(self.value * kT, self.error * kT)
         return f"{self.format('kT')} = {in_kj.format('kJ/mol')}"
+
+
+def stored_text(pair: dict) -> str:
+    """Text of an estimate as results.json holds it, {value, error}; a value of null is -inf."""
+    if pair["value"] is None:
+        return "-inf"
+    return Estimate(pair["value"], nan if pair["error"] is None else pair["error"]).format("")
 
 
 def _power(number: float, decimals: int) -> str:
