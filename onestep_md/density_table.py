@@ -88,8 +88,9 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
             f"| {row.target} | {row.method} | {row.steps} | {row.seeds} | "
             f"{row.ess:.3f} +- {row.ess_error:.3f} | "
             f"{_show(row.log_z_error, '.4f')}, {row.log_z_expected:.4f} | "
-            f"{_show(row.elbo, '.3f')} | {_show(row.eubo, '.3f')} | {_show(row.transport, '.3f')} | {row.evaluations:.2g} | "
-            f"{row.seconds:.0f} | {beside} |"
+            f"{_show(row.elbo, '.3f')} | {_show(row.eubo, '.3f')} | "
+            f"{_show(row.transport, '.3f')} | {row.evaluations:.2g} | {row.seconds:.0f} | "
+            f"{beside} |"
         )
     lines.append("")
     lines.append(
