@@ -161,6 +161,8 @@ def open_pool(
         platform = "torch"
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
     factory = _factory(target, platform)
+    if not local:  # takes some seconds, on a busy machine more
+        print(f"starting evaluators on Ray{f' at {address}' if address else ''}", flush=True)
     return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
 
 
