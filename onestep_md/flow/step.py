@@ -98,7 +98,7 @@ class CouplingLayer(nn.Module):
             (line_inverse, circle_inverse) if inverse else (line_forward, circle_forward)
         )
         parts = []
-        if n:
+        if n or not angles:  # of a single coordinate every other layer moves nothing
             line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
             parts.append(on_line(moved[:, :n], line))
         if angles:

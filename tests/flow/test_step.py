@@ -46,6 +46,19 @@ def test_inverse_returns_and_repeats_the_log_determinant(flow, steps, base_sampl
     torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize(("n_linear", "n_circular", "bins"), [(1, 0, 0), (1, 0, 8), (0, 1, 0)])
+def test_a_single_coordinate_has_layers_that_move_nothing(
+    n_linear, n_circular, bins, random_flow, base_samples
+):
+    flow = random_flow(n_linear, n_circular, bins)
+    z = base_samples(flow, 50)
+    s, log_det, _ = flow.forward_with_score(z, 2)
+    back, again = flow.inverse(s, 2)
+    assert circular_distance(s, z, n_linear).mean() > 0.01
+    assert circular_distance(back, z, n_linear).max() < 1e-8
+    torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_log_determinant_is_that_of_the_dense_jacobian(flow, steps, base_samples):
     z = base_samples(flow, 8)
