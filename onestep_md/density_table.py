@@ -77,8 +77,7 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
     """Write path.csv and path.md; returns the Markdown lines."""
     lines = [
         "| target | method | K | seeds | ESS | log Z error, expected | ELBO | EUBO | W2^2 "
-        "| evaluations | s "
-        "| published one-step: ESS, error |",
+        "| evaluations | s | published one-step: ESS, error |",
         "|" + "---|" * 12,
     ]
     for row in rows:
