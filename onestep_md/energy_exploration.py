@@ -21,6 +21,7 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.progress import Display
+from onestep_md.targets import mala
 from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
@@ -71,7 +72,7 @@ def _anneal_density(
     if config.flow.coordinates != "flat":
         return found
     for again in range(1, _MOST_ROUNDS + 1):
-        chart = FlatChart(torch.from_numpy(found.x))
+        chart = flat_chart(found.x, found.grad_u)
         if chart.is_gaussian:
             return found
         try:
@@ -104,6 +105,13 @@ def _anneal_in(
         x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
     u, grad_u = evaluators.evaluate(x)
     return dataclasses.replace(found, x=x, u=u, grad_u=grad_u)
+
+
+def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
+    """The chart of a density fitted to samples; to their forces, where samples are too few."""
+    gaussian = mala.gaussian(x, grad_u) if len(x) < mala.ROWS * x.shape[1] else None
+    tensors = gaussian and tuple(torch.from_numpy(array) for array in gaussian)
+    return FlatChart(torch.from_numpy(x), tensors)
 
 
 def internal_coordinates(molecule: Molecule) -> InternalCoordinates:

@@ -17,8 +17,7 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import MolecularChart, fit_chart
-from onestep_md.coordinates.flat import FlatChart
-from onestep_md.energy_exploration import internal_coordinates
+from onestep_md.energy_exploration import flat_chart, internal_coordinates
 from onestep_md.errors import RunFolderError
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.step import StepFlow
@@ -48,14 +47,14 @@ def build_model(
 ) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
     training = _training_frames(exploration.replica)
-    frames = torch.from_numpy(exploration.frames[training])
-    grad_u = torch.from_numpy(exploration.grad_u[training])
+    x, gradient = exploration.frames[training], exploration.grad_u[training]
+    frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)
     torch.manual_seed(config.seed)  # initial weights of the network
     if config.flow.coordinates == "cartesian":
         chart, flow = _of_particles(config, target.density, frames)
     else:
         molecular = isinstance(target, Molecule)
-        chart = _molecular_chart(target, frames) if molecular else FlatChart(frames)
+        chart = _molecular_chart(target, frames) if molecular else flat_chart(x, gradient)
         bins = config.flow.bins
         if bins is None:
             bins = _BINS if chart.modes_left else 0

@@ -22,7 +22,7 @@ HOMES = {
     "matplotlib": {"analysis"},
     "pymbar": {"estimators"},
     "arviz_stats": {"estimators"},
-    "scipy": {"estimators", "coordinates"},
+    "scipy": {"estimators", "coordinates", "targets"},
     "networkx": {"coordinates", "targets"},
     "e3nn": {"flow"},
     "pydantic": CONFIG,

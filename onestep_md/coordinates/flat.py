@@ -21,12 +21,18 @@ class FlatChart(Chart):
     the widths of what has one that depends on others.
     """
 
-    def __init__(self, x: Tensor):
-        """Fit to equal-weight samples x (n, dim), float64."""
+    def __init__(self, x: Tensor, gaussian: tuple[Tensor, Tensor] | None = None):
+        """Fit to samples.
+
+        Args:
+            x: (n, dim) equal-weight samples, float64.
+            gaussian: their mean (dim,) and covariance (dim, dim), where these are better known
+                than from x.
+        """
         super().__init__()
-        self.register_buffer("centre", x.mean(0))
-        scale = x.std(0)
-        self._whiten(_correlation(x) * (scale * scale[:, None]))
+        centre, covariance = gaussian or (x.mean(0), _covariance(x))
+        self.register_buffer("centre", centre)
+        self._whiten(covariance)
         y = (x - self.centre) @ self.unmix.T
         self.marginals = LineMarginals(y)
         self.scales = Scales(y, self.marginals.single)
@@ -70,8 +76,8 @@ class FlatChart(Chart):
         return y.index_copy(1, modal, s), self.log_det_mix + log_slope.sum(-1) + log_scale
 
 
-def _correlation(x: Tensor) -> Tensor:
-    """Correlations (dim, dim) of samples x (n, dim), zero where they are noise.
+def _covariance(x: Tensor) -> Tensor:
+    """Covariance (dim, dim) of samples x (n, dim), zero where correlations are noise.
 
     Noise would tilt the axes of a density that is a product along them. Ranks tell what is noise,
     because few samples make the correlation of heavy tails.
@@ -83,4 +89,5 @@ def _correlation(x: Tensor) -> Tensor:
     sparse = torch.where(of_ranks.abs() < _NOISE / len(x) ** 0.5, 0.0, full)
     # zeros in many strongly correlated coordinates can leave a matrix that is none of correlations
     least, least_sparse = (torch.linalg.eigvalsh(matrix)[0] for matrix in (full, sparse))
-    return sparse if least_sparse > 0.5 * least else full
+    scale = x.std(0)
+    return (sparse if least_sparse > 0.5 * least else full) * (scale * scale[:, None])

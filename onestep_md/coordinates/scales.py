@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _DEPENDENT = 0.1  # correlation of log |y_i| with y_j; 1 % of its variance
+_NOISE = 5.0  # standard errors of a correlation: smaller ones of few samples mean nothing
 _OUTLIER = 4.0  # standard deviations, beyond which a parent says nothing more to the fit
 _ROUNDS = 5  # in which centres and widths are fitted in turn
 _GAIN = 0.02  # nats that a child must become more Gaussian by
@@ -77,7 +78,8 @@ def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
     allowed = torch.zeros(y.shape[1], dtype=torch.bool)
     allowed[single] = True
     correlation.fill_diagonal_(0.0)
-    correlation *= allowed[:, None] & allowed & (correlation > _DEPENDENT)
+    least = max(_DEPENDENT, _NOISE / math.sqrt(len(y)))
+    correlation *= allowed[:, None] & allowed & (correlation > least)
     parents, is_child = [], torch.zeros_like(allowed)
     while True:
         explains = correlation.square().sum(0).masked_fill(is_child, 0.0)

@@ -2,12 +2,14 @@
 
 Nothing is set per target: cheap pilot passes from ever wider Gaussians find where the density
 lives, and the full pass starts from a Gaussian fitted to what they found; or the base is given.
+In so many dimensions that the particles cannot tell a covariance, `gaussian_fit` comes first.
 """
 
 import numpy as np
 
 from onestep_md.errors import TargetError
 from onestep_md.targets import mala
+from onestep_md.targets.gaussian_fit import fit_gaussian
 from onestep_md.targets.smc import (
     PILOT_SHARE,
     Annealed,
@@ -58,8 +60,14 @@ def anneal(
     target = Checked(target)
     generator = np.random.default_rng(seed)
     report = progress or (lambda fraction, message: None)
-    pilot = _pilot(target, dim, min(particles, PILOT_PARTICLES), generator, report)
     schedule = Schedule(min(ISLANDS, particles // 32), CONDITIONAL_ESS, moves, False)
+    if particles < mala.ROWS * dim:
+        report(0.0, "fit of a Gaussian")
+        base = fit_gaussian(target, dim, particles, generator)
+        if base:
+            start = start_population(base, target, particles, generator)
+            return run_pass(target, base, start, schedule, generator, report)
+    pilot = _pilot(target, dim, min(particles, PILOT_PARTICLES), generator, report)
     for _ in range(2):  # the second time only where the pilot had found part of the density
         base, start = _fitted(target, pilot.x, particles, generator)
         found = run_pass(target, base, start, schedule, generator, report)
