@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,8 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
     rows = []
     for i, first in enumerate(runs[0]["evidence"]):
         evidence = [run["evidence"][i] for run in runs]
-        ess = np.array([row["ess"] for row in evidence])
+        ess = _numbers([row["ess"] for row in evidence])
+        errors = _numbers([row["log_z"]["error"] for row in evidence])
         transports = [_transport(folder, first["steps"], run["exact_samples"])
                       for folder, run in zip(folders, runs, strict=True)]  # fmt: skip
         rows.append(
@@ -57,12 +57,13 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
                 steps=first["steps"],
                 seeds=len(runs),
                 ess=float(ess.mean()),
-                ess_error=float(ess.std(ddof=1)) if len(ess) > 1 else evidence[0]["ess_error"],
-                log_z_error=None if known is None else _mean(
-                    [abs(row["log_z"]["value"] - known) for row in evidence]
+                ess_error=float(
+                    ess.std(ddof=1) if len(ess) > 1 else _numbers([first["ess_error"]])[0]
                 ),
-                log_z_expected=math.hypot(*(row["log_z"]["error"] for row in evidence))
-                / math.sqrt(len(evidence)),
+                log_z_error=None if known is None else float(
+                    np.abs(_numbers([row["log_z"]["value"] for row in evidence]) - known).mean()
+                ),
+                log_z_expected=float(np.sqrt(np.square(errors).mean())),
                 elbo=_mean([_minus(row["elbo"]["value"], zero) for row in evidence]),
                 eubo=_mean([_minus(row["eubo"]["value"], zero) for row in evidence]),
                 transport=_mean(transports),
@@ -119,6 +120,11 @@ def _transport(folder: Path, steps: int, exact: bool) -> float | None:
         target = arrays["target_x"][:_TRANSPORT_SAMPLES]
     ours = x[generator.permutation(resample(log_w, _TRANSPORT_SAMPLES, generator))]
     return float(ot.emd2([], [], ot.dist(ours, target)))
+
+
+def _numbers(values: list[float | None]) -> np.ndarray:
+    """What was no number in a run, stored as null, is NaN here."""
+    return np.array(values, dtype=float)
 
 
 def _minus(value: float | None, zero: float) -> float | None:

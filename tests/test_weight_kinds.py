@@ -102,6 +102,8 @@ def test_table_has_means_and_spreads_over_seeds(tmp_path):
     assert rows[0].log_z_error == pytest.approx(0.2)  # mean |error|, not the error of the mean
     assert rows[0].eubo is None and rows[0].transport is None
     assert collect("gmm9", "buffer", folders[:1])[0].ess_error == 0.03
+    failed = fake_run(tmp_path / "c", None, 0.0)  # NaN is stored as null
+    assert math.isnan(collect("gmm9", "buffer", [failed])[0].ess)
     lines = write_table(rows, tmp_path / "table")
     assert "0.34, 1.07" in lines[2]  # the published row beside it
     with (tmp_path / "table.csv").open() as stream:
