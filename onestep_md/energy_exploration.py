@@ -21,10 +21,10 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.progress import Display
-from onestep_md.targets import mala
 from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.linear_forces import ROWS, gaussian_from_forces
 from onestep_md.targets.molecule import Molecule
 from onestep_md.targets.smc import Annealed, RunawayError
 from onestep_md.targets.terms import bonded_terms
@@ -109,7 +109,7 @@ def _anneal_in(
 
 def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
-    gaussian = mala.gaussian(x, grad_u) if len(x) < mala.ROWS * x.shape[1] else None
+    gaussian = gaussian_from_forces(x, grad_u) if len(x) < ROWS * x.shape[1] else None
     tensors = gaussian and tuple(torch.from_numpy(array) for array in gaussian)
     return FlatChart(torch.from_numpy(x), tensors)
 

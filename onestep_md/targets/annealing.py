@@ -10,6 +10,7 @@ import numpy as np
 from onestep_md.errors import TargetError
 from onestep_md.targets import mala
 from onestep_md.targets.gaussian_fit import fit_gaussian
+from onestep_md.targets.linear_forces import ROWS
 from onestep_md.targets.smc import (
     PILOT_SHARE,
     Annealed,
@@ -61,7 +62,7 @@ def anneal(
     generator = np.random.default_rng(seed)
     report = progress or (lambda fraction, message: None)
     schedule = Schedule(min(ISLANDS, particles // 32), CONDITIONAL_ESS, moves, False)
-    if particles < mala.ROWS * dim:
+    if particles < ROWS * dim:
         report(0.0, "fit of a Gaussian")
         base = fit_gaussian(target, dim, particles, generator)
         if base:

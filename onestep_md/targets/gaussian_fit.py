@@ -10,7 +10,7 @@ density. A funnel shows in forces that are not linear, several modes in minima f
 import numpy as np
 from scipy.optimize import minimize
 
-from onestep_md.targets import mala
+from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.smc import Checked, Gaussian
 
 _NEAR = 1e-5  # of the mode, in units of x: forces are linear there
@@ -64,4 +64,4 @@ def _distance(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
 
 def _gaussian_at(target: Checked, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     u, grad_u = target.evaluate(x)
-    return mala.gaussian(x, grad_u) if np.isfinite(u).all() else None
+    return gaussian_from_forces(x, grad_u) if np.isfinite(u).all() else None

@@ -11,11 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from onestep_md.targets.linear_forces import ROWS, gaussian_from_forces
+
 BEST_STEP = 1.65  # times dim^(-1/6), see `first_step`
-ROWS = 10  # samples per dimension, fewer of which tell a diagonal covariance only
-_ROWS_OF_FORCES = 2  # and fewer of which, copies among them, cannot fit a linear force
-_LINEAR = 0.9  # share of the variance of forces that is linear in x, of a nearly Gaussian density
-_FLATTEST = 1e-8  # of the eigenvalues of a curvature, relative to the largest
 TARGET_ACCEPTANCE = 0.6  # the optimum, 0.574 in many dimensions, is flat
 # One step for all is too long in a funnel's neck and too short in its mouth: every fourth move
 # tries the one or the other. On the 10-D funnel this takes two thirds off the error of log Z.
@@ -113,10 +111,10 @@ def preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
     For a Gaussian both are its covariance. With several modes cov(x) holds their distances, which
     are far too long for moves, but <g g^T> = <Hessian u> knows the width of one mode. Inside hard
-    walls it is the other way round: there the gradient may vanish. Both need many samples;
-    `gaussian` makes do with fewer.
+    walls it is the other way round: there the gradient may vanish. Both take many samples; of
+    fewer the forces tell more, if they are linear.
     """
-    fitted = gaussian(x, gradient) if len(x) < ROWS * x.shape[1] else None
+    fitted = gaussian_from_forces(x, gradient) if len(x) < ROWS * x.shape[1] else None
     if fitted:
         return fitted[1]
     inverse = np.linalg.inv
@@ -131,31 +129,6 @@ def covariance(x: np.ndarray) -> np.ndarray:
     if n < ROWS * dim:
         return diagonal
     return diagonal + (1.0 - dim / n) * (np.cov(x.T).reshape(dim, dim) - diagonal)
-
-
-def gaussian(x: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean (dim,) and covariance (dim, dim) from forces, or None where these are not linear in x.
-
-    The covariance of d coordinates takes many times d samples, but the forces of a Gaussian are
-    exactly linear, grad u = A (x - m), and more than d samples tell A and m without any noise.
-    For samples of exp(-u) itself, A estimates the inverse of their covariance, whatever u is:
-    <grad u (x - m)^T> is the identity, by partial integration.
-    """
-    n, dim = x.shape
-    if n < _ROWS_OF_FORCES * dim:
-        return None
-    x_mean, gradient_mean = x.mean(axis=0), gradient.mean(axis=0)
-    centred, bent = x - x_mean, gradient - gradient_mean
-    total = (bent * bent).sum() / (n - 1)
-    slope = np.linalg.solve(centred.T @ centred, centred.T @ bent)
-    bent = bent - centred @ slope
-    if not (bent * bent).sum() / (n - 1 - dim) < (1.0 - _LINEAR) * total:
-        return None
-    values, vectors = np.linalg.eigh(0.5 * (slope + slope.T))
-    if values[0] < _FLATTEST * values[-1]:
-        return None
-    inverse = (vectors / values) @ vectors.T
-    return x_mean - inverse @ gradient_mean, inverse
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.errors import PoolError
 
 pytest.importorskip("ray.train", reason="needs ray[train]", exc_type=ImportError)
+from onestep_md.distributed.local_cluster import LocalCluster  # noqa: E402
 from onestep_md.distributed.ray_learners import divide  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,25 @@ def test_two_learners_end_where_one_ends_though_stopped_and_killed(tmp_path):
     steps = [json.loads(row)["step"] for row in (two / "metrics.jsonl").open()]
     assert steps == list(range(10, STEPS + 1, 10))
     assert not (two / "ray-train").exists()
+    for ours, theirs in zip(weights_of(two), weights_of(one), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_node_of_a_learner_is_lost(tmp_path, lost):
+    """The other node has room for both learners and their evaluators."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(one, "--local"), 0)
+    counts = ("learners=2", "learner_threads=1", "evaluators=2")
+    together = [part for count in counts for part in ("--set", f"cluster.{count}")]
+    with LocalCluster(0, impatient=True) as cluster:
+        nodes = [cluster.add_node(cpus=4) for _ in range(2)]
+        process = start(two, *together, "--address", cluster.address)
+        wait_for_step(process, two, 40)
+        cluster.remove_node(nodes[lost])
+        finish(process, 0)
     for ours, theirs in zip(weights_of(two), weights_of(one), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 

@@ -7,7 +7,7 @@ import torch
 from onestep_md.energy_exploration import flat_chart
 from onestep_md.targets.annealing import anneal
 from onestep_md.targets.gaussian_fit import fit_gaussian
-from onestep_md.targets.mala import gaussian
+from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.smc import Checked
 
 DIM = 40
@@ -52,7 +52,7 @@ def wells():
 def test_forces_of_a_gaussian_tell_it_exactly():
     energy = normal()
     x = 3.0 * np.random.default_rng(0).normal(size=(90, DIM))  # samples of something else
-    mean, covariance = gaussian(x, energy.evaluate(x)[1])
+    mean, covariance = gaussian_from_forces(x, energy.evaluate(x)[1])
     np.testing.assert_allclose(mean, energy.mean, atol=1e-8)
     np.testing.assert_allclose(covariance @ (energy.c.T @ energy.c), np.eye(DIM), atol=1e-7)
 
@@ -60,14 +60,14 @@ def test_forces_of_a_gaussian_tell_it_exactly():
 @pytest.mark.parametrize(("energy", "rows"), [(normal(), 79), (wells(), 390)])
 def test_too_few_samples_and_bent_forces_tell_nothing(energy, rows):
     x = energy.mean + 2.0 * np.random.default_rng(0).normal(size=(rows, DIM))
-    assert gaussian(x, energy.evaluate(x)[1]) is None
+    assert gaussian_from_forces(x, energy.evaluate(x)[1]) is None
 
 
 def test_a_slope_that_falls_is_no_gaussian():
     x = np.random.default_rng(0).normal(size=(390, DIM))
     flat = np.ones(DIM)
     flat[0] = -1.0
-    assert gaussian(x, x * flat) is None
+    assert gaussian_from_forces(x, x * flat) is None
 
 
 def test_nearest_gaussian_of_a_skew_density():

@@ -1,0 +1,43 @@
+"""Mean and covariance from forces, where samples are too few to tell them.
+
+The covariance of d coordinates takes many times d samples. But the forces of a Gaussian are
+exactly linear, grad u = A (x - m), and more than d samples tell A and m without any noise.
+"""
+
+import numpy as np
+
+ROWS = 10  # samples per dimension; fewer cannot tell a covariance
+_FEWEST_ROWS = 2  # and fewer than these, copies among them, no linear force either
+_LINEAR = 0.9  # share of the variance of the forces of a nearly Gaussian density
+_FLATTEST = 1e-8  # of the eigenvalues of A, relative to the largest
+
+
+def gaussian_from_forces(
+    x: np.ndarray, gradient: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean (dim,) and covariance (dim, dim) by a linear fit of gradients to x, both (n, dim).
+
+    For samples of exp(-u), A estimates the inverse of their covariance, whatever u is:
+    <grad u (x - m)^T> is the identity, by partial integration.
+
+    Returns:
+        None where x has too few rows, or the forces are not linear in x or not attractive.
+    """
+    n, dim = x.shape
+    if n < _FEWEST_ROWS * dim:
+        return None
+    x_mean, gradient_mean = x.mean(axis=0), gradient.mean(axis=0)
+    centred, rest = x - x_mean, gradient - gradient_mean
+    variance = (rest * rest).sum() / (n - 1)
+    try:
+        slope = np.linalg.solve(centred.T @ centred, centred.T @ rest)
+    except np.linalg.LinAlgError:  # x does not span all dimensions
+        return None
+    rest = rest - centred @ slope
+    if not (rest * rest).sum() / (n - 1 - dim) < (1.0 - _LINEAR) * variance:
+        return None
+    values, vectors = np.linalg.eigh(0.5 * (slope + slope.T))
+    if values[0] < _FLATTEST * values[-1]:
+        return None
+    covariance = (vectors / values) @ vectors.T
+    return x_mean - covariance @ gradient_mean, covariance
