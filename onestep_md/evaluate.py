@@ -149,6 +149,7 @@ def certify(
 def _dense_jacobian(flow: Flow, z: Tensor, steps: int) -> Tensor:
     """Jacobian of the K-step map, (batch, dim, dim), one forward-mode pass per column."""
     eye = torch.eye(z.shape[-1], dtype=z.dtype)
+    z = z.clone()  # the tangents of a view are as large as all that it is a view of
 
     def column(direction: Tensor) -> Tensor:
         tangent = direction.expand_as(z)

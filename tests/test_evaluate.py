@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from onestep_md.estimators.evidence import elbo, eubo, log_z
-from onestep_md.evaluate import certify, draw_samples, log_weights_at
+from onestep_md.evaluate import _dense_jacobian, certify, draw_samples, log_weights_at
 from onestep_md.flow.step import StepFlow
 
 DIM = 6
@@ -119,3 +119,11 @@ def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
     assert found.negative == 50
     assert abs(found.log_det_error - 0.1) < 1e-9
     assert found.round_trip > 0.1
+
+
+def test_jacobians_of_a_few_among_many_samples_take_little_memory():
+    many = torch.zeros(100_000, DIM, dtype=torch.float64)
+    with torch.profiler.profile(profile_memory=True) as profile, torch.no_grad():
+        _dense_jacobian(crooked_flow(1), many[:2], 1)
+    # a tangent of each direction, were it as large as all samples, would have 29 MB
+    assert max(event.self_cpu_memory_usage for event in profile.events()) < 1e6
