@@ -42,11 +42,9 @@ def fit_gaussian(
     ]
     x = modes[0] + _NEAR * generator.standard_normal((particles, dim))
     fitted = _gaussian_at(target, x)
-    if fitted and max(_distance(mode, *fitted) for mode in modes) > 1.0:
+    if fitted is None or max(_distance(mode, *fitted) for mode in modes) > 1.0:
         return None
     for _ in range(_ROUNDS):
-        if fitted is None:
-            return None
         mean, covariance = fitted
         x = Gaussian(mean, covariance).sample(particles, generator)
         new = _gaussian_at(target, x)
