@@ -375,4 +375,7 @@ def test_every_density_has_a_system_file(name):
         assert system.pop("flow")["coordinates"] == "cartesian"
         del system["train"], system["sample"]
         system.pop("exploration", None)
+    if name == "lgcp":  # an evaluation takes a millisecond: a smaller budget, no other recipe
+        assert set(system.pop("exploration")) == {"particles"}
+        assert set(system.pop("train")) == {"steps"}
     assert system == {"target": {"kind": "density", "name": name, **data}, "seed": 1}
