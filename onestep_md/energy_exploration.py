@@ -24,7 +24,7 @@ from onestep_md.progress import Display
 from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
-from onestep_md.targets.linear_forces import ROWS, gaussian_from_forces
+from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.molecule import Molecule
 from onestep_md.targets.smc import Annealed, RunawayError
 from onestep_md.targets.terms import bonded_terms
@@ -109,9 +109,11 @@ def _anneal_in(
 
 def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
-    gaussian = gaussian_from_forces(x, grad_u) if len(x) < ROWS * x.shape[1] else None
-    tensors = gaussian and tuple(torch.from_numpy(array) for array in gaussian)
-    return FlatChart(torch.from_numpy(x), tensors)
+    fitted = gaussian_from_forces(x, grad_u)
+    if fitted is None:
+        return FlatChart(torch.from_numpy(x))
+    mean, precision = map(torch.from_numpy, fitted)
+    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)))
 
 
 def internal_coordinates(molecule: Molecule) -> InternalCoordinates:

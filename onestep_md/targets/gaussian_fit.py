@@ -45,19 +45,19 @@ def fit_gaussian(
     if fitted is None or max(_distance(mode, *fitted) for mode in modes) > 1.0:
         return None
     for _ in range(_ROUNDS):
-        mean, covariance = fitted
-        x = Gaussian(mean, covariance).sample(particles, generator)
+        mean, precision = fitted
+        x = Gaussian(mean, np.linalg.inv(precision)).sample(particles, generator)
         new = _gaussian_at(target, x)
         if new is None:
             return None
-        precision = (1.0 - _DAMPING) * np.linalg.inv(covariance) + _DAMPING * np.linalg.inv(new[1])
-        fitted = mean + _DAMPING * (new[0] - mean), np.linalg.inv(precision)
-    return Gaussian(*fitted)
+        fitted = mean + _DAMPING * (new[0] - mean), precision + _DAMPING * (new[1] - precision)
+    mean, precision = fitted
+    return Gaussian(mean, np.linalg.inv(precision))
 
 
-def _distance(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
+def _distance(x: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> float:
     """In widths of a Gaussian."""
-    return float(np.sqrt((x - mean) @ np.linalg.solve(covariance, x - mean)))
+    return float(np.sqrt((x - mean) @ precision @ (x - mean)))
 
 
 def _gaussian_at(target: Checked, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

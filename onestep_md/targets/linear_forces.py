@@ -1,4 +1,4 @@
-"""Mean and covariance from forces, where samples are too few to tell them.
+"""Mean and precision from forces, where samples are too few to tell a covariance.
 
 The covariance of d coordinates takes many times d samples. But the forces of a Gaussian are
 exactly linear, grad u = A (x - m), and more than d samples tell A and m without any noise.
@@ -15,16 +15,17 @@ _FLATTEST = 1e-8  # of the eigenvalues of A, relative to the largest
 def gaussian_from_forces(
     x: np.ndarray, gradient: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean (dim,) and covariance (dim, dim) by a linear fit of gradients to x, both (n, dim).
+    """Mean (dim,) and precision A (dim, dim) by a linear fit of gradients to x, both (n, dim).
 
     For samples of exp(-u), A estimates the inverse of their covariance, whatever u is:
     <grad u (x - m)^T> is the identity, by partial integration.
 
     Returns:
-        None where x has too few rows, or the forces are not linear in x or not attractive.
+        None where x has so many rows that it tells a covariance itself, or too few for a fit, or
+        where the forces are not linear in x or not attractive.
     """
     n, dim = x.shape
-    if n < _FEWEST_ROWS * dim:
+    if not _FEWEST_ROWS * dim <= n < ROWS * dim:
         return None
     x_mean, gradient_mean = x.mean(axis=0), gradient.mean(axis=0)
     centred, rest = x - x_mean, gradient - gradient_mean
@@ -36,8 +37,8 @@ def gaussian_from_forces(
     rest = rest - centred @ slope
     if not (rest * rest).sum() / (n - 1 - dim) < (1.0 - _LINEAR) * variance:
         return None
-    values, vectors = np.linalg.eigh(0.5 * (slope + slope.T))
+    precision = 0.5 * (slope + slope.T)
+    values = np.linalg.eigvalsh(precision)
     if values[0] < _FLATTEST * values[-1]:
         return None
-    covariance = (vectors / values) @ vectors.T
-    return x_mean - covariance @ gradient_mean, covariance
+    return x_mean - np.linalg.solve(precision, gradient_mean), precision

@@ -114,10 +114,10 @@ def preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     walls it is the other way round: there the gradient may vanish. Both take many samples; of
     fewer the forces tell more, if they are linear.
     """
-    fitted = gaussian_from_forces(x, gradient) if len(x) < ROWS * x.shape[1] else None
-    if fitted:
-        return fitted[1]
     inverse = np.linalg.inv
+    fitted = gaussian_from_forces(x, gradient)
+    if fitted:
+        return inverse(fitted[1])
     return 2.0 * inverse(inverse(covariance(x)) + covariance(gradient))
 
 

@@ -52,8 +52,9 @@ def wells():
 def test_forces_of_a_gaussian_tell_it_exactly():
     energy = normal()
     x = 3.0 * np.random.default_rng(0).normal(size=(90, DIM))  # samples of something else
-    mean, covariance = gaussian_from_forces(x, energy.evaluate(x)[1])
+    mean, precision = gaussian_from_forces(x, energy.evaluate(x)[1])
     np.testing.assert_allclose(mean, energy.mean, atol=1e-8)
+    covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(covariance @ (energy.c.T @ energy.c), np.eye(DIM), atol=1e-7)
 
 
