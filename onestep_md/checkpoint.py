@@ -12,7 +12,7 @@ import torch
 from onestep_md.atomic import replacing
 from onestep_md.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 _KEEP = 2
 
 

@@ -314,7 +314,7 @@ def _trained(
     size = sum(p.numel() for p in state.flow.parameters())
     display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
-    pretrain(model, config.train, show)
+    pretrain(model, config.train, folder, show)
     if config.cluster.learners > 1:
         evaluators.close()  # learners are placed first, and open their own
         factory = _factory(target, evaluators.platform)

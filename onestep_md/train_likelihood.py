@@ -7,48 +7,73 @@ instead of at the base, whose samples of steep energies hardly have a weight. Ca
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
+from onestep_md.distributed.learners import StopRequest
+from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.model import Model
 from onestep_md.train import draw_step_count, set_learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
 # of the batches by K: what one step learns, training hands on to the others more cheaply
-_STEP_SHARES = (0.7, 0.1, 0.1, 0.1)
+_STEP_SHARES = (0.85, 0.05, 0.05, 0.05)
+_RATE = 4.0  # times the learning rate of training: energies have gradients of more noise
 
 
-def pretrain(model: Model, settings: Train, show: Callable[[float, str], None]) -> None:
-    """Take `settings.pretraining` steps, if training has not begun; flow and teacher end alike.
+def pretrain(
+    model: Model, settings: Train, folder: Path, show: Callable[[float, str], None]
+) -> None:
+    """Take what is left of `settings.pretraining` steps; flow and teacher end alike.
 
     Args:
-        model: its flow is changed, and random numbers are drawn from its generator.
+        model: its state is changed, and random numbers are drawn from its generator.
         settings: of training; the batch is `regression_batch`.
+        folder: of the run, for checkpoints.
         show: called with fraction and status line.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
     state, chart = model.state, model.chart
     flow, generator = state.flow, state.generator
-    steps, started = settings.pretraining, time.monotonic()
-    if state.step > 0 or steps == 0:
+    steps = settings.pretraining
+    if state.step > 0 or state.pretrained >= steps:
         return
+    checkpoints, saved_at = folder / "checkpoints", time.monotonic()
     s, _ = chart.from_x(torch.from_numpy(model.exploration.frames[model.training]))
-    optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     emphasis = torch.softmax(chart.log_emphasis(s), 0)
-    for step in range(steps):
-        set_learning_rate(optimizer, settings.learning_rate, step, steps)
-        count = draw_step_count(_STEP_SHARES, generator)
-        drawn = torch.multinomial(
-            emphasis, settings.regression_batch, replacement=True, generator=generator
-        )
-        z, log_det = flow.inverse(chart.redraw(s[drawn], generator).float(), count)
-        loss = losses.negative_log_likelihood(z, log_det, flow.n_linear).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
-        optimizer.step()
-        if step % 10 == 0:
-            show(0.0, f"pretraining {step}/{steps}  -log likelihood {loss.item():.2f}")
+    peak = _RATE * state.peak_rate
+    with StopRequest() as stop:
+        while state.pretrained < steps and not stop.requested:
+            started = time.monotonic()
+            set_learning_rate(state.optimizer, peak, state.pretrained, steps)
+            count = draw_step_count(_STEP_SHARES, generator)
+            drawn = torch.multinomial(
+                emphasis, settings.regression_batch, replacement=True, generator=generator
+            )
+            z, log_det = flow.inverse(chart.redraw(s[drawn], generator).float(), count)
+            loss = losses.negative_log_likelihood(z, log_det, flow.n_linear).mean()
+            state.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
+            state.optimizer.step()
+            state.pretrained += 1
+            state.seconds += time.monotonic() - started
+            if state.pretrained % 10 == 0:
+                line = f"pretraining {state.pretrained}/{steps}"
+                show(0.0, f"{line}  -log likelihood {loss.item():.2f}")
+            if time.monotonic() - saved_at > settings.checkpoint_interval:
+                save_checkpoint(checkpoints, 0, state.dump(), model.identity)
+                saved_at = time.monotonic()
     state.teacher.load_state_dict(flow.state_dict())
-    state.seconds += time.monotonic() - started
+    save_checkpoint(checkpoints, 0, state.dump(), model.identity)
+    if state.pretrained < steps:
+        raise Interrupted(
+            f"stopped at step {state.pretrained} of {steps} of pretraining; everything is saved "
+            f"in {folder}.\n  Continue with --resume."
+        )

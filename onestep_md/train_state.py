@@ -23,6 +23,7 @@ class TrainState:
     buffer: Buffer
     generator: torch.Generator
     peak_rate: float  # of the learning rates
+    pretrained: int = 0  # steps of pretraining
     step: int = 0
     evaluations: int = 0
     seconds: float = 0.0
@@ -40,6 +41,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "buffer": self.buffer.state(),
             "generator": self.generator.get_state(),
+            "pretrained": self.pretrained,
             "step": self.step,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -52,8 +54,8 @@ class TrainState:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.buffer = Buffer.from_state(saved["buffer"])
         self.generator.set_state(saved["generator"])
-        self.step, self.evaluations = saved["step"], saved["evaluations"]
-        self.seconds = saved["seconds"]
+        self.pretrained, self.step = saved["pretrained"], saved["step"]
+        self.evaluations, self.seconds = saved["evaluations"], saved["seconds"]
 
     @torch.no_grad()
     def descend(self, evaluations: int) -> None:

@@ -1,14 +1,18 @@
 """Training on the likelihood of explored samples before the energies come in."""
 
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from onestep_md.buffer import Buffer, Configurations
+from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.cartesian import CartesianChart
+from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.model import Model
@@ -61,12 +65,12 @@ def likelihood(model: Model) -> float:
     return float(losses.negative_log_likelihood(z, log_det, model.chart.n_linear).mean())
 
 
-def test_held_out_likelihood_rises_and_the_teacher_follows(settings):
+def test_held_out_likelihood_rises_and_the_teacher_follows(settings, tmp_path):
     model, said = fresh(settings), []
     before = likelihood(model)
-    pretrain(model, settings, lambda fraction, line: said.append(line))
+    pretrain(model, settings, tmp_path, lambda fraction, line: said.append(line))
     assert likelihood(model) < before - 0.3
-    assert said[0].startswith("pretraining 0/60")
+    assert said[0].startswith("pretraining 10/60")
     for ours, theirs in zip(
         model.state.flow.parameters(), model.state.teacher.parameters(), strict=True
     ):
@@ -74,10 +78,10 @@ def test_held_out_likelihood_rises_and_the_teacher_follows(settings):
     assert model.state.step == 0
 
 
-def test_the_same_seed_gives_the_same_flow(settings):
+def test_the_same_seed_gives_the_same_flow(settings, tmp_path):
     one, other = fresh(settings), fresh(settings)
     for model in (one, other):
-        pretrain(model, settings, lambda *_: None)
+        pretrain(model, settings, tmp_path, lambda *_: None)
     for ours, theirs in zip(
         one.state.flow.parameters(), other.state.flow.parameters(), strict=True
     ):
@@ -85,16 +89,38 @@ def test_the_same_seed_gives_the_same_flow(settings):
 
 
 @pytest.mark.parametrize(("steps", "done"), [(0, 0), (60, 1)])
-def test_nothing_happens_where_none_is_wanted_or_training_has_begun(settings, steps, done):
+def test_nothing_happens_where_none_is_wanted_or_training_has_begun(
+    settings, steps, done, tmp_path
+):
     settings = settings.model_copy(update={"pretraining": steps})
     model, untouched = fresh(settings), fresh(settings)
     model.state.step = done
-    pretrain(model, settings, lambda *_: None)
+    pretrain(model, settings, tmp_path, lambda *_: None)
     for ours, theirs in zip(
         model.state.flow.parameters(), untouched.state.flow.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
     assert torch.equal(model.state.generator.get_state(), untouched.state.generator.get_state())
+
+
+def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_path):
+    whole, stopped, resumed = (fresh(settings) for _ in range(3))
+    pretrain(whole, settings, tmp_path / "whole", lambda *_: None)
+
+    def stop(fraction, line):
+        if line.startswith("pretraining 30/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped at step 30 of 60 of pretraining"):
+        pretrain(stopped, settings, tmp_path, stop)
+    saved = latest_checkpoint(tmp_path / "checkpoints")
+    resumed.state.restore(load_checkpoint(saved, resumed.identity))
+    pretrain(resumed, settings, tmp_path, lambda *_: None)
+    for ours, theirs in zip(
+        resumed.state.teacher.parameters(), whole.state.flow.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert resumed.state.pretrained == 60
 
 
 def test_auxiliaries_are_drawn_again(settings):

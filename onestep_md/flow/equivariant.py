@@ -12,8 +12,8 @@ with S a symmetric matrix over the coordinates of all particles: injective, the 
 exp(-S), and log|det| = tr S.
 
 State: s = (s_x, s_a), s_x = B^T X the (n-1) D coordinates of X in an orthonormal basis B of the
-mean-free positions, and s_a = A - X, n D of them. With the centre c of X they are coordinates of
-(X, A), linear with a constant determinant. The layers commute with translations, so they send
+mean-free positions, and s_a = (A - X) / NOISE, n D of them. With the centre c of X they are
+coordinates of (X, A), linear with a constant determinant. The layers commute with translations, so they send
 
     (s, c) to (s', c'),   s' = F(s),   c' = c + delta(s),
 
@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from onestep_md.flow.base import Flow
 from onestep_md.flow.message_passing import MessagePassing
 
+# width of the auxiliary noise beside that of the positions: what moves X sees it through A alone
+NOISE = 0.2
 _LARGEST = 2.0  # eigenvalue of S: a factor 7 in one layer; layers multiply
 _TERMS = {torch.float32: 16, torch.float64: 26}  # of the exponential series: 2^26 / 26! = 2e-19
 
@@ -65,8 +67,8 @@ class EquivariantFlow(Flow):
     ) -> tuple[Tensor, Tensor, Tensor]:
         sets = list(self._lift(s))
         # q as a density of (X, A) does not change with c. By the chain rule of s_x = B^T X and
-        # s_a = A - X its gradients are B score_x - score_a and score_a
-        score_a = score[:, self.free :].unflatten(-1, (-1, self.space))
+        # s_a = (A - X) / NOISE its gradients are B score_x - score_a / NOISE and score_a / NOISE
+        score_a = score[:, self.free :].unflatten(-1, (-1, self.space)) / NOISE
         scores = [self._spread(score[:, : self.free]) - score_a, score_a]
         log_det = s.new_zeros(len(s))
         for i, layer in enumerate(self.layers):
@@ -75,9 +77,9 @@ class EquivariantFlow(Flow):
                 sets[m], sets[k], clock, d, scores[m], scores[k]
             )
             log_det = log_det + change
-        # and back: X = B s_x + c and A = B s_x + c + s_a
-        score_x = self._gather(scores[0] + scores[1])
-        return self._lower(*sets), log_det, torch.cat([score_x, scores[1].flatten(1)], dim=-1)
+        # and back: X = B s_x + c and A = B s_x + c + NOISE s_a
+        score = torch.cat([self._gather(scores[0] + scores[1]), NOISE * scores[1].flatten(1)], -1)
+        return self._lower(*sets), log_det, score
 
     def _spread(self, s_x: Tensor) -> Tensor:
         """Mean-free positions (batch, n, D) of coordinates (batch, (n-1) D)."""
@@ -89,10 +91,10 @@ class EquivariantFlow(Flow):
 
     def _lift(self, s: Tensor) -> tuple[Tensor, Tensor]:
         x = self._spread(s[:, : self.free])
-        return x, x + s[:, self.free :].unflatten(-1, (-1, self.space))
+        return x, x + NOISE * s[:, self.free :].unflatten(-1, (-1, self.space))
 
     def _lower(self, x: Tensor, a: Tensor) -> Tensor:
-        return torch.cat([self._gather(x), (a - x).flatten(1)], dim=-1)
+        return torch.cat([self._gather(x), ((a - x) / NOISE).flatten(1)], dim=-1)
 
 
 class _Layer(nn.Module):

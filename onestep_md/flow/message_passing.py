@@ -49,13 +49,13 @@ class MessagePassing(nn.Module):
             (batch, n, D), and (batch, n D, n D) from `Pairs.stiffness`.
         """
         pairs = self.pairs
-        difference = positions[:, pairs.i] - positions[:, pairs.j]
+        difference = pairs.apart(positions)
         square = difference.square().sum(-1)
         first, second, third = self.clock(clock)[:, None].chunk(3, dim=-1)
         pair = silu(self.radial(radial_features(square)) + first)
         node = silu(self.gather(pairs.mean(pair)) + second)
         talk = self.member(node)
-        pair = pair + silu(self.pair(pair) + talk[:, pairs.i] + talk[:, pairs.j] + third)
+        pair = pair + silu(self.pair(pair) + pairs.both(talk) + third)
         node = node + silu(self.gather_again(pairs.mean(pair)))
 
         along, common, radial = self.to_pairs(pair).unbind(-1)
@@ -76,11 +76,22 @@ class Pairs(nn.Module):
         count = torch.arange(len(i))
         pair_of = torch.full((n, n), len(i))  # of a particle with itself: one beyond the last
         pair_of[i, j] = pair_of[j, i] = count
+        pair_of = pair_of.flatten()
         signed = torch.zeros(n, len(i))
         signed[i, count], signed[j, count] = 1.0, -1.0
         tables = {"i": i, "j": j, "pair_of": pair_of, "signed": signed}
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
+
+    # index_select, whose gradient costs a tenth of that of advanced indexing
+
+    def apart(self, node: Tensor) -> Tensor:
+        """What i has less what j has, (batch, n, w) to (batch, P, w)."""
+        return node.index_select(1, self.i) - node.index_select(1, self.j)
+
+    def both(self, node: Tensor) -> Tensor:
+        """What i and j have together, (batch, n, w) to (batch, P, w)."""
+        return node.index_select(1, self.i) + node.index_select(1, self.j)
 
     def mean(self, pair: Tensor) -> Tensor:
         """Of the messages (batch, P, w) of every particle's pairs, (batch, n, w)."""
@@ -113,8 +124,10 @@ class Pairs(nn.Module):
         pairs = common[..., None, None] * eye
         pairs = pairs + (radial[..., None] * direction)[..., None] * direction[..., None, :]
         none = torch.zeros_like(pairs[:, :1])
-        blocks = torch.cat([pairs, none], dim=1)[:, self.pair_of]
-        eye = torch.eye(len(self.signed), dtype=own.dtype, device=own.device)[..., None, None]
+        n = len(self.signed)
+        blocks = torch.cat([pairs, none], dim=1).index_select(1, self.pair_of)
+        blocks = blocks.unflatten(1, (n, n))
+        eye = torch.eye(n, dtype=own.dtype, device=own.device)[..., None, None]
         blocks = eye * (own + blocks.sum(2))[:, :, None] - blocks
         return blocks.transpose(2, 3).flatten(1, 2).flatten(2, 3)
 
