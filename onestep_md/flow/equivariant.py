@@ -13,7 +13,8 @@ exp(-S), and log|det| = tr S.
 
 State: s = (s_x, s_a), s_x = B^T X the (n-1) D coordinates of X in an orthonormal basis B of the
 mean-free positions, and s_a = (A - X) / NOISE, n D of them. With the centre c of X they are
-coordinates of (X, A), linear with a constant determinant. The layers commute with translations, so they send
+coordinates of (X, A), linear with a constant determinant. The layers commute with translations, so
+they send
 
     (s, c) to (s', c'),   s' = F(s),   c' = c + delta(s),
 
