@@ -116,8 +116,8 @@ def certify(
     chart: Chart,
     steps: int,
     generator: torch.Generator,
-    checked: int = 1000,
-    inverted: int = 10_000,
+    checked: int,
+    inverted: int,
 ) -> Certificates:
     """Measure that the K-step map is injective and its log-determinant is the right one.
 

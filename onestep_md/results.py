@@ -27,7 +27,8 @@ from onestep_md.run_folder import write_json, write_text
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
-_CHECKED = 1000  # dense Jacobians at K = 1; fewer at larger K, where each costs K times as much
+# dense Jacobians and round trips at K = 1; fewer at larger K, where each costs K times as much
+_CHECKED, _INVERTED = 1000, 10_000
 
 
 def write_results(
@@ -158,8 +159,8 @@ def measure(
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
-    checked = _CHECKED if steps <= 1 else _CHECKED // steps
-    certificates = certify(flow, chart, steps, generator, checked)
+    times = max(1, steps)
+    certificates = certify(flow, chart, steps, generator, _CHECKED // times, _INVERTED // times)
     row = evaluate_evidence(
         steps,
         samples.log_w,

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis import style
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
+from onestep_md.analysis.page import estimate
 
 _LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
 
@@ -189,7 +190,7 @@ def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
     base = rows[0]
     if base.steps == 0 and not low < base.log_z.value < high:
         y, side = (0.02, "bottom") if base.log_z.value < low else (0.98, "top")
-        text = f"{base.log_z.value:.6g}".replace("-", "−")
+        text = estimate(base.log_z).split(" ")[0]  # no more digits than its error leaves
         ax.annotate(text, (-0.36, y), xycoords=("data", "axes fraction"), ha="left", va=side,
                     fontsize=9, color=style.REWEIGHTED, path_effects=style.HALO)  # fmt: skip
 
