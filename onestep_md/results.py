@@ -20,6 +20,7 @@ from onestep_md.estimators.free_energy import (
     dynamics_free_energies,
     region_free_energies,
 )
+from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.evaluate import Samples, certify, draw_samples, log_weights_at
 from onestep_md.model import Model
 from onestep_md.progress import Display
@@ -83,8 +84,13 @@ def write_results(
     with replacing(folder / "steps.npz") as aside:
         np.savez(aside, **arrays)
 
-    table = evidence_table(evidence) + free_energy_table(
-        molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
+    distances = _distances(model, arrays, explored_by, config.seed)
+    table = (
+        evidence_table(evidence)
+        + distance_table(distances)
+        + free_energy_table(
+            molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
+        )
     )
     warnings = [text for row in evidence for text in row.warnings()]
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
@@ -101,6 +107,7 @@ def write_results(
             "torsions": list(torsions),
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
+            "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "exchange_acceptance": [float(rate) for rate in exploration.exchange_acceptance],
             "warnings": warnings,
@@ -174,6 +181,38 @@ def measure(
         seconds=samples.seconds,
     )
     return samples, row
+
+
+def _distances(
+    model: Model, arrays: dict[str, np.ndarray], explored_by: str, seed: int
+) -> dict[str, TorsionComparison]:
+    """Of the one-step samples, and of the exploration's own, to those of it that are held out."""
+    angles, u = arrays["dynamics_torsions"], arrays["dynamics_u"]
+    trained, reference = (
+        TorsionSamples(angles[chosen], u[chosen], np.zeros(int(chosen.sum())))
+        for chosen in (model.training, ~model.training)
+    )
+    key = f"k{_EXPORTED_STEPS}"
+    angles, u, log_w = (arrays[f"{key}_{name}"] for name in ("torsions", "u", "log_w"))
+    kinds = {
+        "raw": TorsionSamples(angles, u, np.zeros_like(u)),
+        "reweighted": TorsionSamples(angles, u, log_w),
+        explored_by: trained,
+    }
+    generator = np.random.default_rng(seed)
+    return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
+
+
+def distance_table(rows: dict[str, TorsionComparison]) -> list[str]:
+    """Lines of text, one per kind of samples."""
+    return [
+        "",
+        f"{'distances, K = 1':<18}  {'T-W2 (rad)':>10}  {'E-W2 (kT)':>10}",
+        *(
+            f"{name:<18}  {row.torsion_w2:10.3f}  {row.energy_w2:10.3g}"
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def _flow_regions(

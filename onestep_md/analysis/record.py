@@ -77,6 +77,7 @@ class RunRecord(Measurements):
     explored_u: np.ndarray  # (m,) kT
     handedness: Handedness
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
+    distances: dict[str, dict]  # by kind of samples, see estimators.torsions; empty in older runs
 
     @property
     def annealed(self) -> bool:
@@ -128,6 +129,7 @@ def _read(folder: Path) -> RunRecord:
         acceptance=tuple(
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
         ),
+        distances=results.get("distances", {}),
     )
 
 

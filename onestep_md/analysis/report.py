@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from onestep_md.analysis import diagnostics, page, sections, style, surfaces
+from onestep_md.analysis.measurements import number_or_nan
 from onestep_md.analysis.page import cell, estimate, number
 from onestep_md.analysis.record import Region, RunRecord, read_run
 from onestep_md.analysis.sections import Painter
@@ -170,7 +171,30 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
             "raw ones may have a tail of strained structures, which carries no weight.",
         )
     )
+    parts.append(_distances(run))
     return page.section("Where the samples are", *parts, long=True)
+
+
+def _distances(run: RunRecord) -> str:
+    if not run.distances:
+        return ""
+    names = {"raw": "raw one-step", "reweighted": "reweighted"}
+    head = "<tr><th>samples</th><th>T-W2 (rad)</th><th>E-W2 (kT)</th></tr>"
+    rows = [
+        f"<tr><td>{names.get(kind, kind)}</td>"
+        + cell(number(number_or_nan(row["torsion_w2"]), ".3g"))
+        + cell(number(number_or_nan(row["energy_w2"]), ".3g"))
+        + "</tr>"
+        for kind, row in run.distances.items()
+    ]
+    coupled = next(iter(run.distances.values()))["coupled"]
+    note = (
+        f"T-W2: 2-Wasserstein distance on the torus of the reported torsions, of {coupled:,} "
+        f"samples to as many held-out ones of the {run.explored_by}; E-W2: the same of the "
+        f"energies, of all samples. The last row is the {run.explored_by}'s own other part: what "
+        "is left between finite sets of one density."
+    )
+    return page.table(head, rows) + f'<p class="note">{note}</p>'
 
 
 def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from synthetic_run import write_run_folder
 
 from onestep_md.analysis import diagnostics, surfaces
-from onestep_md.analysis.page import duration, estimate
+from onestep_md.analysis.page import DASH, duration, estimate
 from onestep_md.analysis.record import Measured, read_run
 from onestep_md.analysis.report import write_report
 from onestep_md.analysis.verdict import judge, z_score
@@ -47,6 +47,16 @@ def test_good_run(good):
     # self-contained: pictures are embedded, nothing is fetched
     assert len(re.findall(r'src="data:image/png;base64,', html)) == 6
     assert not re.search(r'(src|href)="(?!data:)|url\(|@import', html)
+
+
+def test_distances_of_newer_runs_are_shown(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    assert "T-W2" not in write_report(folder).read_text()
+    row = {"torsion_w2": 0.1234, "energy_w2": None, "coupled": 2000}
+    _edit(folder, "results.json", lambda r: r.update(distances={"raw": row, "dynamics": row}))
+    html = write_report(folder).read_text()
+    assert f"<td>raw one-step</td><td>0.123</td><td>{DASH}</td>" in html
+    assert "2,000 samples to as many held-out ones of the dynamics" in html
 
 
 def test_bad_run_says_so_beside_the_numbers(bad):
