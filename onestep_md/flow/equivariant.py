@@ -26,12 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.flow.base import Flow
+from onestep_md.flow.exponential import LARGEST, exponential
 from onestep_md.flow.message_passing import MessagePassing
 
 # width of the auxiliary noise beside that of the positions: what moves X sees it through A alone
 NOISE = 0.2
-_LARGEST = 2.0  # eigenvalue of S: a factor 7 in one layer; layers multiply
-_TERMS = {torch.float32: 16, torch.float64: 26}  # of the exponential series: 2^26 / 26! = 2e-19
 
 
 class EquivariantFlow(Flow):
@@ -111,7 +110,7 @@ class _Layer(nn.Module):
         matrix = d[..., None] * matrix
         # bounded smoothly, by what bounds the eigenvalues and no rotation changes: tr S^4
         fourth = (matrix @ matrix).square().sum((-2, -1), keepdim=True)
-        return d[..., None] * shift, matrix * (1.0 + fourth / _LARGEST**4) ** -0.25
+        return d[..., None] * shift, matrix * (1.0 + fourth / LARGEST**4) ** -0.25
 
     def forward(
         self, moved: Tensor, kept: Tensor, clock: Tensor, d: Tensor, inverse: bool
@@ -159,23 +158,6 @@ class _Layer(nn.Module):
         (through,) = torch.autograd.grad((shift, matrix), kept, by_coefficients, retain_graph=True)
         # d/dk of k - exp(S) k at fixed S, times score_m(y): score_m(y) - score_m(m, k)
         return new, log_det, ahead, score_kept - through - ahead + score_moved
-
-
-def exponential(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Exp(matrix) vector by the Taylor series.
-
-    Args:
-        matrix: (batch, n D, n D), of eigenvalues below _LARGEST.
-        vector: (batch, n, D).
-
-    Returns:
-        (batch, n, D).
-    """
-    start = vector.flatten(1)[..., None]
-    total = start
-    for k in reversed(range(1, _TERMS[vector.dtype])):
-        total = torch.baddbmm(start, matrix, total, alpha=1.0 / k)
-    return total.view_as(vector)
 
 
 def _network(name: str, width: int, n: int) -> nn.Module:
