@@ -195,7 +195,8 @@ class Train(Section):
         0,
         ge=0,
         description="Steps before these on the likelihood of explored samples alone, each a "
-        "fraction of the price; for many independent samples, as of an annealing.",
+        "fraction of the price; for many independent samples, as of an annealing. At four times "
+        "the learning rate; three quarters of them train one step, the others train.step_shares.",
     )
     batch: types.Whole | None = Field(
         None,

@@ -20,9 +20,9 @@ from onestep_md.model import Model
 from onestep_md.train import draw_step_count, set_learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
-# The first part trains one step alone: at the full rate, maps of many steps throw it back. The
-# others start from what it has learned.
-_ALONE, _TOGETHER = (1.0, 0.0, 0.0, 0.0), (0.4, 0.2, 0.2, 0.2)  # shares of K among the batches
+# The first part trains one step alone: at the full rate, maps of many steps throw it back. They
+# start from what it has learned.
+_ALONE = (1.0, 0.0, 0.0, 0.0)  # shares of K among the batches
 _FIRST_PART = 0.75
 _RATE = 4.0  # times the learning rate of training: energies have gradients of more noise
 
@@ -54,7 +54,8 @@ def pretrain(
         while state.pretrained < steps and not stop.requested:
             started = time.monotonic()
             set_learning_rate(state.optimizer, peak, state.pretrained, steps)
-            shares = _ALONE if state.pretrained < _FIRST_PART * steps else _TOGETHER
+            first = state.pretrained < _FIRST_PART * steps
+            shares = _ALONE if first else settings.step_shares
             count = draw_step_count(shares, generator)
             drawn = torch.multinomial(
                 emphasis, settings.regression_batch, replacement=True, generator=generator

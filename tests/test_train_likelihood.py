@@ -55,7 +55,13 @@ def fresh(settings: Train) -> Model:
 
 @pytest.fixture
 def settings():
-    return Train(pretraining=60, regression_batch=64, steps=10, learning_rate=5e-3)
+    return Train(
+        pretraining=60,
+        regression_batch=64,
+        steps=10,
+        learning_rate=5e-3,
+        step_shares=(2.0, 1.0, 1.0, 1.0),
+    )
 
 
 def likelihood(model: Model) -> float:
