@@ -86,12 +86,9 @@ def write_results(
         np.savez(aside, **arrays)
 
     distances = _distances(model, arrays, explored_by, config.seed)
-    table = (
-        evidence_table(evidence)
-        + distance_table(distances)
-        + free_energy_table(
-            molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
-        )
+    table = evidence_table(evidence) + distance_table(distances)
+    table += free_energy_table(
+        molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
     warnings = [text for row in evidence for text in row.warnings()]
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
