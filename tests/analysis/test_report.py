@@ -69,6 +69,11 @@ def test_bad_run_says_so_beside_the_numbers(bad):
     assert 'class="warning"' in evidence and 'class="bad">0.91' in evidence
 
 
+def test_huge_errors_are_written_as_powers():
+    assert estimate(Measured(-1.42e27, 1.4e27)) == "−1.4e+27 ± 1e+27"
+    assert estimate(Measured(-14200.0, 1500.0)) == "−14200 ± 1500"
+
+
 def test_handedness_is_counted(good):
     assert read_run(good).handedness.inverted == 0
     assert read_run(good).handedness.centres == 1
