@@ -11,8 +11,8 @@ from html import escape
 from pathlib import Path
 
 from onestep_md.analysis.measurements import Measured
+from onestep_md.estimators.evidence import Estimate
 
-_ZEROS = -5  # decimals; beyond them a number is written with a power of ten
 DASH = '<span class="none">–</span>'
 
 CSS = """
@@ -155,12 +155,7 @@ def estimate(number: Measured, scale: float = 1.0) -> str:
         return f"{signed(value, 2)} ± ?"
     if error == 0:
         return signed(value, 2)
-    digits, exponent = f"{error:.9e}".split("e")
-    decimals = -int(exponent) + (digits[0] == "1")
-    if decimals < _ZEROS:
-        return f"{value:.1e} ± {error:.0e}".replace("-", "−")
-    shown = max(decimals, 0)
-    return f"{signed(round(value, decimals), shown)} ± {round(error, decimals):.{shown}f}"
+    return Estimate(value, error).format("").replace("+-", "±").replace("-", "−")
 
 
 def signed(value: float, decimals: int) -> str:
