@@ -104,20 +104,20 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
     wanted, network = flow.get("coordinates"), flow.get("network")
     known = ", ".join(PARTICLES)
     if kind == "molecule":
-        fits, reason = wanted in (None, "internal"), "a molecule has internal ones"
+        fits, reason = wanted != "flat", "a molecule has internal and cartesian ones"
     elif wanted == "internal":
         fits, reason = False, f"{TARGETS[kind].noun} has no bonds"
     else:
         fits = wanted != "cartesian" or name in PARTICLES or (kind == "density" and name is None)
-        reason = f"they are for densities of particles: {known}"
+        reason = f"they are for molecules and for densities of particles: {known}"
     if not fits:
         message = f"flow.coordinates = {wanted} do not fit this target; {reason}."
         yield ("flow", "coordinates"), message
         return
     cartesian = wanted == "cartesian" or (wanted is None and name in PARTICLES)
     if network is not None and not cartesian and ("name" in target or kind == "molecule"):
-        message = "flow.network needs flow.coordinates: cartesian, for densities of particles"
-        yield ("flow", "network"), f"{message} ({known}); remove it."
+        message = "flow.network needs flow.coordinates: cartesian, for molecules and densities of"
+        yield ("flow", "network"), f"{message} particles ({known}); remove it."
     elif network == "e3nn" and PARTICLES.get(name) == 2:
         message = f"flow.network = e3nn works in three dimensions, and {name} has two; use egnn."
         yield ("flow", "network"), message

@@ -13,6 +13,7 @@ def defaults_of_kind(
         temperature: of a molecule, in K.
         coordinates: that the flow acts on.
     """
+    network = {"network": "egnn"} if coordinates == "cartesian" else {}
     if kind != "molecule":
         # The particles of an annealing are many independent samples, so their likelihood counts;
         # but a part of the density may be missed, and few chains find it faster than many.
@@ -21,9 +22,8 @@ def defaults_of_kind(
             "buffer": 1024,
         }  # fmt: skip
         train["step_shares"] = (1.0, 1.0, 1.0, 1.0) if coordinates == "flat" else _STEP_SHARES
-        own = {"network": "egnn"} if coordinates == "cartesian" else {}
         return {
-            "flow": {"coordinates": coordinates} | own,
+            "flow": {"coordinates": coordinates} | network,
             "train": train,
             "exploration": {"method": "annealing"},
         }
@@ -34,7 +34,7 @@ def defaults_of_kind(
         "buffer": 8192, "step_shares": _STEP_SHARES,
     }  # fmt: skip
     return {
-        "flow": {"coordinates": coordinates},
+        "flow": {"coordinates": coordinates} | network,
         "train": train,
         "exploration": {"method": "dynamics", "temperatures": _temperatures(temperature)},
     }

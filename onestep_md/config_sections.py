@@ -124,10 +124,11 @@ class Flow(Section):
 
     coordinates: Literal["internal", "flat", "cartesian"] | None = Field(
         None,
-        description="What the flow acts on. internal: bonds, angles and torsions, for molecules. "
-        "flat: the coordinates of a density, whitened. cartesian: positions of particles, moved "
-        "by an equivariant network. Default: internal for molecules, cartesian for densities of "
-        f"particles ({', '.join(types.PARTICLES)}), flat for others.",
+        description="What the flow's networks read. internal: bonds, angles and torsions, for "
+        "molecules. flat: the coordinates of a density, whitened. cartesian: positions, by an "
+        "equivariant network; of molecules with their atom types and bonds, and it turns and "
+        "stretches these; of particles, and it moves them. Default: internal for molecules, "
+        f"cartesian for densities of particles ({', '.join(types.PARTICLES)}), flat for others.",
     )
     network: Literal["egnn", "e3nn"] | None = Field(
         None,

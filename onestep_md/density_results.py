@@ -11,13 +11,14 @@ from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.weights import normalised_weights
-from onestep_md.evaluate import Samples
+from onestep_md.evaluate import Samples, TargetSamples
 from onestep_md.model import Model
 from onestep_md.particle_results import compare_all, histograms, particle_ensembles
 from onestep_md.particle_results import table as particle_table
 from onestep_md.progress import Display
-from onestep_md.results import TargetSamples, cost, evidence_table, held_out, measure
+from onestep_md.results import cost, evidence_table, measure
 from onestep_md.run_folder import write_json, write_text
+from onestep_md.sampler import sampler_of
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.particles import Particles
 
@@ -36,10 +37,12 @@ def write_density_results(
 ) -> None:
     """Sample at every K of `sample.steps`, estimate, print the table and write the files."""
     start, counted = time.monotonic(), evaluators.evaluations
-    reference, exact = _target_samples(target, model, config)
+    sampler = sampler_of(model)
+    known = _exact_samples(target, config)
+    reference = known or sampler.held_out
     arrays, evidence, modes = {"target_x": reference.x}, [], {}
     for steps in config.sample.steps:
-        samples, row = measure(model, evaluators, config.sample.n, steps, config.seed, reference)
+        samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed, reference)
         evidence.append(row)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_x"] = samples.log_w, samples.x
         modes[steps] = found_modes(samples.x, target.density.modes)
@@ -66,7 +69,7 @@ def write_density_results(
         {
             "fingerprint": target.fingerprint.as_dict(),
             "evidence": [row.as_dict() for row in evidence],
-            "exact_samples": exact,
+            "exact_samples": known is not None,
             "modes_found": modes,
             "modes": None if target.density.modes is None else len(target.density.modes),
             "particles": particles and {k: row.as_dict() for k, row in particles.items()},
@@ -110,12 +113,10 @@ def comparison(
     return lines
 
 
-def _target_samples(
-    target: DensityTarget, model: Model, config: Config
-) -> tuple[TargetSamples, bool]:
-    """Exact samples where the density has a sampler, else held-out ones of the exploration."""
+def _exact_samples(target: DensityTarget, config: Config) -> TargetSamples | None:
+    """Where the density has a sampler."""
     generator = torch.Generator().manual_seed(config.seed)
     x = target.density.sample(config.sample.n, generator)
     if x is None:
-        return held_out(model), False
-    return TargetSamples(x.numpy(), -target.density.log_prob(x).numpy(), None), True
+        return None
+    return TargetSamples(x.numpy(), -target.density.log_prob(x).numpy(), None)

@@ -44,6 +44,22 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class TargetSamples:
+    """Samples of the target that the flow has not learned from, for EUBO and BAR.
+
+    Attributes:
+        x: (n, ...) configurations.
+        u: (n,) reduced potentials.
+        walker: (n,) which trajectory each is from, in time order, or which island of an
+            annealing, in its order; None: all independent.
+    """
+
+    x: np.ndarray
+    u: np.ndarray
+    walker: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Certificates:
     """Measured invertibility of the map, over `checked` samples.
 

@@ -16,16 +16,20 @@ from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
-from onestep_md.coordinates.chart import MolecularChart, fit_chart
+from onestep_md.coordinates.chart import fit_chart
 from onestep_md.energy_exploration import flat_chart, internal_coordinates
 from onestep_md.errors import RunFolderError
+from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.flow.step import StepFlow
+from onestep_md.flow.topology import Topology
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
-from onestep_md.targets.particles import Particles
 from onestep_md.train_state import TrainState, start_state
+
+Target = Molecule | DensityTarget
 
 _BINS = 32  # of splines, where they are needed: each step then takes several times as long
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
@@ -42,32 +46,14 @@ class Model:
     identity: str
 
 
-def build_model(
-    config: Config, target: Molecule | DensityTarget, exploration: Exploration
-) -> Model:
+def build_model(config: Config, target: Target, exploration: Exploration) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
     training = _training_frames(exploration.replica)
     x, gradient = exploration.frames[training], exploration.grad_u[training]
     frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)
     torch.manual_seed(config.seed)  # initial weights of the network
-    if config.flow.coordinates == "cartesian":
-        chart, flow = _of_particles(config, target.density, frames)
-    else:
-        molecular = isinstance(target, Molecule)
-        chart = _molecular_chart(target, frames) if molecular else flat_chart(x, gradient)
-        bins = config.flow.bins
-        if bins is None:
-            bins = _BINS if chart.modes_left else 0
-        flow = StepFlow(
-            chart.n_linear,
-            chart.n_circular,
-            config.flow.layers,
-            config.flow.width,
-            config.flow.orders,
-            bins,
-            seed=config.seed,
-            lens=chart.lens,
-        )
+    chart = _chart(config, target, x, gradient)
+    flow = new_flow(config, target, chart)
     s, log_det = chart.from_x(frames)
     emphasis = chart.log_emphasis(s)
     log_p = log_det - torch.from_numpy(exploration.u[training]) + emphasis
@@ -79,11 +65,15 @@ def build_model(
     buffer = Buffer(explored[index])
     peak = config.train.learning_rate * min(1.0, _to_learn(log_p - chart.log_base(s)))
     state = start_state(flow, buffer, peak, config.seed)
-    identity = (
+    return Model(chart, state, exploration, training, identity(config, target, chart))
+
+
+def identity(config: Config, target: Target, chart: Chart) -> str:
+    """Of target and architecture: a checkpoint fits where this is the same."""
+    return (
         f"{target.fingerprint.identity}, "
         f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
     )
-    return Model(chart, state, exploration, training, identity)
 
 
 def _to_learn(log_w: torch.Tensor) -> float:
@@ -96,24 +86,34 @@ def _to_learn(log_w: torch.Tensor) -> float:
     return float(log_w.var())
 
 
-def _of_particles(
-    config: Config, density: Particles, frames: torch.Tensor
-) -> tuple[CartesianChart, EquivariantFlow]:
-    chart = CartesianChart(frames, density.basis, density.space)
-    settings = config.flow
-    flow = EquivariantFlow(
-        density.basis, density.space, settings.layers, settings.width, settings.network
-    )
-    return chart, flow
+def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) -> Chart:
+    frames = torch.from_numpy(x)
+    if isinstance(target, Molecule):
+        coordinates = internal_coordinates(target)
+        return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
+    if config.flow.coordinates == "cartesian":
+        return CartesianChart(frames, target.density.basis, target.density.space)
+    return flat_chart(x, gradient)
 
 
-def _molecular_chart(molecule: Molecule, frames: torch.Tensor) -> MolecularChart:
-    coordinates = internal_coordinates(molecule)
-    q, _ = coordinates.from_cartesian(frames)
-    return fit_chart(coordinates, q)
+def new_flow(config: Config, target: Target, chart: Chart) -> Flow:
+    """An untrained flow in the coordinates of a chart."""
+    layers, width, orders = config.flow.layers, config.flow.width, config.flow.orders
+    network = config.flow.network
+    if config.flow.coordinates != "cartesian":
+        bins = config.flow.bins
+        if bins is None:
+            bins = _BINS if chart.modes_left else 0
+        line, circle = chart.n_linear, chart.n_circular
+        return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)
+    if isinstance(target, Molecule):
+        topology = Topology(target.elements, target.bonds)
+        return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
+    density = target.density
+    return EquivariantFlow(density.basis, density.space, layers, width, network)
 
 
-def load_trained(config: Config, target: Molecule | DensityTarget, folder: Path) -> Model:
+def load_trained(config: Config, target: Target, folder: Path) -> Model:
     """Model of a finished run.
 
     Raises:
@@ -133,7 +133,7 @@ def _training_frames(replica: np.ndarray) -> np.ndarray:
     return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
 
 
-def exploration_key(config: Config, target: Molecule | DensityTarget) -> str:
+def exploration_key(config: Config, target: Target) -> str:
     """Changes with the target, the exploration settings and the seed."""
     annealing = {"method", "particles", "moves", "snapshots"}
     chosen = config.exploration.model_dump(mode="json")

@@ -24,25 +24,24 @@ from onestep_md.distributed.learners import interruptible
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators, present
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError, TargetError
-from onestep_md.model import Model, build_model, exploration_key, load_trained
+from onestep_md.model import Model, Target, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
-from onestep_md.results import dynamics_regions, evidence_table, held_out, measure, write_results
+from onestep_md.results import dynamics_regions, evidence_table, measure, write_results
 from onestep_md.run_folder import (
     check_folder,
     keep_origin,
     load_run_config,
     write_json,
 )
+from onestep_md.sampler import load_sampler, save_sampler
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.density_target import DensityTarget, load_density
+from onestep_md.targets.density_target import load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import train
 from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
-
-Target = Molecule | DensityTarget
 
 
 def check(config: Config, local: bool) -> None:
@@ -133,6 +132,7 @@ def _run_stages(
             _trained(config, target, model, pretrained, evaluators, folder, display)
             if config.cluster.learners > 1:  # evaluators had to leave their CPUs to the learners
                 evaluators = open_pool(config, target, local, address, evaluators.platform)
+        save_sampler(folder, model)
 
         display.say()
         write = write_results if isinstance(target, Molecule) else write_density_results
@@ -187,12 +187,12 @@ def draw_more(
     config = load_run_config(run_folder)
     display = Display()
     target = load_target(config)
-    model = load_trained(config, target, run_folder)
-    model.state.to(learner.device(config.cluster))
+    sampler = load_sampler(config, target, run_folder)
+    sampler.flow.to(learner.device(config.cluster))
     torch.set_num_threads(learner.threads(config.cluster))
     evaluators = open_pool(config, target, local, address)
     try:
-        samples, evidence = measure(model, evaluators, n, steps, seed, held_out(model))
+        samples, evidence = measure(sampler, evaluators, n, steps, seed)
     finally:
         evaluators.close()
     if isinstance(target, Molecule):

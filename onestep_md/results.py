@@ -1,9 +1,8 @@
 """Final numbers of a run: samples and evidence at every K, free energies, and their files."""
 
-import copy
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,11 @@ from onestep_md.estimators.free_energy import (
     region_free_energies,
 )
 from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
-from onestep_md.evaluate import Samples, certify, draw_samples, log_weights_at
+from onestep_md.evaluate import Samples, TargetSamples, certify, draw_samples, log_weights_at
 from onestep_md.model import Model
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json, write_text
+from onestep_md.sampler import Sampler, sampler_of
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
@@ -46,11 +46,10 @@ def write_results(
     start, counted = time.monotonic(), evaluators.evaluations
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     quads = list(torsions.values())
+    sampler = sampler_of(model)
     arrays, evidence, free_energies = {}, [], {}
     for steps in config.sample.steps:
-        samples, row = measure(
-            model, evaluators, config.sample.n, steps, config.seed, held_out(model)
-        )
+        samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed)
         evidence.append(row)
         angles = torsion_angles(samples.x, quads)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
@@ -131,35 +130,19 @@ def cost(
     }
 
 
-@dataclass(frozen=True)
-class TargetSamples:
-    """Samples of the target that the flow has not learned from, for EUBO and BAR.
-
-    Attributes:
-        x: (n, ...) configurations.
-        u: (n,) reduced potentials.
-        walker: (n,) which trajectory each is from, in time order, or which island of an
-            annealing, in its order; None: all independent.
-    """
-
-    x: np.ndarray
-    u: np.ndarray
-    walker: np.ndarray | None
-
-
-def held_out(model: Model) -> TargetSamples:
-    """The part of the exploration that training does not see."""
-    exploration, chosen = model.exploration, ~model.training
-    return TargetSamples(
-        exploration.frames[chosen], exploration.u[chosen], exploration.replica[chosen]
-    )
-
-
 def measure(
-    model: Model, evaluators: Evaluators, n: int, steps: int, seed: int, target: TargetSamples
+    sampler: Sampler,
+    evaluators: Evaluators,
+    n: int,
+    steps: int,
+    seed: int,
+    target: TargetSamples | None = None,
 ) -> tuple[Samples, Evidence]:
-    """Draw n samples at one K and collect their evidence, with `target` samples beside them."""
-    flow, chart = copy.deepcopy(model.state.teacher).double(), model.chart
+    """Draw n samples at one K and collect their evidence.
+
+    Samples of the `target` beside them are those that the sampler holds, if there are no better.
+    """
+    flow, chart, target = sampler.flow, sampler.chart, target or sampler.held_out
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)

@@ -10,7 +10,6 @@ r"""Three kinds of log weight for the same flow, to see what each says about log
 Used by `python -m onestep_md.benchmark weights`.
 """
 
-import copy
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +24,9 @@ from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Estimate, elbo, log_z
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
-from onestep_md.model import load_trained
 from onestep_md.pipeline import load_target, open_pool
 from onestep_md.run_folder import load_run_config, write_json
+from onestep_md.sampler import load_sampler
 
 Kind = Literal["exact", "trace", "path"]
 KINDS: tuple[Kind, ...] = ("exact", "trace", "path")
@@ -44,10 +43,10 @@ def compare_weights(run: Path, n: int) -> list[str]:
     """
     config = load_run_config(run)
     target = load_target(config)
-    model = load_trained(config, target, run)
-    if model.chart.n_circular:
+    sampler = load_sampler(config, target, run)
+    chart, flow, grid = sampler.chart, sampler.flow, config.train.grid
+    if chart.n_circular:
         raise RunFolderError(f"{run}: diffusion paths are for densities on R^n")
-    flow = copy.deepcopy(model.state.teacher).double()
     known = None if config.target.kind == "molecule" else target.density.log_z
     evaluators = open_pool(config, target, local=True, address=None)
     found: dict[Kind, dict[int, dict[str, Estimate]]] = {kind: {} for kind in KINDS}
@@ -55,9 +54,7 @@ def compare_weights(run: Path, n: int) -> list[str]:
     for steps in STEP_COUNTS:
         for kind in KINDS:
             generator = torch.Generator().manual_seed(config.seed)
-            log_w = log_weights_of_kind(
-                kind, flow, model.chart, evaluators, n, steps, config.train.grid, generator
-            )
+            log_w = log_weights_of_kind(kind, flow, chart, evaluators, n, steps, grid, generator)
             found[kind][steps] = {"log_z": log_z(log_w), "elbo": elbo(log_w)}
             texts = [found[kind][steps][name].format("") for name in ("log_z", "elbo")]
             above = known is not None and _above(found[kind][steps]["elbo"], known)

@@ -306,15 +306,15 @@ BAD_FILES = {
          "bad.yaml:9: sample.torsions has no effect: a density has no torsions; remove it.",
          "bad.yaml:10: exploration.moves = 0, must be at least 1."],
     ),
-    "cartesian coordinates of a molecule": (
-        TARGET + "flow: {coordinates: cartesian, network: e3nn}\n",
-        ["bad.yaml:5: flow.coordinates = cartesian do not fit this target; a molecule has "
-         "internal ones."],
+    "flat coordinates of a molecule": (
+        TARGET + "flow: {coordinates: flat}\n",
+        ["bad.yaml:5: flow.coordinates = flat do not fit this target; a molecule has internal "
+         "and cartesian ones."],
     ),
     "network of a molecule": (
         TARGET + "flow: {network: egnn}\n",
-        ["bad.yaml:5: flow.network needs flow.coordinates: cartesian, for densities of particles "
-         "(dw4, lj13_f1, lj55_f1); remove it."],
+        ["bad.yaml:5: flow.network needs flow.coordinates: cartesian, for molecules and "
+         "densities of particles (dw4, lj13_f1, lj55_f1); remove it."],
     ),
     "internal coordinates of a density": (
         "target: {kind: density, name: gmm9}\nflow: {coordinates: internal}\n",
@@ -323,13 +323,13 @@ BAD_FILES = {
     ),
     "cartesian coordinates of what has no particles": (
         "target: {kind: python, function: 'a:b', dim: 6}\nflow: {coordinates: cartesian}\n",
-        ["bad.yaml:2: flow.coordinates = cartesian do not fit this target; they are for densities "
-         "of particles: dw4, lj13_f1, lj55_f1."],
+        ["bad.yaml:2: flow.coordinates = cartesian do not fit this target; they are for molecules "
+         "and for densities of particles: dw4, lj13_f1, lj55_f1."],
     ),
     "network of flat coordinates": (
         "target: {kind: density, name: dw4}\nflow: {coordinates: flat, network: egnn}\n",
-        ["bad.yaml:2: flow.network needs flow.coordinates: cartesian, for densities of particles "
-         "(dw4, lj13_f1, lj55_f1); remove it."],
+        ["bad.yaml:2: flow.network needs flow.coordinates: cartesian, for molecules and "
+         "densities of particles (dw4, lj13_f1, lj55_f1); remove it."],
     ),
     "tensor products in the plane, splines of positions": (
         "target: {kind: density, name: dw4}\nflow: {network: e3nn, bins: 8}\n",

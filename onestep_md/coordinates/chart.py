@@ -29,6 +29,7 @@ from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
 _RIDGE = 80.0  # frames: penalty of the regression, as many frames without any trend
+N_TRAITS = 9  # of a coordinate, see `MolecularChart.traits`
 _WORTH = 0.25  # nats per frame by which one more rotatable torsion must make them more likely
 
 
@@ -97,6 +98,30 @@ class MolecularChart(Chart):
     def names(self) -> tuple[str, ...]:
         """Labels of the rotatable torsions, in the order of the state."""
         return tuple(self.coordinates.names[i] for i in self.circle.tolist())
+
+    @property
+    def members(self) -> Tensor:
+        """Atoms (dim, 4) that define each coordinate of the state; -1 where it has fewer."""
+        return self.coordinates.members[torch.cat([self.line, self.circle])]
+
+    @property
+    def traits(self) -> Tensor:
+        """What tells a coordinate (dim, N_TRAITS) from others of the same atom types.
+
+        Its kind, one-hot: bond, angle, closing bond, proper torsion, improper, flap; whether it
+        rotates; sine and cosine of its middle if it is a stiff torsion.
+        """
+        c = self.coordinates
+        kinds = torch.cat(
+            [torch.zeros(c.n_bonds), 1 + c.closing.long(), 4 - c.torsion_proper.long()]
+        ).long()
+        kinds[c.n_bonds + c.n_angles :][c.closing[1:]] = 5
+        kinds = nn.functional.one_hot(kinds, 6)[torch.cat([self.line, self.circle])]
+        others = torch.zeros(self.n_linear + self.n_circular, 3, dtype=torch.float64)
+        others[self.n_linear :, 0] = 1.0
+        stiff = self.is_stiff_torsion.nonzero().squeeze(-1)
+        others[stiff, 1], others[stiff, 2] = self.centre[stiff].sin(), self.centre[stiff].cos()
+        return torch.cat([kinds.double(), others], dim=-1)
 
     def __str__(self) -> str:
         names = "; ".join(name.partition(" ")[2] for name in self.names)

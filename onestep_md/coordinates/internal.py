@@ -71,6 +71,15 @@ class InternalCoordinates(nn.Module):
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
 
+    @property
+    def members(self) -> Tensor:
+        """Atoms (dim, 4) that define each coordinate, the one that it places first; -1: fewer."""
+        rows = self.rows.T
+        count = torch.arange(4, device=rows.device)
+        bonds = rows[1:][self.bond_free]
+        table = [(bonds, 2), (rows[2:], 3), (rows[3:], 4)]
+        return torch.cat([torch.where(count < n, part, -1) for part, n in table])
+
     def to_cartesian(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Place the atoms.
 

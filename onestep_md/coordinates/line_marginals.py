@@ -49,8 +49,8 @@ class LineMarginals(nn.Module):
         density = torch.stack(density) if modal else empty
         low, step = (torch.tensor(ends, dtype=torch.float64) for ends in (low, step))
         # each half from its own end: near 1 a cumulative probability has no digits left
-        self.left = _Half(density, low, step)
-        self.right = _Half(density.flip(-1), -(low + _GRID * step), step)
+        self.left = Half(density, low, step)
+        self.right = Half(density.flip(-1), -(low + _GRID * step), step)
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates y (batch, k) with CDF(y) = Phi(s), and log dy/ds (batch, k)."""
@@ -70,7 +70,7 @@ class LineMarginals(nn.Module):
         return s, _log_normal(s) - log_p
 
 
-class _Half(nn.Module):
+class Half(nn.Module):
     """Densities (k, grid + 1) read from the left end, in both directions."""
 
     def __init__(self, density: Tensor, low: Tensor, step: Tensor):

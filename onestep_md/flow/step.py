@@ -10,6 +10,9 @@ State: s (batch, dim), the first `n_linear` coordinates on the line, the other `
 """
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +28,7 @@ from onestep_md.flow.transforms import (
 )
 
 _HARMONICS = 3  # of every angle that a conditioner sees
-_SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart: an
-# outlier of one layer must not be a larger one in the next
+_SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart
 _WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
 # twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
 # Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
@@ -38,8 +40,25 @@ _OUTPUT_SCALE = 0.1
 class Conditioner(nn.Module):
     """Residual MLP from one half of the state, t and d to raw parameters of the other half."""
 
-    def __init__(self, n_inputs: int, n_outputs: int, width: int):
+    def __init__(
+        self,
+        kept: Tensor,
+        n_linear: int,
+        width: int,
+        waves: bool,
+        per_line: int,
+        per_circle: int,
+    ):
         super().__init__()
+        line, circle = kept[:n_linear].nonzero().squeeze(-1), kept[n_linear:].nonzero().squeeze(-1)
+        self.register_buffer("line", line, persistent=False)
+        self.register_buffer("circle", circle, persistent=False)
+        self.register_buffer("harmonics", torch.arange(1.0, _HARMONICS + 1), persistent=False)
+        numbers = torch.tensor(_WAVE_NUMBERS if waves else ())
+        self.register_buffer("wave_numbers", numbers, persistent=False)
+        n_inputs = (1 + 2 * len(numbers)) * len(line) + 2 * _HARMONICS * len(circle)
+        moved_circle = len(kept) - n_linear - len(circle)
+        n_outputs = per_line * (n_linear - len(line)) + per_circle * moved_circle
         self.first = nn.Linear(n_inputs, width)
         self.clock = nn.Linear(CLOCK_FEATURES, 2 * width)
         self.second = nn.Linear(width, width)
@@ -47,49 +66,54 @@ class Conditioner(nn.Module):
         nn.init.zeros_(self.last.weight)  # an untrained flow is the identity: K = 0
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, inputs: Tensor, clock: Tensor) -> Tensor:
+    def forward(self, s: Tensor, seen: Tensor, clock: Tensor) -> Tensor:
+        """Of all of s (batch, dim), of which it reads the kept line, and of all angles `seen`."""
+        line = bounded(s.index_select(1, self.line))
+        inputs = [line]
+        if len(self.circle):  # operations on nothing take their time, too
+            inputs.append(_waves(seen.index_select(1, self.circle), self.harmonics))
+        if len(self.wave_numbers):
+            inputs.append(_waves(line, self.wave_numbers))
         first, second = self.clock(clock).chunk(2, dim=-1)
-        hidden = nn.functional.silu(self.first(inputs) + first)
+        hidden = nn.functional.silu(self.first(torch.cat(inputs, -1)) + first)
         hidden = hidden + nn.functional.silu(self.second(hidden) + second)
         return self.last(hidden)
 
 
 class CouplingLayer(nn.Module):
-    """Moves the coordinates outside `kept` by parameters computed from those inside."""
+    """Moves the coordinates outside `kept` by parameters computed from those inside.
 
-    def __init__(self, kept: Tensor, n_linear: int, width: int, orders: int, bins: int):
+    Args:
+        kept: (dim,) bool.
+        n_linear: coordinates on the line.
+        orders: Moebius orders of every angle.
+        bins: spline bins of every line coordinate.
+        make: the conditioner, made for so many outputs per moved line coordinate and moved angle,
+            which it returns in this order. It is called with s (batch, dim), of which it reads
+            what is kept alone, with `seen`, which the flow computes, and the clock.
+    """
+
+    def __init__(
+        self,
+        kept: Tensor,
+        n_linear: int,
+        orders: int,
+        bins: int,
+        make: Callable[[int, int], nn.Module],
+    ):
         super().__init__()
-        is_linear = torch.arange(len(kept)) < n_linear
-        indices = {
-            "kept": kept,
-            "kept_line": kept & is_linear,
-            "kept_circle": kept[n_linear:],
-            "moved": ~kept,
-        }
-        for name, chosen in indices.items():
+        self.register_buffer("is_kept", kept, persistent=False)
+        for name, chosen in {"kept": kept, "moved": ~kept}.items():
             self.register_buffer(name, chosen.nonzero().squeeze(-1), persistent=False)
         # where the coordinates are in [kept | moved]
         order = torch.argsort(torch.cat([self.kept, self.moved]))
         self.register_buffer("order", order, persistent=False)
-        self.register_buffer("harmonics", torch.arange(1.0, _HARMONICS + 1), persistent=False)
-        waves = torch.tensor(_WAVE_NUMBERS if bins else ())
-        self.register_buffer("wave_numbers", waves, persistent=False)
-        self.n_moved_line = int((~kept & is_linear).sum())
-        n_moved_circle = len(self.moved) - self.n_moved_line
-        n_inputs = (1 + 2 * len(self.wave_numbers)) * len(self.kept_line)
-        n_inputs += 2 * _HARMONICS * len(self.kept_circle)
+        self.n_moved_line = int((~kept[:n_linear]).sum())
         self.per_line, self.per_circle = line_parameter_count(bins), circle_parameter_count(orders)
-        n_outputs = self.per_line * self.n_moved_line + self.per_circle * n_moved_circle
-        self.conditioner = Conditioner(n_inputs, n_outputs, width)
+        self.conditioner = make(self.per_line, self.per_circle)
 
     def _raw_parameters(self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor) -> Tensor:
-        line = _SEEN * torch.tanh(s.index_select(1, self.kept_line) / _SEEN)
-        inputs = [line]
-        if len(self.kept_circle):  # operations on nothing take their time, too
-            inputs.append(_waves(seen.index_select(1, self.kept_circle), self.harmonics))
-        if len(self.wave_numbers):
-            inputs.append(_waves(line, self.wave_numbers))
-        return (_OUTPUT_SCALE * d) * self.conditioner(torch.cat(inputs, -1), clock)
+        return (_OUTPUT_SCALE * d) * self.conditioner(s, seen, clock)
 
     def _transform(self, moved: Tensor, raw: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Elementwise maps of the moved coordinates (line, then circle) and their log-slopes."""
@@ -115,7 +139,7 @@ class CouplingLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the moved state and the log-determinant of the FORWARD map, (batch,).
 
-        `seen` (batch, n_circular) is what the conditioner sees of the angles of s.
+        `seen` is what the conditioner sees of s, beside s itself.
         """
         raw = self._raw_parameters(s, seen, clock, d)
         new, log_slope = self._transform(s.index_select(1, self.moved), raw, inverse)
@@ -149,8 +173,34 @@ class CouplingLayer(nn.Module):
         return self._merge(s, new), log_slope.sum(-1), score
 
 
-class StepFlow(Flow):
-    """The flow of a state without symmetries: coupling layers of elementwise bijections.
+class CouplingFlow(Flow):
+    """Coupling layers of elementwise bijections, one after the other."""
+
+    layers: nn.ModuleList
+
+    @abstractmethod
+    def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
+        """What the conditioner of a layer sees of the states."""
+
+    def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        log_det = s.new_zeros(len(s))
+        for layer in reversed(self.layers) if inverse else self.layers:
+            s, change = layer(s, self._seen(s, layer), clock, d, inverse)
+            log_det = log_det + change
+        return s, log_det
+
+    def _move_with_score(
+        self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        log_det = s.new_zeros(len(s))
+        for layer in self.layers:
+            s, change, score = layer.forward_with_score(s, self._seen(s, layer), clock, d, score)
+            log_det = log_det + change
+        return s, log_det, score
+
+
+class StepFlow(CouplingFlow):
+    """The flow of a state without symmetries: conditioners read the coordinates themselves.
 
     Args:
         n_linear: coordinates on the line.
@@ -177,30 +227,25 @@ class StepFlow(Flow):
         lens: nn.Module | None = None,
     ):
         super().__init__(n_linear, n_circular)
-        halves = _halves(n_linear, n_circular, layers, torch.Generator().manual_seed(seed))
         self.layers = nn.ModuleList(
-            CouplingLayer(kept, n_linear, width, orders, bins) for kept in halves
+            CouplingLayer(
+                kept,
+                n_linear,
+                orders,
+                bins,
+                partial(Conditioner, kept, n_linear, width, bins > 0),
+            )
+            for kept in halves(n_linear, n_circular, layers, seed)
         )
         self.lens = lens or nn.Identity()
 
-    def _seen(self, s: Tensor) -> Tensor:
+    def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
         return self.lens(s[:, self.n_linear :])
 
-    def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        log_det = s.new_zeros(len(s))
-        for layer in reversed(self.layers) if inverse else self.layers:
-            s, change = layer(s, self._seen(s), clock, d, inverse)
-            log_det = log_det + change
-        return s, log_det
 
-    def _move_with_score(
-        self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        log_det = s.new_zeros(len(s))
-        for layer in self.layers:
-            s, change, score = layer.forward_with_score(s, self._seen(s), clock, d, score)
-            log_det = log_det + change
-        return s, log_det, score
+def bounded(line: Tensor) -> Tensor:
+    """Line coordinates as conditioners see them: an outlier must not be a larger one next time."""
+    return _SEEN * torch.tanh(line / _SEEN)
 
 
 def _waves(x: Tensor, numbers: Tensor) -> Tensor:
@@ -209,14 +254,13 @@ def _waves(x: Tensor, numbers: Tensor) -> Tensor:
     return torch.stack([torch.sin(phase), torch.cos(phase)], 2).flatten(1)
 
 
-def _halves(
-    n_linear: int, n_circular: int, layers: int, generator: torch.Generator
-) -> list[Tensor]:
+def halves(n_linear: int, n_circular: int, layers: int, seed: int) -> list[Tensor]:
     """Boolean masks of the kept coordinates, one per layer, in complementary pairs.
 
     Angles are split by the binary digits of their index, so that any two of them are in different
     halves after log2(n) pairs; the many linear coordinates are split at random.
     """
+    generator = torch.Generator().manual_seed(seed)
     digits = max(1, math.ceil(math.log2(max(n_circular, 2))))
     masks = []
     for pair in range((layers + 1) // 2):

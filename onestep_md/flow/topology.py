@@ -1,0 +1,58 @@
+"""What a network may know of a molecule: its atom types and bonds, and no atom's number.
+
+Nothing here is of one molecule alone, so networks that read it can be trained on several.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ELEMENTS = ("H", "C", "N", "O", "S", "P", "F", "Cl", "Br", "I")
+_DEGREES = 5  # numbers of neighbours told apart, from none on
+
+
+class Topology(nn.Module):
+    """Tables of one molecule.
+
+    Attributes:
+        atoms: (n, N_ATOM) element and number of neighbours, one-hot each.
+        bonded: (n, n) 1 where there is a bond.
+    """
+
+    N_ATOM = len(ELEMENTS) + 1 + _DEGREES
+
+    def __init__(self, elements: Sequence[str], bonds: Sequence[tuple[int, int]]):
+        super().__init__()
+        n = len(elements)
+        bonded = torch.zeros(n, n)
+        for i, j in bonds:
+            bonded[i, j] = bonded[j, i] = 1.0
+        known = torch.tensor([ELEMENTS.index(e) if e in ELEMENTS else -1 for e in elements])
+        element = nn.functional.one_hot(known + 1, len(ELEMENTS) + 1)
+        degree = bonded.sum(-1).long().clamp(max=_DEGREES - 1)
+        atoms = torch.cat([element, nn.functional.one_hot(degree, _DEGREES)], dim=-1).float()
+        for name, table in {"atoms": atoms, "bonded": bonded}.items():
+            self.register_buffer(name, table, persistent=False)
+
+
+class Context(nn.Module):
+    """What every atom is, from its element and those around it by bonds: (n, width), no x."""
+
+    ROUNDS = 3
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = nn.Linear(Topology.N_ATOM, width)
+        self.own = nn.ModuleList(nn.Linear(width, width) for _ in range(self.ROUNDS))
+        self.others = nn.ModuleList(
+            nn.Linear(width, width, bias=False) for _ in range(self.ROUNDS)
+        )
+
+    def forward(self, topology: Topology) -> Tensor:
+        """Of all atoms."""
+        dtype = self.first.weight.dtype
+        bonded, node = topology.bonded.to(dtype), self.first(topology.atoms.to(dtype))
+        for own, others in zip(self.own, self.others, strict=True):
+            node = node + nn.functional.silu(own(node) + others(bonded @ node))
+        return node

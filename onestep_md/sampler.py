@@ -1,0 +1,91 @@
+"""A trained one-step sampler on its own: chart, flow and the samples of the target beside them.
+
+Every run leaves one in `model.pt`, small and complete: with the configuration and the target that
+lie in the same folder it draws samples without the exploration and the checkpoints of its making.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.atomic import replacing
+from onestep_md.config import Config
+from onestep_md.coordinates import cartesian, chart, flat, internal, line_marginals, marginals
+from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.scales import Scales
+from onestep_md.errors import RunFolderError
+from onestep_md.evaluate import TargetSamples
+from onestep_md.flow.base import Flow
+from onestep_md.model import Model, Target, identity, new_flow
+
+NAME = "model.pt"
+_FORMAT = 1
+_HELD_OUT = 2000  # target samples that are kept at most, evenly chosen
+# a chart is stored as it is, and nothing else may come to life when it is read
+_PARTS = [
+    cartesian.CartesianChart, chart.MolecularChart, flat.FlatChart, internal.InternalCoordinates,
+    line_marginals.LineMarginals, line_marginals.Half, marginals.Marginals, marginals.RareWells,
+    Scales, set,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What samples are drawn with; the flow is the averaged one, in float64."""
+
+    chart: Chart
+    flow: Flow
+    held_out: TargetSamples
+
+
+def sampler_of(model: Model) -> Sampler:
+    """The sampler of a trained model, with the part of the exploration that it has not seen."""
+    explored, chosen = model.exploration, ~model.training
+    held_out = TargetSamples(explored.frames[chosen], explored.u[chosen], explored.replica[chosen])
+    return Sampler(model.chart, copy.deepcopy(model.state.teacher).double(), held_out)
+
+
+def save_sampler(folder: Path, model: Model) -> None:
+    """Write `folder/model.pt`."""
+    held_out = sampler_of(model).held_out
+    chosen = np.unique(np.linspace(0, len(held_out.u) - 1, _HELD_OUT).astype(int))
+    arrays = (held_out.x[chosen], held_out.u[chosen], held_out.walker[chosen])
+    content = {
+        "format": _FORMAT,
+        "identity": model.identity,
+        "chart": model.chart,
+        "flow": {name: value.cpu() for name, value in model.state.teacher.state_dict().items()},
+        "held_out": [torch.from_numpy(array) for array in arrays],
+    }
+    with replacing(folder / NAME) as aside:
+        torch.save(content, aside)
+
+
+def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
+    """Read what `save_sampler` wrote.
+
+    Raises:
+        RunFolderError: there is none, or it cannot be read, or is of another target.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
+    try:
+        with torch.serialization.safe_globals(_PARTS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise RunFolderError(f"cannot read {path}: {error}") from error
+    if content["format"] != _FORMAT:
+        raise RunFolderError(
+            f"{path} has format {content['format']}, this version reads {_FORMAT}; train it again"
+        )
+    flow = new_flow(config, target, content["chart"])
+    found = content["identity"]
+    if found != identity(config, target, content["chart"]):
+        raise RunFolderError(f"{path} belongs to another target or architecture: {found}")
+    flow.load_state_dict(content["flow"])
+    held_out = TargetSamples(*(tensor.numpy() for tensor in content["held_out"]))
+    return Sampler(content["chart"], flow.double().requires_grad_(False), held_out)

@@ -1,0 +1,79 @@
+"""Trained samplers on their own: what is read is what was written, and nothing else is read."""
+
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+
+from onestep_md.config import load_config
+from onestep_md.energy_exploration import anneal_target
+from onestep_md.errors import RunFolderError
+from onestep_md.model import build_model
+from onestep_md.pipeline import load_target, open_pool
+from onestep_md.sampler import NAME, load_sampler, sampler_of, save_sampler
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
+SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]
+# every kind of chart
+RUNS = {
+    "flat": ("gmm9", []),
+    "particles": ("dw4", []),
+    "internal": ("alanine", ["exploration.method=annealing", "exploration.snapshots=1"]),
+    "molecular": ("alanine-cartesian", ["exploration.method=annealing"]),
+}
+
+
+def trained(system, options):
+    config = load_config(SYSTEMS / f"{system}.yaml", SMALL + options)
+    target = load_target(config)
+    evaluators = open_pool(config, target, local=True, address=None)
+    model = build_model(config, target, anneal_target(config, target, evaluators, Mock()))
+    with torch.no_grad():
+        for parameter in model.state.teacher.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return config, target, model
+
+
+@pytest.mark.parametrize(("system", "options"), RUNS.values(), ids=RUNS.keys())
+def test_a_stored_sampler_draws_the_same(system, options, tmp_path):
+    config, target, model = trained(system, options)
+    save_sampler(tmp_path, model)
+    assert (tmp_path / NAME).stat().st_size < 5e6
+    found, made = load_sampler(config, target, tmp_path), sampler_of(model)
+    z = made.chart.sample_base(20, torch.Generator().manual_seed(0))
+    for name, sampler in (("made", made), ("found", found)):
+        s, log_det = sampler.flow(z, 1)
+        x, log_det_chart = sampler.chart.to_x(s)
+        back, _ = sampler.chart.from_x(x)
+        result = torch.cat([x.flatten(1), back, (log_det + log_det_chart)[:, None]], dim=-1)
+        if name == "made":
+            expected = result
+    assert torch.equal(result, expected)
+    assert not any(parameter.requires_grad for parameter in found.flow.parameters())
+    assert np.isin(found.held_out.u, made.held_out.u).all()
+    assert found.held_out.x.shape[1:] == made.held_out.x.shape[1:]
+
+
+def test_what_cannot_be_read_is_told(tmp_path):
+    config, target, model = trained("gmm9", [])
+    with pytest.raises(RunFolderError, match="holds no trained flow yet"):
+        load_sampler(config, target, tmp_path)
+    save_sampler(tmp_path, model)
+    other = load_config(SYSTEMS / "gmm9.yaml", [*SMALL, "flow.width=16"])
+    with pytest.raises(RunFolderError, match="another target or architecture"):
+        load_sampler(other, target, tmp_path)
+    path = tmp_path / NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunFolderError, match="cannot read"):
+        load_sampler(config, target, tmp_path)
+
+
+def test_code_in_the_file_is_not_run(tmp_path):
+    config, target, model = trained("gmm9", [])
+    save_sampler(tmp_path, model)
+    torch.save({"format": 1, "chart": Path("harmless")}, tmp_path / NAME)
+    with pytest.raises(RunFolderError, match="cannot read"):
+        load_sampler(config, target, tmp_path)
