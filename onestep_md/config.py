@@ -13,7 +13,7 @@ from typing import Self
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from onestep_md import config_types as types
-from onestep_md.config_checks import inconsistencies
+from onestep_md.config_checks import inconsistencies, mistakes_of_several
 from onestep_md.config_defaults import defaults_of_kind
 from onestep_md.config_schema import checked_values, schema_lines
 from onestep_md.config_sections import (
@@ -79,7 +79,7 @@ _MEANINGS = {name: field.description for name, field in Target.model_fields.item
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Config:
-    """Read and validate a YAML file.
+    """Read and validate a YAML file of one target.
 
     Args:
         path: the file.
@@ -90,17 +90,57 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
         ConfigError: all mistakes at once, one per line, each as `file:line: message` or, for a
             value given on the command line, `--set key: message`.
     """
+    source = _source(path, overrides, seed)
+    values = _values(source)
+    source.raise_mistakes()
+    return _config(values, source)
+
+
+def load_configs(
+    path: Path, overrides: Sequence[str] = (), seed: int | None = None
+) -> dict[str, Config]:
+    """Read and validate a YAML file of one target, or of several molecules in a list.
+
+    Args and errors as of `load_config`.
+
+    Returns:
+        Configurations that differ in their target, by the names of the PDB files; of one target,
+        by the name of the file itself.
+    """
+    source = _source(path, overrides, seed)
+    targets = source.data.get("target")
+    if not isinstance(targets, list):
+        return {source.path.stem: load_config(path, overrides, seed)}
+    parts = [source.of_target(i) for i in range(len(targets))]
+    values = [_values(part) for part in parts]
+    for key, message in mistakes_of_several(values):
+        source.mistake(key, message)
+    source.raise_mistakes()
+    names = [Path(each["target"]["pdb"]).stem for each in values]
+    configs = [_config(each, part) for each, part in zip(values, parts, strict=True)]
+    return dict(zip(names, configs, strict=True))
+
+
+def _source(path: Path, overrides: Sequence[str], seed: int | None) -> Source:
     source = Source(Path(path))
     for option in overrides:
         source.override(option)
     if seed is not None:
         source.replace(("seed",), seed, "--seed")
+    return source
+
+
+def _values(source: Source) -> dict[str, object]:
+    """Validated values of one target; mistakes are noted in the source."""
     values = checked_values(source, Config)
     # the names in regions can be checked even where a range is wrong
     raw = {"regions": source.data.get("regions")}
     for key, message in inconsistencies({**raw, **values}, _MEANINGS):
         source.mistake(key, message)
-    source.raise_mistakes()
+    return values
+
+
+def _config(values: dict[str, object], source: Source) -> Config:
     config = Config.model_validate(values)
     config._folder = source.path.parent
     return config
@@ -109,6 +149,13 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
 def config_text(config: Config) -> str:
     """The resolved configuration as YAML that `load_config` reads back."""
     return to_yaml(config.model_dump(mode="json", exclude_none=True))
+
+
+def several_text(configs: Sequence[Config]) -> str:
+    """The resolved configuration of several molecules, as `load_configs` reads it back."""
+    values = configs[0].model_dump(mode="json", exclude_none=True)
+    targets = [c.target.model_dump(mode="json", exclude_none=True) for c in configs]
+    return to_yaml(values | {"target": targets})
 
 
 def schema_text() -> str:

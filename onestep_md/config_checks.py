@@ -6,6 +6,7 @@ still run and all mistakes are reported together. Called by `config`.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 from onestep_md.config_source import Key, dotted
@@ -59,6 +60,31 @@ def inconsistencies(
         yield from _check_no_torsions(TARGETS[target["kind"]].noun, regions, torsions)
     elif torsions is not None and isinstance(regions, Mapping):
         yield from _check_regions(regions, torsions)
+
+
+def mistakes_of_several(
+    values: Sequence[Mapping[str, Mapping]],
+) -> Iterator[tuple[Key, str]]:
+    """Key and message of every mistake of a list of targets; `values` as above, of each."""
+    key = ("target",)
+    if len(values) < 2:
+        yield key, f"target is a list of {len(values)}; take two molecules or more, or no list."
+        return
+    targets = [each.get("target", {}) for each in values]
+    if any(target.get("kind", "molecule") != "molecule" for target in targets):
+        yield key, "target is a list; only molecules can be trained together."
+        return
+    names = [PurePath(target["pdb"]).stem for target in targets if target.get("pdb")]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield key, f"target is a list with two files {name}.pdb; results go by their names."
+    first = values[0]
+    if first.get("flow", {}).get("coordinates") != "cartesian":
+        message = "target is a list; one network for several molecules needs flow.coordinates: "
+        yield key, message + "cartesian."
+    if first.get("train", {}).get("method", "buffer") != "buffer":
+        yield ("train", "method"), "target is a list; it needs train.method: buffer."
+    if first.get("cluster", {}).get("learners", 1) != 1:
+        yield ("cluster", "learners"), "target is a list; it is trained by one learner."
 
 
 def _check_kind(target: Mapping, meanings: Mapping[str, str]) -> Iterator[tuple[Key, str]]:

@@ -5,6 +5,7 @@ node tree of `yaml.compose` keeps both. `--set` and `--seed` replace values and 
 that a mistake in them is reported at. Called by `config.load_config` only.
 """
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,6 +127,18 @@ class Source:
         value = None if node is None else self._build(node, key, ())
         self._option = None
         self.replace(key, value, place)
+
+    def of_target(self, i: int) -> "Source":
+        """The same file with the i-th of its targets alone; mistakes are noted for both."""
+        part = copy.copy(self)
+        part.data = self.data | {"target": self.data["target"][i]}
+        first = ("target", i)
+        part._places = {
+            ("target", *key[2:]) if key[:2] == first else key: place
+            for key, place in self._places.items()
+            if key[:1] != ("target",) or key[:2] == first
+        }
+        return part
 
     def replace(self, key: Key, value: object, place: str) -> None:
         """Put a value where `key` points; mistakes in it are reported at `place`."""

@@ -18,6 +18,7 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.coordinates.force_field_chart import ForceFieldChart
 from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.stereo import stereocentres
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.progress import Display
@@ -121,7 +122,8 @@ def internal_coordinates(molecule: Molecule) -> InternalCoordinates:
     zmatrix = build_zmatrix(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
-    return InternalCoordinates(zmatrix)
+    centres = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
+    return InternalCoordinates(zmatrix, centres)
 
 
 def force_field_chart(molecule: Molecule) -> ForceFieldChart:

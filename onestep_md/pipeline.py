@@ -4,9 +4,6 @@ Called by the command line once the configuration is known to be valid. Every st
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
-import functools
-import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +12,13 @@ import torch
 from onestep_md import learner
 from onestep_md.analysis.density_report import write_density_report
 from onestep_md.analysis.report import write_report
-from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
 from onestep_md.distributed.learners import interruptible
-from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators, present
-from onestep_md.energy_exploration import anneal_target
+from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, Target, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
@@ -34,10 +30,10 @@ from onestep_md.run_folder import (
     write_json,
 )
 from onestep_md.sampler import load_sampler, save_sampler
+from onestep_md.stages import explored, factory_of, load_target, open_pool
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.density_target import load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
-from onestep_md.targets.exploration import Exploration, explore
+from onestep_md.targets.exploration import explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import train
 from onestep_md.train_likelihood import pretrain
@@ -114,7 +110,7 @@ def _run_stages(
             exploration, seconds = pretrained.exploration, 0.0
             exploration.save(folder / "exploration.npz", exploration_key(config, target))
         else:
-            exploration, seconds = _explored(config, target, evaluators, folder, display)
+            exploration, seconds = explored(config, target, evaluators, folder, display)
         model = build_model(config, target, exploration)
         model.state.to(learner.device(config.cluster))
         if config.train.method != "buffer" and model.chart.n_circular:
@@ -148,28 +144,6 @@ def _run_stages(
     report = write_report if isinstance(target, Molecule) else write_density_report
     display.say(f"report: {report(folder)}")
     display.close()
-
-
-def open_pool(
-    config: Config, target: Target, local: bool, address: str | None, platform: str | None = None
-) -> Evaluators:
-    """Evaluators as the configuration asks for them; `platform` is one that was chosen before."""
-    if isinstance(target, Molecule):
-        platform = platform or config.cluster.platform
-        platform = time_platforms(target).name if platform == "auto" else platform
-    else:
-        platform = "torch"
-    workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
-    factory = _factory(target, platform)
-    if not local:  # takes some seconds, on a busy machine more
-        print(f"starting evaluators on Ray{f' at {address}' if address else ''}", flush=True)
-    return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
-
-
-def _factory(target: Target, platform: str) -> EvaluatorFactory:
-    if isinstance(target, Molecule):
-        return functools.partial(PotentialEvaluator, target, platform)
-    return functools.partial(DensityEvaluator, target.build)
 
 
 def draw_more(
@@ -245,42 +219,6 @@ def write_reference(config: Config, path: Path) -> None:
     write_json(path, settings)
 
 
-def _explored(
-    config: Config,
-    target: Target,
-    evaluators: Evaluators,
-    folder: Path,
-    display: Display,
-) -> tuple[Exploration, float]:
-    """Replica exchange or annealing, or its cached result; also the seconds that it took."""
-    cache, key = folder / "exploration.npz", exploration_key(config, target)
-    clock = folder / "exploration.json"
-    if cache.exists():
-        display.say(f"exploration: reusing {cache.name}")
-        seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
-        return Exploration.load(cache, key), seconds
-    start = time.monotonic()
-    display.start("exploration")
-    if config.exploration.method == "dynamics":
-        exploration = explore(
-            target, evaluators, config.exploration, config.seed, progress=display.advance
-        )
-    else:
-        exploration = anneal_target(config, target, evaluators, display)
-    display.stop()
-    seconds = time.monotonic() - start
-    exploration.save(cache, key)
-    write_json(clock, {"seconds": seconds})
-    display.say(
-        f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
-        f"evaluations in {seconds:.0f} s"
-    )
-    if config.exploration.method == "dynamics":
-        accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
-        display.say(f"exchanges accepted: {accepted}")
-    return exploration, seconds
-
-
 def _pretrained(config: Config, target: Target) -> Model | None:
     """The sampler that train.teacher names, checked to be of the same target."""
     if config.train.teacher is None:
@@ -317,7 +255,7 @@ def _trained(
     pretrain(model, config.train, folder, show)
     if config.cluster.learners > 1:
         evaluators.close()  # learners are placed first, and open their own
-        factory = _factory(target, evaluators.platform)
+        factory = factory_of(target, evaluators.platform)
         train_together(config, model, factory, evaluators.platform, folder, show)
     else:
         if pretrained:
@@ -334,14 +272,3 @@ def _trained(
 def _dynamics_evaluations(config: Config) -> float:
     run = config.exploration
     return run.duration * 1000.0 / run.timestep * len(run.temperatures)
-
-
-def load_target(config: Config) -> Target:
-    """The target; torsions and regions are tried out before anything expensive starts."""
-    if config.target.kind != "molecule":
-        return load_density(config.target, config.folder)
-    molecule = load_molecule(config.target, config.folder)
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
-    angles = torsion_angles(molecule.positions[None], list(torsions.values()))
-    region_membership(angles, list(torsions), config.regions)
-    return molecule

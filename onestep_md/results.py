@@ -28,9 +28,7 @@ from onestep_md.sampler import Sampler, sampler_of
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
-# dense Jacobians and round trips at K = 1; fewer at larger K, where each costs K times as much
-_CHECKED, _INVERTED = 1000, 10_000
-_FEWER = 5  # times fewer for an equivariant flow, whose Jacobians cost by far the most
+_INVERTED = 10_000  # round trips at K = 1; fewer at larger K, where each costs K times as much
 
 
 def write_results(
@@ -47,10 +45,12 @@ def write_results(
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     quads = list(torsions.values())
     sampler = sampler_of(model)
-    arrays, evidence, free_energies = {}, [], {}
+    arrays, evidence, free_energies, wrong_handed = {}, [], {}, {}
     for steps in config.sample.steps:
         samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed)
         evidence.append(row)
+        wrong = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x))
+        wrong_handed[steps] = int(wrong.sum())
         angles = torsion_angles(samples.x, quads)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
         arrays[f"k{steps}_torsions"] = angles
@@ -85,7 +85,9 @@ def write_results(
         np.savez(aside, **arrays)
 
     distances = _distances(model, arrays, explored_by, config.seed)
-    table = evidence_table(evidence) + distance_table(distances)
+    centres = len(sampler.chart.coordinates.centres)
+    table = evidence_table(evidence) + hand_lines(wrong_handed, centres)
+    table += distance_table(distances)
     table += free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
@@ -104,6 +106,8 @@ def write_results(
             "torsions": list(torsions),
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
+            "stereocentres": centres,
+            "wrong_handed": wrong_handed,
             "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "exchange_acceptance": [float(rate) for rate in exploration.exchange_acceptance],
@@ -148,7 +152,7 @@ def measure(
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
     times = max(1, steps)
-    checked = _CHECKED // (times * _FEWER if chart.symmetric else times)
+    checked = max(1, flow.jacobians // times)
     certificates = certify(flow, chart, steps, generator, checked, _INVERTED // times)
     row = evaluate_evidence(
         steps,
@@ -183,6 +187,14 @@ def _distances(
     }
     generator = np.random.default_rng(seed)
     return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
+
+
+def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
+    """How many samples have the wrong hand, by K; nothing for a molecule without a hand."""
+    if not centres:
+        return []
+    counts = ", ".join(f"{count} at K = {steps}" for steps, count in wrong.items())
+    return ["", f"samples of the wrong hand (their weight is zero): {counts}"]
 
 
 def distance_table(rows: dict[str, TorsionComparison]) -> list[str]:

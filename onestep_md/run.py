@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from onestep_md.config import load_config, schema_text
+from onestep_md.config import load_configs, schema_text
 from onestep_md.errors import OneStepError, RunFolderError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -52,15 +52,18 @@ def run(
     ] = False,
 ) -> None:
     """Train a one-step Boltzmann sampler, draw weighted samples, and estimate free energies."""
-    config = load_config(file, override or [], seed)
+    configs = load_configs(file, override or [], seed)
     folder = out or Path("runs") / file.stem
 
-    from onestep_md import pipeline  # torch, ray and openmm only from here on
+    from onestep_md import pipeline, transfer  # torch, ray and openmm only from here on
 
     if check:
-        pipeline.check(config, local)
+        for config in configs.values():
+            pipeline.check(config, local)
+    elif len(configs) == 1:
+        pipeline.run(next(iter(configs.values())), folder, resume, local, address)
     else:
-        pipeline.run(config, folder, resume, local, address)
+        transfer.run(configs, folder, resume, local, address)
 
 
 def main(command: typer.Typer) -> None:

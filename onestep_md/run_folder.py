@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from onestep_md.atomic import replacing
-from onestep_md.config import Config, config_text, load_config
+from onestep_md.config import Config, config_text, load_configs
 from onestep_md.errors import RunFolderError
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.molecule import Molecule
@@ -74,7 +74,13 @@ def load_run_config(folder: Path) -> Config:
     path = folder / "config.yaml"
     if not path.exists():
         raise RunFolderError(f"{folder} holds no run (no config.yaml in it)")
-    config = load_config(path)
+    configs = load_configs(path)
+    if len(configs) > 1:
+        raise RunFolderError(
+            f"{folder} is a run on several molecules. Choose one of them: "
+            + ", ".join(str(folder / name) for name in configs)
+        )
+    config = next(iter(configs.values()))
     if config.target.kind == "molecule":
         kept = {
             "pdb": "input.pdb",

@@ -67,7 +67,7 @@ def train(
     learners = learners or Alone()
     writes = learners.rank == 0
     if writes:
-        monitor = _Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
+        monitor = Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
     with learners:
         while state.step < settings.steps:
@@ -242,7 +242,7 @@ def set_learning_rate(
         group["lr"] = rate
 
 
-class _Monitor:
+class Monitor:
     """Keeps time, appends StepInfo averages to metrics.jsonl and makes the one status line."""
 
     def __init__(self, state: TrainState, evaluators: Evaluators, path: Path, total: int):
@@ -254,6 +254,10 @@ class _Monitor:
         if path.exists():  # steps after the checkpoint are done again
             rows = [row for row in path.open() if json.loads(row)["step"] <= state.step]
             path.write_text("".join(rows))
+
+    def start(self) -> None:
+        """Steps are timed from here; of one molecule alone, from the end of the step before."""
+        self.tick = time.monotonic()
 
     def _mark(self) -> None:
         self.started, self.waited = self.state.seconds, self.evaluators.wait_seconds

@@ -41,43 +41,57 @@ def pretrain(
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
-    state, chart = model.state, model.chart
-    flow, generator = state.flow, state.generator
-    steps = settings.pretraining
+    state, steps = model.state, settings.pretraining
     if state.step > 0 or state.pretrained >= steps:
         return
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
-    s, _ = chart.from_x(torch.from_numpy(model.exploration.frames[model.training]))
-    emphasis = torch.softmax(chart.log_emphasis(s), 0)
-    peak = _RATE * state.peak_rate
+    likelihood = Likelihood(model, settings)
     with StopRequest() as stop:
         while state.pretrained < steps and not stop.requested:
-            started = time.monotonic()
-            set_learning_rate(state.optimizer, peak, state.pretrained, steps)
-            first = state.pretrained < _FIRST_PART * steps
-            shares = _ALONE if first else settings.step_shares
-            count = draw_step_count(shares, generator)
-            drawn = torch.multinomial(
-                emphasis, settings.regression_batch, replacement=True, generator=generator
-            )
-            z, log_det = flow.inverse(chart.redraw(s[drawn], generator).float(), count)
-            loss = losses.negative_log_likelihood(z, log_det, flow.n_linear).mean()
-            state.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
-            state.optimizer.step()
-            state.pretrained += 1
-            state.seconds += time.monotonic() - started
+            loss = likelihood.step()
             if state.pretrained % 10 == 0:
                 line = f"pretraining {state.pretrained}/{steps}"
-                show(state.pretrained / steps, f"{line}  -log likelihood {loss.item():.2f}")
+                show(state.pretrained / steps, f"{line}  -log likelihood {loss:.2f}")
             if time.monotonic() - saved_at > settings.checkpoint_interval:
                 save_checkpoint(checkpoints, 0, state.dump(), model.identity)
                 saved_at = time.monotonic()
-    state.teacher.load_state_dict(flow.state_dict())
+    state.teacher.load_state_dict(state.flow.state_dict())
     save_checkpoint(checkpoints, 0, state.dump(), model.identity)
     if state.pretrained < steps:
         raise Interrupted(
             f"stopped at step {state.pretrained} of {steps} of pretraining; everything is saved "
             f"in {folder}.\n  Continue with --resume."
         )
+
+
+class Likelihood:
+    """The explored samples of a model, and one step after the other on their likelihood."""
+
+    def __init__(self, model: Model, settings: Train):
+        """`settings` as in `pretrain`."""
+        self.state, self.chart, self.settings = model.state, model.chart, settings
+        frames = torch.from_numpy(model.exploration.frames[model.training])
+        self._s, _ = self.chart.from_x(frames)
+        self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
+
+    def step(self) -> float:
+        """Take one; returns the loss."""
+        started = time.monotonic()
+        state, settings = self.state, self.settings
+        flow, generator, steps = state.flow, state.generator, settings.pretraining
+        set_learning_rate(state.optimizer, _RATE * state.peak_rate, state.pretrained, steps)
+        first = state.pretrained < _FIRST_PART * steps
+        count = draw_step_count(_ALONE if first else settings.step_shares, generator)
+        drawn = torch.multinomial(
+            self._share, settings.regression_batch, replacement=True, generator=generator
+        )
+        s = self.chart.redraw(self._s[drawn], generator).float()
+        z, log_det = flow.inverse(s, count)
+        loss = losses.negative_log_likelihood(z, log_det, flow.n_linear).mean()
+        state.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), GRADIENT_NORM)
+        state.optimizer.step()
+        state.pretrained += 1
+        state.seconds += time.monotonic() - started
+        return loss.item()

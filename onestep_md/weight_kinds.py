@@ -24,9 +24,9 @@ from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Estimate, elbo, log_z
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
-from onestep_md.pipeline import load_target, open_pool
 from onestep_md.run_folder import load_run_config, write_json
 from onestep_md.sampler import load_sampler
+from onestep_md.stages import load_target, open_pool
 
 Kind = Literal["exact", "trace", "path"]
 KINDS: tuple[Kind, ...] = ("exact", "trace", "path")

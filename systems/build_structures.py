@@ -53,22 +53,27 @@ def place(a, b, c, length, angle, torsion):
     )
 
 
-def capped_alanine(n: int, phi: float, psi: float) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Heavy atoms of Ace-(Ala)n-Nme, every residue at the same phi and psi (degrees)."""
+def capped(residues: list[str], phi: float, psi: float) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Heavy atoms of Ace-...-Nme, every residue at the same phi and psi (degrees)."""
     ch3 = np.zeros(3)
     carbonyl = np.array([0.152, 0.0, 0.0])
     oxygen = place(np.array([0.0, 1.0, 0.0]), ch3, carbonyl, 0.1231, 120.5, 0.0)
     chain = [("ACE", {"CH3": ch3, "C": carbonyl, "O": oxygen})]
     # The atom behind (C-alpha, C) fixes the torsion of the next N: O for the cap, N afterwards.
     behind, alpha, torsion = oxygen, ch3, 180.0
-    for _ in range(n):
+    for name in residues:
         nitrogen = place(behind, alpha, carbonyl, 0.1329, 116.6, torsion)
         next_alpha = place(alpha, carbonyl, nitrogen, 0.1458, 121.7, 180.0)
         next_carbonyl = place(carbonyl, nitrogen, next_alpha, 0.1525, 111.0, phi)
         beta = place(carbonyl, nitrogen, next_alpha, 0.1526, 110.4, phi - 120.0)
         oxygen = place(nitrogen, next_alpha, next_carbonyl, 0.1231, 120.5, psi + 180.0)
-        atoms = {"N": nitrogen, "CA": next_alpha, "C": next_carbonyl, "O": oxygen, "CB": beta}
-        chain.append(("ALA", atoms))
+        atoms = {"N": nitrogen, "CA": next_alpha, "C": next_carbonyl, "O": oxygen}
+        if name != "GLY":
+            atoms["CB"] = beta
+        if name == "VAL":
+            for gamma, chi in (("CG1", 175.0), ("CG2", -63.0)):
+                atoms[gamma] = place(nitrogen, next_alpha, beta, 0.1521, 110.5, chi)
+        chain.append((name, atoms))
         behind, alpha, carbonyl, torsion = nitrogen, next_alpha, next_carbonyl, psi
     nitrogen = place(behind, alpha, carbonyl, 0.1329, 116.6, torsion)
     methyl = place(alpha, carbonyl, nitrogen, 0.1458, 121.7, 180.0)
@@ -162,15 +167,18 @@ def write(recipe: Recipe) -> None:
 
 
 AMBER99 = ("amber99sbildn.xml", "amber99_obc.xml")
-L_ALANINE = (("ALA", "CA", ("N", "C", "CB")),)  # CORN rule: CO, R, N clockwise seen from H
+# CORN rule: CO, R, N clockwise seen from H
+L_ALANINE, L_VALINE = ((name, "CA", ("N", "C", "CB")) for name in ("ALA", "VAL"))
 BETA_D = (
     ("DT", "C1'", ("N1", "O4'", "C2'")),
     ("DT", "C3'", ("O3'", "C4'", "C2'")),
     ("DT", "C4'", ("C5'", "C3'", "O4'")),
 )
 RECIPES = (
-    Recipe("alanine.pdb", AMBER99, capped_alanine(1, -80.0, 70.0), L_ALANINE),
-    Recipe("trialanine.pdb", AMBER99, capped_alanine(3, -75.0, 150.0), L_ALANINE),
+    Recipe("alanine.pdb", AMBER99, capped(["ALA"], -80.0, 70.0), (L_ALANINE,)),
+    Recipe("glycine.pdb", AMBER99, capped(["GLY"], -80.0, 70.0), ()),
+    Recipe("valine.pdb", AMBER99, capped(["VAL"], -120.0, 130.0), (L_VALINE,)),
+    Recipe("trialanine.pdb", AMBER99, capped(["ALA"] * 3, -75.0, 150.0), (L_ALANINE,)),
     Recipe("thymidine.pdb", ("amber14/DNA.OL15.xml", "implicit/obc2.xml"), thymidine(), BETA_D),
 )
 

@@ -16,7 +16,7 @@ from onestep_md.energy_exploration import (
     anneal_target,
     force_field_chart,
 )
-from onestep_md.pipeline import load_target, open_pool
+from onestep_md.stages import load_target, open_pool
 from onestep_md.targets.terms import bonded_terms
 
 SYSTEMS = Path(__file__).parents[1] / "systems"

@@ -9,7 +9,7 @@ import pytest
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.model import build_model
-from onestep_md.pipeline import load_target, open_pool
+from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 

@@ -11,8 +11,8 @@ from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError
 from onestep_md.model import build_model
-from onestep_md.pipeline import load_target, open_pool
 from onestep_md.sampler import NAME, load_sampler, sampler_of, save_sampler
+from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]

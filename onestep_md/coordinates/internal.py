@@ -21,6 +21,7 @@ small) Fixman term.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -42,7 +43,8 @@ class InternalCoordinates(nn.Module):
         names: label of every coordinate, with element and atom number.
     """
 
-    def __init__(self, zmatrix: ZMatrix):
+    def __init__(self, zmatrix: ZMatrix, centres: Sequence[tuple[int, int, int, int]] = ()):
+        """Take a z-matrix, and what `stereo.stereocentres` found in its molecule."""
         super().__init__()
         free = np.isnan(zmatrix.fixed_length[1:])
         self.n_atoms = len(zmatrix.atom)
@@ -69,6 +71,8 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("closing", torch.as_tensor(closing[2:]))
         self.register_buffer("torsion_proper", torch.as_tensor(zmatrix.proper[3:]))
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
+        centres = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
+        self.register_buffer("centres", centres, persistent=False)
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
 
     @property
@@ -91,8 +95,8 @@ class InternalCoordinates(nn.Module):
 
         Returns:
             x (batch, atoms, 3) in nm and log|det dx/dq| (batch,). A bond that is not positive, an
-            angle outside (0, pi) or a ring too wide to be closed folds space: log_det is -inf
-            there, x is still finite.
+            angle outside (0, pi) or a ring too wide to be closed folds space, and a stereocentre
+            of the wrong hand is another molecule: log_det is -inf there, x is still finite.
         """
         q = q.double()
         angles = q[:, self.n_bonds : self.n_bonds + self.n_angles]
@@ -131,8 +135,9 @@ class InternalCoordinates(nn.Module):
             )
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
-        log_det = torch.where(q.isfinite().all(-1), log_det, -torch.inf)
-        return torch.stack(placed, dim=1), log_det
+        x = torch.stack(placed, dim=1)
+        inside = q.isfinite().all(-1) & ~self.wrong_handed(x)
+        return x, torch.where(inside, log_det, -torch.inf)
 
     def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Measure the coordinates; the inverse of `to_cartesian` up to rigid motion.
@@ -164,7 +169,15 @@ class InternalCoordinates(nn.Module):
         if self._has_rings:
             _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
             log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
+        log_det = torch.where(self.wrong_handed(x), -torch.inf, log_det)
         return torch.cat([free, angles, torsions], dim=-1), log_det
+
+    def wrong_handed(self, x: Tensor) -> Tensor:
+        """Which of (batch, atoms, 3) have a stereocentre of the wrong hand, (batch,)."""
+        centre, a, b, c = self.centres.T
+        with torch.no_grad():
+            u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
+            return ((torch.linalg.cross(u, v) * w).sum(-1) <= 0).any(-1)
 
     def _all_bonds(self, free: Tensor) -> Tensor:
         fixed = self.bond_fixed.expand(len(free), -1)

@@ -22,7 +22,13 @@ class Flow(nn.Module, ABC):
     Args:
         n_linear: coordinates on the line.
         n_circular: angles.
+
+    Attributes:
+        jacobians: how many dense Jacobians certify the one-step map of a trained flow, as many as
+            take a minute or so.
     """
+
+    jacobians = 1000
 
     def __init__(self, n_linear: int, n_circular: int):
         super().__init__()

@@ -44,6 +44,8 @@ class EquivariantFlow(Flow):
         network: egnn or e3nn, what computes S and b. e3nn needs D = 3.
     """
 
+    jacobians = 200
+
     def __init__(self, basis: Tensor, space: int, layers: int, width: int, network: str):
         n = len(basis)
         super().__init__((2 * n - 1) * space, 0)

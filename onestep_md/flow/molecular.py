@@ -47,6 +47,8 @@ class MolecularFlow(CouplingFlow):
         seed: chooses which coordinates share a half.
     """
 
+    jacobians = 100
+
     def __init__(
         self,
         chart: MolecularChart,
@@ -69,6 +71,11 @@ class MolecularFlow(CouplingFlow):
             )
             for kept in halves(chart.n_linear, chart.n_circular, layers, seed)
         )
+
+    def share(self, other: "MolecularFlow") -> None:
+        """Take the networks of a flow of the same architecture, of another molecule."""
+        for own, theirs in zip(self.layers, other.layers, strict=True):
+            own.conditioner.network = theirs.conditioner.network
 
     def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
         """Positions (batch, n, 3) of the molecule that a layer shows, in 0.1 nm."""

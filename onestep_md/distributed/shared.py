@@ -1,0 +1,68 @@
+"""One pool of evaluators for several molecules, each of which sees it as its own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.targets.evaluator import Segment, SegmentResult
+from onestep_md.targets.several import marked
+
+
+class SharedEvaluators:
+    """The `Evaluators` protocol for molecule `which` of a pool of `SeveralPotentials`.
+
+    Workers, their repairs and the time spent waiting are those of the pool.
+    """
+
+    def __init__(self, pool: Evaluators, which: int):
+        self._pool, self._which = pool, which
+        self.platform = pool.platform
+        self.evaluations = 0
+        self.infinite = 0
+
+    @property
+    def workers(self) -> int:
+        """Of the pool."""
+        return self._pool.workers
+
+    @property
+    def alive(self) -> int:
+        """Of the pool."""
+        return self._pool.alive
+
+    @property
+    def repairs(self) -> int:
+        """Of the pool."""
+        return self._pool.repairs
+
+    @property
+    def wait_seconds(self) -> float:
+        """Of the pool."""
+        return self._pool.wait_seconds
+
+    def submit(self, x: np.ndarray) -> int:
+        """As `Evaluators.submit`."""
+        return self._pool.submit(marked(np.asarray(x), self._which))
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Evaluators.collect`."""
+        u, grad_u = self._pool.collect(ticket)
+        self.evaluations += len(u)
+        self.infinite += int(np.isposinf(u).sum())
+        return u, grad_u[:, :-1]
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Evaluators.evaluate`."""
+        return self.collect(self.submit(x))
+
+    def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
+        """Dynamics need evaluators of one molecule."""
+        raise NotImplementedError
+
+    def publish(self, values: dict[str, float]) -> None:
+        """As `Evaluators.publish`."""
+        self._pool.publish(values)
+
+    def close(self) -> None:
+        """The pool is closed by who opened it."""

@@ -1,0 +1,103 @@
+"""The first stages of a run: its target, evaluators for it, and what is explored of it.
+
+Called by `pipeline` for one target and by `transfer` for several.
+"""
+
+import functools
+import json
+import time
+from pathlib import Path
+
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.config import Config
+from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators
+from onestep_md.energy_exploration import anneal_target
+from onestep_md.model import Target, exploration_key
+from onestep_md.progress import Display
+from onestep_md.run_folder import write_json
+from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.density_target import load_density
+from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
+from onestep_md.targets.exploration import Exploration, explore
+from onestep_md.targets.molecule import Molecule, load_molecule
+from onestep_md.targets.several import SeveralPotentials
+
+
+def load_target(config: Config) -> Target:
+    """The target; torsions and regions are tried out before anything expensive starts."""
+    if config.target.kind != "molecule":
+        return load_density(config.target, config.folder)
+    molecule = load_molecule(config.target, config.folder)
+    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    angles = torsion_angles(molecule.positions[None], list(torsions.values()))
+    region_membership(angles, list(torsions), config.regions)
+    return molecule
+
+
+def open_pool(
+    config: Config,
+    target: Target | tuple[Molecule, ...],
+    local: bool,
+    address: str | None,
+    platform: str | None = None,
+) -> Evaluators:
+    """Evaluators as the configuration asks for them; `platform` is one that was chosen before.
+
+    Those of several molecules are for `distributed.shared`.
+    """
+    one = target[0] if isinstance(target, tuple) else target
+    if isinstance(one, Molecule):
+        platform = platform or config.cluster.platform
+        platform = time_platforms(one).name if platform == "auto" else platform
+    else:
+        platform = "torch"
+    workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
+    factory = factory_of(target, platform)
+    if not local:  # takes some seconds, on a busy machine more
+        print(f"starting evaluators on Ray{f' at {address}' if address else ''}", flush=True)
+    return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
+
+
+def factory_of(target: Target | tuple[Molecule, ...], platform: str) -> EvaluatorFactory:
+    """What makes an evaluator, in the process where it is called."""
+    if isinstance(target, tuple):
+        return functools.partial(SeveralPotentials, target, platform)
+    if isinstance(target, Molecule):
+        return functools.partial(PotentialEvaluator, target, platform)
+    return functools.partial(DensityEvaluator, target.build)
+
+
+def explored(
+    config: Config,
+    target: Target,
+    evaluators: Evaluators,
+    folder: Path,
+    display: Display,
+) -> tuple[Exploration, float]:
+    """Replica exchange or annealing, or its cached result; also the seconds that it took."""
+    cache, key = folder / "exploration.npz", exploration_key(config, target)
+    clock = folder / "exploration.json"
+    if cache.exists():
+        display.say(f"exploration: reusing {cache.name}")
+        seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
+        return Exploration.load(cache, key), seconds
+    start = time.monotonic()
+    display.start("exploration")
+    if config.exploration.method == "dynamics":
+        exploration = explore(
+            target, evaluators, config.exploration, config.seed, progress=display.advance
+        )
+    else:
+        exploration = anneal_target(config, target, evaluators, display)
+    display.stop()
+    seconds = time.monotonic() - start
+    exploration.save(cache, key)
+    write_json(clock, {"seconds": seconds})
+    display.say(
+        f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
+        f"evaluations in {seconds:.0f} s"
+    )
+    if config.exploration.method == "dynamics":
+        accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
+        display.say(f"exchanges accepted: {accepted}")
+    return exploration, seconds

@@ -1,0 +1,262 @@
+"""Several molecules, one network: explored one by one, trained in turn, sampled one by one.
+
+The networks of `flow.molecular` belong to no molecule, so the flows of all molecules share them;
+charts, buffers and random numbers are each one's own. Called by the command line where `target` is
+a list. Every molecule has a run folder of its own in that of the run.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from onestep_md import learner
+from onestep_md.analysis.report import write_report
+from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from onestep_md.config import Config, Train, several_text
+from onestep_md.distributed.learners import Alone, interruptible
+from onestep_md.distributed.pool import Evaluators, present
+from onestep_md.distributed.shared import SharedEvaluators
+from onestep_md.errors import Interrupted, PoolError
+from onestep_md.model import Model, build_model
+from onestep_md.progress import Display
+from onestep_md.results import write_results
+from onestep_md.run_folder import check_folder, keep_origin, write_text
+from onestep_md.sampler import save_sampler
+from onestep_md.stages import explored, load_target, open_pool
+from onestep_md.targets.molecule import Molecule
+from onestep_md.train import Monitor, set_learning_rate, train_step
+from onestep_md.train_likelihood import Likelihood
+from onestep_md.train_state import TrainState
+
+
+def run(
+    configs: dict[str, Config], folder: Path, resume: bool, local: bool, address: str | None
+) -> None:
+    """All stages for all molecules; what is already in the folder is reused.
+
+    Args:
+        configs: of every molecule, by its name; they differ in the target alone.
+    """
+    check_folder(folder, resume)
+    config = next(iter(configs.values()))
+    torch.set_num_threads(learner.threads(config.cluster))
+    targets = {name: load_target(c) for name, c in configs.items()}
+    message = (
+        f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
+        "  Continue with --resume."
+    )
+    with interruptible(message):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", several_text(list(configs.values())))
+        display = Display(folder / "log.txt")
+        try:
+            models, seconds = {}, {}
+            for name, target in targets.items():
+                models[name], seconds[name] = _begun(
+                    configs[name], target, folder / name, local, address, display
+                )
+            _share(list(models.values()))
+            _trained(config, targets, models, folder, local, address, display)
+            for name, model in models.items():
+                _finished(
+                    configs[name], targets[name], model, folder / name, local, address, display,
+                    seconds[name],
+                )  # fmt: skip
+        finally:
+            display.stop()
+    for line in summary(folder, list(configs)):
+        display.say(line)
+    display.close()
+
+
+def _begun(
+    config: Config,
+    target: Molecule,
+    folder: Path,
+    local: bool,
+    address: str | None,
+    display: Display,
+) -> tuple[Model, float]:
+    """One molecule up to its untrained model, and the seconds that its exploration took."""
+    evaluators = open_pool(config, target, local, address)
+    try:
+        resources = {
+            "evaluators": evaluators.workers,
+            "platform": evaluators.platform,
+            "learners": 1,
+            "learner_device": str(learner.device(config.cluster)),
+            "learner_threads": torch.get_num_threads(),
+        }
+        keep_origin(folder, config, target, resources)
+        for line in target.fingerprint.lines():
+            display.say(line)
+        exploration, seconds = explored(config, target, evaluators, folder, display)
+    finally:
+        evaluators.close()
+    model = build_model(config, target, exploration)
+    model.state.to(learner.device(config.cluster))
+    display.say(f"chart: {model.chart}")
+    return model, seconds
+
+
+def _share(models: list[Model]) -> None:
+    """One set of networks, one average of them and one optimizer for all models."""
+    first = models[0].state
+    for model in models[1:]:
+        model.state.flow.share(first.flow)
+        model.state.teacher.share(first.teacher)
+        model.state.optimizer = first.optimizer
+
+
+def _trained(
+    config: Config,
+    targets: dict[str, Molecule],
+    models: dict[str, Model],
+    folder: Path,
+    local: bool,
+    address: str | None,
+    display: Display,
+) -> None:
+    """Pretraining and training of all molecules, or what is left of them."""
+    settings, states = config.train, {name: model.state for name, model in models.items()}
+    identity = "; ".join(model.identity for model in models.values())
+    keeper = _Keeper(states, folder, identity, settings.checkpoint_interval, display)
+    keeper.restore()
+    if all(state.step >= settings.steps for state in states.values()):
+        return
+    size = sum(p.numel() for p in next(iter(states.values())).flow.parameters())
+    display.say(f"flow: {size:,} parameters, shared by {', '.join(states)}")
+    pool = open_pool(config, tuple(targets.values()), local, address)
+    display.say(f"evaluators: {present(pool)} on {pool.platform}, for all molecules")
+    display.start("training")
+    try:
+        with keeper.learners:
+            _pretrain_in_turn(models, settings, keeper)
+            _train_in_turn(models, settings, pool, folder, keeper)
+    finally:
+        pool.close()
+    display.stop()
+    for name, state in states.items():
+        display.say(
+            f"training of {name}: {state.step} steps, {state.evaluations:.3g} energy evaluations "
+            f"in {state.seconds:.0f} s"
+        )
+
+
+class _Keeper:
+    """Keeps the states of all molecules in one checkpoint: they share what they have learned."""
+
+    def __init__(
+        self,
+        states: dict[str, TrainState],
+        folder: Path,
+        identity: str,
+        interval: float,
+        display: Display,
+    ):
+        self.states, self.folder, self.identity = states, folder, identity
+        self.interval, self.display = interval, display
+        self.learners = Alone()
+        self._saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        saved = latest_checkpoint(self.folder / "checkpoints")
+        if saved:
+            for name, dump in load_checkpoint(saved, self.identity).items():
+                self.states[name].restore(dump)
+            self.display.say(f"continuing from {saved.name}")
+
+    def save(self) -> None:
+        dumps = {name: state.dump() for name, state in self.states.items()}
+        step = max(state.step for state in self.states.values())
+        save_checkpoint(self.folder / "checkpoints", step, dumps, self.identity)
+        self._saved_at = time.monotonic()
+
+    def after_step(self, fraction: float, line: str) -> None:
+        """Show it; save now and then, and where the run is asked to stop."""
+        self.display.advance(fraction, line)
+        stop = self.learners.stop_requested()
+        if stop or time.monotonic() - self._saved_at > self.interval:
+            self.save()
+        if stop:
+            raise Interrupted(
+                f"stopped; everything is saved in {self.folder}.\n  Continue with --resume."
+            )
+
+
+def _pretrain_in_turn(models: dict[str, Model], settings: Train, keeper: _Keeper) -> None:
+    """Always a step of the molecule that has had the fewest."""
+    states, steps = keeper.states, settings.pretraining
+    if not steps or any(state.step > 0 for state in states.values()):
+        return
+    likelihoods = {name: Likelihood(model, settings) for name, model in models.items()}
+    while min(state.pretrained for state in states.values()) < steps:
+        name = min(states, key=lambda each: states[each].pretrained)
+        loss, done = likelihoods[name].step(), states[name].pretrained
+        line = f"{name}: pretraining {done}/{steps}  -log likelihood {loss:.2f}"
+        keeper.after_step(done / steps, line)
+    for state in states.values():
+        state.teacher.load_state_dict(state.flow.state_dict())
+    keeper.save()
+
+
+def _train_in_turn(
+    models: dict[str, Model], settings: Train, pool: Evaluators, folder: Path, keeper: _Keeper
+) -> None:
+    """Always a step of the molecule that has had the fewest."""
+    states, steps = keeper.states, settings.steps
+    shared = {name: SharedEvaluators(pool, i) for i, name in enumerate(models)}
+    monitors = {
+        name: Monitor(state, shared[name], folder / name / "metrics.jsonl", steps)
+        for name, state in states.items()
+    }
+    while min(state.step for state in states.values()) < steps:
+        name = min(states, key=lambda each: states[each].step)
+        state, chart = states[name], models[name].chart
+        set_learning_rate(state.optimizer, state.peak_rate, state.step, steps)
+        draws = state.generator.get_state()
+        monitors[name].start()
+        try:
+            info = train_step(state, settings, chart, shared[name], keeper.learners)
+        except PoolError:
+            # of what a checkpoint holds, the broken step has changed the generator alone
+            state.generator.set_state(draws)
+            keeper.save()
+            raise
+        keeper.after_step(state.step / steps, f"{name}: {monitors[name].record(info)}")
+    keeper.save()
+
+
+def _finished(
+    config: Config,
+    target: Molecule,
+    model: Model,
+    folder: Path,
+    local: bool,
+    address: str | None,
+    display: Display,
+    seconds: float,
+) -> None:
+    """Sampler, results and report of one molecule."""
+    save_sampler(folder, model)
+    display.say(f"\n{folder.name}")
+    evaluators = open_pool(config, target, local, address)
+    try:
+        write_results(config, target, model, evaluators, folder, display, seconds)
+    finally:
+        evaluators.close()
+    display.say(f"report: {write_report(folder)}")
+
+
+def summary(folder: Path, names: list[str]) -> list[str]:
+    """One line per molecule and number of steps."""
+    lines = ["", f"{'molecule':<20} {'K':>3}  ESS"]
+    for name in names:
+        results = json.loads((folder / name / "results.json").read_text())
+        for row in results["evidence"]:
+            ess, error = 100 * row["ess"], 100 * (row["ess_error"] or math.nan)
+            lines.append(f"{name:<20} {row['steps']:>3}  {ess:.1f} +- {error:.1f} %")
+    return lines

@@ -1,0 +1,61 @@
+"""Evaluators of several molecules: every molecule gets the energies that are its own."""
+
+import functools
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from onestep_md.distributed.pool import SerialEvaluators
+from onestep_md.distributed.shared import SharedEvaluators
+from onestep_md.targets.evaluator import PotentialEvaluator
+from onestep_md.targets.molecule import load_molecule
+from onestep_md.targets.several import SeveralPotentials
+
+SYSTEMS = Path(__file__).parents[2] / "systems"
+
+
+def load(name):
+    target = SimpleNamespace(
+        pdb=f"{name}.pdb",
+        forcefield=("amber99sbildn.xml",),
+        system=None,
+        constraints="none",
+        temperature=300.0,
+    )
+    return load_molecule(target, SYSTEMS)
+
+
+@pytest.fixture(scope="module")
+def molecules():
+    return load("alanine"), load("glycine")
+
+
+def test_every_molecule_has_its_own_energies_and_counts(molecules):
+    pool = SerialEvaluators(
+        functools.partial(SeveralPotentials, molecules, "Reference"), "Reference"
+    )
+    shared = [SharedEvaluators(pool, i) for i in range(2)]
+    generator = np.random.default_rng(0)
+    x = [
+        m.positions + 0.002 * generator.normal(size=(n, *m.positions.shape))
+        for m, n in zip(molecules, (3, 5), strict=True)
+    ]
+    tickets = [evaluators.submit(part) for evaluators, part in zip(shared, x, strict=True)]
+    for i in (1, 0):
+        u, grad_u = shared[i].collect(tickets[i])
+        expected = PotentialEvaluator(molecules[i], "Reference").evaluate(x[i])
+        np.testing.assert_array_equal(u, expected[0])
+        np.testing.assert_array_equal(grad_u, expected[1])
+    assert [evaluators.evaluations for evaluators in shared] == [3, 5]
+    assert pool.evaluations == 8
+
+
+def test_energies_that_overflow_are_counted_for_their_molecule(molecules):
+    pool = SerialEvaluators(
+        functools.partial(SeveralPotentials, molecules, "Reference"), "Reference"
+    )
+    shared = SharedEvaluators(pool, 1)
+    u, _ = shared.evaluate(np.zeros((2, *molecules[1].positions.shape)))
+    assert np.isposinf(u).all() and shared.infinite == 2
