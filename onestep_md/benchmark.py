@@ -103,11 +103,11 @@ def particles(
     seed: Annotated[int, typer.Option(help="Of every run.")] = 1,
     override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
 ) -> None:
-    """Particles in Cartesian coordinates beside published samplers; finished runs are kept."""
-    from onestep_md.particle_table import PUBLISHED, write_table
+    """Flows in Cartesian coordinates beside published samplers; finished runs are kept."""
+    from onestep_md.particle_table import PUBLISHED, PUBLISHED_MOLECULES, write_table
 
     folders = {}
-    for name in targets or PUBLISHED:
+    for name in targets or (*PUBLISHED, *PUBLISHED_MOLECULES):
         folders[name] = out / f"{name}-{seed}"
         _finish(systems / f"{name}.yaml", override or (), seed, folders[name])
         table = write_table(folders, out / "table.md")

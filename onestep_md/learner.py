@@ -1,11 +1,30 @@
-"""Where the learner of this process computes: its threads and its device, chosen once."""
+"""Where the learner of this process computes: threads, memory and device, chosen once."""
 
+import ctypes
 import os
 
 import torch
 
 from onestep_md.config import Cluster
 from onestep_md.errors import ConfigError
+
+# of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = 2**30  # bytes
+
+
+def prepare(cluster: Cluster) -> None:
+    """Set threads, and keep the memory of large tensors for the next ones.
+
+    The C library returns blocks of megabytes to the system as soon as they are free, and has
+    every page of the next one cleared: a quarter of the time of an equivariant network. Where it
+    is no glibc, nothing is changed.
+    """
+    torch.set_num_threads(threads(cluster))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def threads(cluster: Cluster) -> int:

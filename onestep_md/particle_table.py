@@ -1,7 +1,7 @@
 """The table of `python -m onestep_md.benchmark particles`: one-step samples beside published ones.
 
-The published samplers take 200 to 1000 evaluations of their network for a sample and give it no
-weight, so their counterpart is the row `raw`.
+The published samplers of particles take 200 to 1000 evaluations of their network for a sample and
+give it no weight, so their counterpart is the row `raw`. Those of the molecule have weights.
 """
 
 import json
@@ -11,6 +11,14 @@ from onestep_md.estimators.evidence import stored_text
 
 # aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
 PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}
+# T-W2, E-W2 and ESS (%) of samplers trained on simulations, by the evaluations of a sample
+PUBLISHED_MOLECULES = {
+    "alanine-cartesian": {
+        "FALCON-A, 4 to 16": (0.180, 0.512, 9.7),
+        "ECNF++, hundreds": (0.189, 0.914, 27.5),
+        "SBG, one": (0.439, 0.873, 3.0),
+    }
+}
 
 
 def evidence_lines(name: str, results: dict) -> list[str]:
@@ -38,6 +46,22 @@ def distance_lines(name: str, results: dict) -> list[str]:
     return [*lines, f"| {name} | ASBS | {w2:.2f} | {energy_w2:.3g} | | |"]
 
 
+def molecule_lines(name: str, results: dict) -> list[str]:
+    """A Markdown row for raw, reweighted and explored conformations, and the published ones."""
+    (one,) = (row for row in results["evidence"] if row["steps"] == 1)
+    ess = {"reweighted": f"{100 * one['ess']:.1f} +- {100 * one['ess_error']:.1f} %"}
+    lines = [
+        f"| {name} | {kind} | {row['torsion_w2']:.3f} | {row['energy_w2']:.3g} | "
+        f"{ess.get(kind, '')} |"
+        for kind, row in results["distances"].items()
+    ]
+    others = PUBLISHED_MOLECULES.get(name, {}).items()
+    return lines + [
+        f"| {name} | {kind} | {torsion:.3f} | {energy:.3g} | {value:.1f} % |"
+        for kind, (torsion, energy, value) in others
+    ]
+
+
 def write_table(folders: dict[str, Path], path: Path) -> list[str]:
     """Write the Markdown table of finished runs, by the names of their systems; its lines."""
     runs = {name: json.loads((at / "results.json").read_text()) for name, at in folders.items()}
@@ -48,7 +72,21 @@ def write_table(folders: dict[str, Path], path: Path) -> list[str]:
         "",
         "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |",
         "|" + "---|" * 6,
-        *(line for name, results in runs.items() for line in distance_lines(name, results)),
+        *(
+            line
+            for name, results in runs.items()
+            if "particles" in results
+            for line in distance_lines(name, results)
+        ),
+        "",
+        "| molecule | K = 1 | T-W2 (rad) | E-W2 | ESS |",
+        "|" + "---|" * 5,
+        *(
+            line
+            for name, results in runs.items()
+            if "distances" in results
+            for line in molecule_lines(name, results)
+        ),
     ]
     path.write_text("\n".join(lines) + "\n")
     return lines

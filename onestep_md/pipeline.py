@@ -73,7 +73,7 @@ def check(config: Config, local: bool) -> None:
 def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
-    torch.set_num_threads(learner.threads(config.cluster))
+    learner.prepare(config.cluster)
     target = load_target(config)
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
@@ -163,7 +163,7 @@ def draw_more(
     target = load_target(config)
     sampler = load_sampler(config, target, run_folder)
     sampler.flow.to(learner.device(config.cluster))
-    torch.set_num_threads(learner.threads(config.cluster))
+    learner.prepare(config.cluster)
     evaluators = open_pool(config, target, local, address)
     try:
         samples, evidence = measure(sampler, evaluators, n, steps, seed)
