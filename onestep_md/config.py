@@ -91,6 +91,10 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
             value given on the command line, `--set key: message`.
     """
     source = _source(path, overrides, seed)
+    if isinstance(source.data.get("target"), list):
+        message = "target is a list; only `python -m onestep_md.run` takes several molecules."
+        source.mistake(("target",), message)
+        source.raise_mistakes()
     values = _values(source)
     source.raise_mistakes()
     return _config(values, source)

@@ -271,7 +271,9 @@ class Cluster(Section):
         description="Where learners compute the network; auto: a GPU if there is one for each.",
     )
     learner_threads: types.AutoCount = Field(
-        "auto", description="Threads of a learner; auto: half of the cores that fall to it."
+        "auto",
+        description="Threads of a learner; auto: half of the cores that fall to it, all of them "
+        "with --local.",
     )
     patience: types.Seconds = Field(
         600.0, gt=0, description="How long to wait without any living evaluator before giving up."

@@ -13,24 +13,25 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = 2**30  # bytes
 
 
-def prepare(cluster: Cluster) -> None:
+def prepare(cluster: Cluster, local: bool) -> None:
     """Set threads, and keep the memory of large tensors for the next ones.
 
     The C library returns blocks of megabytes to the system as soon as they are free, and has
     every page of the next one cleared: a quarter of the time of an equivariant network. Where it
     is no glibc, nothing is changed.
     """
-    torch.set_num_threads(threads(cluster))
+    torch.set_num_threads(threads(cluster, local))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, _KEPT)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
-def threads(cluster: Cluster) -> int:
-    """CPU threads: half of the cores, the evaluators need the others."""
+def threads(cluster: Cluster, local: bool) -> int:
+    """CPU threads: half of the cores, the evaluators need the others; all if they wait in turn."""
     wanted = cluster.learner_threads
-    return max(1, (os.cpu_count() or 2) // 2) if wanted == "auto" else wanted
+    cores = os.cpu_count() or 2
+    return max(1, cores if local else cores // 2) if wanted == "auto" else wanted
 
 
 def device(cluster: Cluster) -> torch.device:
@@ -48,11 +49,11 @@ def device(cluster: Cluster) -> torch.device:
     return torch.device("cuda" if found and cluster.device != "cpu" else "cpu")
 
 
-def describe(cluster: Cluster) -> str:
+def describe(cluster: Cluster, local: bool) -> str:
     """For the user, in a few words."""
     chosen = device(cluster)
     if cluster.learners > 1:
         return f"{cluster.learners} learners on Ray"
     if chosen.type == "cuda":
         return f"learner on {torch.cuda.get_device_name(chosen)}"
-    return f"learner on {threads(cluster)} CPU threads"
+    return f"learner on {threads(cluster, local)} CPU threads"

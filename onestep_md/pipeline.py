@@ -59,7 +59,7 @@ def check(config: Config, local: bool) -> None:
     wanted = config.cluster.evaluators
     count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
     where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"plan: energies in {where}, {learner.describe(config.cluster)}")
+    display.say(f"plan: energies in {where}, {learner.describe(config.cluster, local)}")
     training = config.train.steps * config.train.batch
     sampling = config.sample.n * len(config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
@@ -73,7 +73,7 @@ def check(config: Config, local: bool) -> None:
 def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
-    learner.prepare(config.cluster)
+    learner.prepare(config.cluster, local)
     target = load_target(config)
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
@@ -103,7 +103,7 @@ def _run_stages(
             display.say(line)
         display.say(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
-            f"{learner.describe(config.cluster)}, float32, weights in float64"
+            f"{learner.describe(config.cluster, local)}, float32, weights in float64"
         )
         pretrained = _pretrained(config, target)
         if pretrained is not None:  # one chart for both
@@ -163,7 +163,7 @@ def draw_more(
     target = load_target(config)
     sampler = load_sampler(config, target, run_folder)
     sampler.flow.to(learner.device(config.cluster))
-    learner.prepare(config.cluster)
+    learner.prepare(config.cluster, local)
     evaluators = open_pool(config, target, local, address)
     try:
         samples, evidence = measure(sampler, evaluators, n, steps, seed)

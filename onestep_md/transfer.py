@@ -42,7 +42,7 @@ def run(
     """
     check_folder(folder, resume)
     config = next(iter(configs.values()))
-    learner.prepare(config.cluster)
+    learner.prepare(config.cluster, local)
     targets = {name: load_target(c) for name, c in configs.items()}
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"

@@ -16,7 +16,8 @@ from onestep_md.config_types import DENSITIES, PARTICLES
 from onestep_md.errors import ConfigError
 
 SYSTEMS = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
-MOLECULES = [path for path in SYSTEMS if "pdb:" in path.read_text()]
+# of one molecule; those of several are the business of test_transfer
+MOLECULES = [path for path in SYSTEMS if "\n  pdb:" in path.read_text()]
 TARGET = """\
 target:
   pdb: a.pdb

@@ -17,7 +17,7 @@ def test_device(monkeypatch, wanted, gpu, expected):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a large GPU")
     cluster = Cluster(device=wanted, learner_threads=3)
     assert learner.device(cluster).type == expected
-    text = learner.describe(cluster)
+    text = learner.describe(cluster, local=False)
     assert text == ("learner on a large GPU" if expected == "cuda" else "learner on 3 CPU threads")
 
 
@@ -29,4 +29,6 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
 
 def test_threads_leave_half_of_the_cores_to_evaluators(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert learner.threads(Cluster()) == 4
+    assert learner.threads(Cluster(), local=False) == 4
+    assert learner.threads(Cluster(), local=True) == 8
+    assert learner.threads(Cluster(learner_threads=3), local=True) == 3

@@ -45,6 +45,14 @@ def test_a_list_of_targets_is_one_configuration_each(write):
     assert list(load_configs(SYSTEMS / "gmm9.yaml")) == ["gmm9"]
 
 
+def test_the_shipped_list_loads_and_its_files_exist():
+    configs = load_configs(SYSTEMS / "residues.yaml")
+    assert list(configs) == ["alanine", "glycine", "valine"]
+    for config in configs.values():
+        assert (config.folder / config.target.pdb).is_file()
+        assert config.regions
+
+
 ALANINE = f"{{pdb: a/alanine.pdb, {FORCES}"
 MISTAKES = {
     "one": (f"target: [{ALANINE}]\n", "1: target is a list of 1; take two molecules or more"),
