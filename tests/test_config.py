@@ -15,9 +15,10 @@ from onestep_md.config import Config, Train, config_text, load_config, schema_te
 from onestep_md.config_types import DENSITIES, PARTICLES
 from onestep_md.errors import ConfigError
 
-SYSTEMS = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
-# of one molecule; those of several are the business of test_transfer
-MOLECULES = [path for path in SYSTEMS if "\n  pdb:" in path.read_text()]
+FILES = sorted((Path(__file__).parents[1] / "systems").glob("*.yaml"))
+# those of several molecules are the business of test_transfer
+SYSTEMS = [path for path in FILES if "  - {pdb:" not in path.read_text()]
+MOLECULES = [path for path in SYSTEMS if "pdb:" in path.read_text()]
 TARGET = """\
 target:
   pdb: a.pdb

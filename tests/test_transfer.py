@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from onestep_md import transfer
-from onestep_md.config import load_configs
+from onestep_md.config import load_configs, several_text
 from onestep_md.distributed.learners import Alone
 from onestep_md.errors import ConfigError, Interrupted, RunFolderError
 from onestep_md.pipeline import draw_more
@@ -51,6 +51,14 @@ def test_the_shipped_list_loads_and_its_files_exist():
     for config in configs.values():
         assert (config.folder / config.target.pdb).is_file()
         assert config.regions
+
+
+def test_the_resolved_configuration_reads_back_equal(write):
+    configs = load_configs(write(TWO))
+    again = load_configs(write(several_text(list(configs.values()))))
+    assert {name: config.model_dump() for name, config in again.items()} == {
+        name: config.model_dump() for name, config in configs.items()
+    }
 
 
 ALANINE = f"{{pdb: a/alanine.pdb, {FORCES}"
