@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -117,13 +118,21 @@ def _finite(value: object) -> object:
 def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:
     """Versions, machine and command line."""
     return {
-        "argv": sys.argv,
+        "command": _command(),
         "seed": seed,
         **machine(),
         "git": _git_commit(),
         "resources": resources,
         "fingerprint": fingerprint,
     }
+
+
+def _command() -> str:
+    """As it may be typed again, without where this package happens to be."""
+    program = Path(sys.argv[0])
+    if program.parent == Path(__file__).parent:
+        return shlex.join(["python", "-m", f"onestep_md.{program.stem}", *sys.argv[1:]])
+    return shlex.join([program.name, *sys.argv[1:]])
 
 
 def machine() -> dict:

@@ -204,7 +204,12 @@ def _step_info(
 def _buffer_losses(
     state: TrainState, settings: Train, chart: Chart, drawn: Configurations, learners: Learners
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of flow matching, state and volume consistency over this learner's drawn chains."""
+    """Means of flow matching, state and volume consistency over this learner's drawn chains.
+
+    Zero where none of them has a weight.
+    """
+    if settings.flow_weight == settings.state_weight == settings.volume_weight == 0:
+        return (torch.zeros(()),) * 3
     flow, generator, share = state.flow, state.generator, learners.share
     n = len(drawn.s) * learners.world
     z = chart.nearest(share(chart.sample_base(n, generator)).float(), drawn.s)
