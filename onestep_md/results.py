@@ -28,7 +28,8 @@ from onestep_md.sampler import Sampler, sampler_of
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
-_INVERTED = 10_000  # round trips at K = 1; fewer at larger K, where each costs K times as much
+# round trips at K = 1, no more than samples; fewer at larger K, where each costs K times as much
+_INVERTED = 10_000
 
 
 def write_results(
@@ -152,8 +153,9 @@ def measure(
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
     times = max(1, steps)
-    checked = max(1, flow.jacobians // times)
-    certificates = certify(flow, chart, steps, generator, checked, _INVERTED // times)
+    inverted = min(n, _INVERTED // times)
+    checked = min(inverted, max(1, flow.jacobians // times))
+    certificates = certify(flow, chart, steps, generator, checked, inverted)
     row = evaluate_evidence(
         steps,
         samples.log_w,
