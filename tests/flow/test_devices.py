@@ -5,15 +5,20 @@ are refused just as a GPU would refuse them.
 """
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import _Lens
+from onestep_md.coordinates.chart import MolecularChart, _Lens
+from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals
+from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.flow.step import StepFlow
+from onestep_md.flow.topology import Topology
 from onestep_md.targets.particles import LennardJones
 
 
@@ -23,7 +28,25 @@ def molecular() -> Flow:
     return StepFlow(5, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lens)
 
 
+def of_atoms(network: str) -> Flow:
+    """A chain of five atoms and a branch."""
+    generator = torch.Generator().manual_seed(0)
+    elements, bonds = ("C", "C", "N", "C", "O", "H"), ((0, 1), (1, 2), (2, 3), (3, 4), (2, 5))
+    x = 0.1 * torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    x[:, 0] += 0.1 * torch.arange(6)
+    coordinates = InternalCoordinates(build_zmatrix(elements, bonds, (), x.numpy()))
+    noise = torch.randn(200, coordinates.dim, generator=generator, dtype=torch.float64)
+    noise[:, -2:] *= 100.0  # turn freely
+    q = coordinates.from_cartesian(x[None])[0] + 0.01 * noise
+    q[:, -3:] = torch.remainder(q[:, -3:] + math.pi, 2.0 * math.pi) - math.pi
+    chart = MolecularChart(coordinates, q)
+    assert chart.n_circular
+    return MolecularFlow(chart, Topology(elements, bonds), 4, 8, 2, network, seed=0)
+
+
 FLOWS = {
+    "molecular egnn": partial(of_atoms, "egnn"),
+    "molecular e3nn": partial(of_atoms, "e3nn"),
     "molecule": molecular,
     "splines": lambda: StepFlow(5, 0, layers=4, width=16, orders=2, bins=8, seed=0),
     "egnn": lambda: EquivariantFlow(LennardJones(4).basis, 2, layers=2, width=8, network="egnn"),
