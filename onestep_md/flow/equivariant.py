@@ -44,7 +44,7 @@ class EquivariantFlow(Flow):
         network: egnn or e3nn, what computes S and b. e3nn needs D = 3.
     """
 
-    jacobians = 200
+    jacobians = 50
 
     def __init__(self, basis: Tensor, space: int, layers: int, width: int, network: str):
         n = len(basis)

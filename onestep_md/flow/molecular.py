@@ -47,7 +47,7 @@ class MolecularFlow(CouplingFlow):
         seed: chooses which coordinates share a half.
     """
 
-    jacobians = 100
+    jacobians = 50
 
     def __init__(
         self,
