@@ -8,6 +8,7 @@ a list. Every molecule has a run folder of its own in that of the run.
 import json
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from onestep_md import learner
 from onestep_md.analysis.report import write_report
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from onestep_md.config import Config, Train, several_text
+from onestep_md.config import Cluster, Config, Train, several_text
 from onestep_md.distributed.learners import Alone, interruptible
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
@@ -48,7 +49,7 @@ def run(
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
         "  Continue with --resume."
     )
-    with interruptible(message):
+    with interruptible(message), _one_ray(config.cluster, local, address):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", several_text(list(configs.values())))
         display = Display(folder / "log.txt")
@@ -70,6 +71,16 @@ def run(
     for line in summary(folder, list(configs)):
         display.say(line)
     display.close()
+
+
+def _one_ray(cluster: Cluster, local: bool, address: str | None) -> AbstractContextManager[None]:
+    """One Ray for all the pools, which come one after the other."""
+    if local:
+        return nullcontext()
+    # imported late: --local must not touch Ray
+    from onestep_md.distributed.connection import one_ray
+
+    return one_ray(address, 1 if cluster.evaluators == "auto" else cluster.evaluators)
 
 
 def _begun(

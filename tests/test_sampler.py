@@ -1,5 +1,6 @@
 """Trained samplers on their own: what is read is what was written, and nothing else is read."""
 
+import json
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,11 +11,14 @@ import torch
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError
+from onestep_md.evaluate import draw_samples, log_weights_at
 from onestep_md.model import build_model
+from onestep_md.run_folder import load_run_config
 from onestep_md.sampler import NAME, load_sampler, sampler_of, save_sampler
 from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
+FINISHED = sorted(path.parent for path in SYSTEMS.glob("models/*/model.pt"))
 SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]
 # every kind of chart
 RUNS = {
@@ -77,3 +81,21 @@ def test_code_in_the_file_is_not_run(tmp_path):
     torch.save({"format": 1, "chart": Path("harmless")}, tmp_path / NAME)
     with pytest.raises(RunFolderError, match="cannot read"):
         load_sampler(config, target, tmp_path)
+
+
+@pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)
+def test_finished_models_draw_samples_of_their_targets(folder):
+    config = load_run_config(folder)
+    target = load_target(config)
+    sampler = load_sampler(config, target, folder)
+    evaluators = open_pool(config, target, local=True, address=None)
+    samples = draw_samples(
+        sampler.flow, sampler.chart, evaluators, 200, 1, torch.Generator().manual_seed(0)
+    )
+    assert np.isfinite(samples.log_w).sum() > 100
+    # weights of the target's own samples and of the flow's are of one size
+    held_out = sampler.held_out
+    log_w = log_weights_at(sampler.flow, sampler.chart, held_out.x[:200], held_out.u[:200], 1)
+    assert -5.0 < log_w.mean() - np.median(samples.log_w) < 20.0
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 5e6
+    assert json.loads((folder / "environment.json").read_text())["command"].startswith("python -m")
