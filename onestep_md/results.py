@@ -28,8 +28,7 @@ from onestep_md.sampler import Sampler, sampler_of
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
-# round trips at K = 1, no more than samples; fewer at larger K, where each costs K times as much
-_INVERTED = 10_000
+_ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian, up to n
 
 
 def write_results(
@@ -152,9 +151,8 @@ def measure(
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
-    times = max(1, steps)
-    inverted = min(n, _INVERTED // times)
-    checked = min(inverted, max(1, flow.jacobians // times))
+    checked = min(n, max(1, flow.jacobians // max(1, steps)))  # each costs K times as much
+    inverted = min(n, _ROUND_TRIPS * checked)
     certificates = certify(flow, chart, steps, generator, checked, inverted)
     row = evaluate_evidence(
         steps,

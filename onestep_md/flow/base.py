@@ -24,8 +24,8 @@ class Flow(nn.Module, ABC):
         n_circular: angles.
 
     Attributes:
-        jacobians: how many dense Jacobians certify the one-step map of a trained flow, as many as
-            take a minute or so.
+        jacobians: how many dense Jacobians, and ten times as many round trips, certify a one-step
+            map: as many as take a minute or so.
     """
 
     jacobians = 1000
