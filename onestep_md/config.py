@@ -95,9 +95,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
         message = "target is a list; only `python -m onestep_md.run` takes several molecules."
         source.mistake(("target",), message)
         source.raise_mistakes()
-    values = _values(source)
-    source.raise_mistakes()
-    return _config(values, source)
+    return _of_one(source)
 
 
 def load_configs(
@@ -114,7 +112,7 @@ def load_configs(
     source = _source(path, overrides, seed)
     targets = source.data.get("target")
     if not isinstance(targets, list):
-        return {source.path.stem: load_config(path, overrides, seed)}
+        return {source.path.stem: _of_one(source)}
     parts = [source.of_target(i) for i in range(len(targets))]
     values = [_values(part) for part in parts]
     for key, message in mistakes_of_several(values):
@@ -132,6 +130,12 @@ def _source(path: Path, overrides: Sequence[str], seed: int | None) -> Source:
     if seed is not None:
         source.replace(("seed",), seed, "--seed")
     return source
+
+
+def _of_one(source: Source) -> Config:
+    values = _values(source)
+    source.raise_mistakes()
+    return _config(values, source)
 
 
 def _values(source: Source) -> dict[str, object]:

@@ -6,6 +6,7 @@ import os
 import torch
 
 from onestep_md.config import Cluster
+from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import ConfigError
 
 # of glibc's malloc.h
@@ -57,3 +58,14 @@ def describe(cluster: Cluster, local: bool) -> str:
     if chosen.type == "cuda":
         return f"learner on {torch.cuda.get_device_name(chosen)}"
     return f"learner on {threads(cluster, local)} CPU threads"
+
+
+def resources(cluster: Cluster, evaluators: Evaluators) -> dict[str, object]:
+    """Who computes, for environment.json."""
+    return {
+        "evaluators": evaluators.workers,
+        "platform": evaluators.platform,
+        "learners": cluster.learners,
+        "learner_device": str(device(cluster)),
+        "learner_threads": torch.get_num_threads(),
+    }

@@ -5,6 +5,7 @@ give it no weight, so their counterpart is the row `raw`. Those of the molecule 
 """
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onestep_md.estimators.evidence import stored_text
@@ -68,25 +69,24 @@ def write_table(folders: dict[str, Path], path: Path) -> list[str]:
     lines = [
         "| system | K | ESS | log Z | ELBO | EUBO | det <= 0 | round trip | evaluations | min |",
         "|" + "---|" * 10,
-        *(line for name, results in runs.items() for line in evidence_lines(name, results)),
+        *_of_all(runs, "evidence", evidence_lines),
         "",
         "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |",
         "|" + "---|" * 6,
-        *(
-            line
-            for name, results in runs.items()
-            if "particles" in results
-            for line in distance_lines(name, results)
-        ),
+        *_of_all(runs, "particles", distance_lines),
         "",
         "| molecule | K = 1 | T-W2 (rad) | E-W2 | ESS |",
         "|" + "---|" * 5,
-        *(
-            line
-            for name, results in runs.items()
-            if "distances" in results
-            for line in molecule_lines(name, results)
-        ),
+        *_of_all(runs, "distances", molecule_lines),
     ]
     path.write_text("\n".join(lines) + "\n")
     return lines
+
+
+def _of_all(
+    runs: dict[str, dict], key: str, lines: Callable[[str, dict], list[str]]
+) -> Iterator[str]:
+    """Rows of those runs whose results have a key."""
+    for name, results in runs.items():
+        if key in results:
+            yield from lines(name, results)

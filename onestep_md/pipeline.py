@@ -7,7 +7,6 @@ result in the run folder, so that `--resume` repeats nothing that is done.
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from onestep_md import learner
 from onestep_md.analysis.density_report import write_density_report
@@ -87,13 +86,7 @@ def _run_stages(
     config: Config, target: Target, folder: Path, local: bool, address: str | None
 ) -> None:
     evaluators = open_pool(config, target, local, address)
-    resources = {
-        "evaluators": evaluators.workers,
-        "platform": evaluators.platform,
-        "learners": config.cluster.learners,
-        "learner_device": str(learner.device(config.cluster)),
-        "learner_threads": torch.get_num_threads(),
-    }
+    resources = learner.resources(config.cluster, evaluators)
     resumed = (folder / "config.yaml").exists()
     if not resumed:  # only now: an error before this point leaves no half-made run folder behind
         keep_origin(folder, config, target, resources)

@@ -44,13 +44,12 @@ def write_results(
     start, counted = time.monotonic(), evaluators.evaluations
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     quads = list(torsions.values())
-    sampler = sampler_of(model)
+    sampler, coordinates = sampler_of(model), model.chart.coordinates
     arrays, evidence, free_energies, wrong_handed = {}, [], {}, {}
     for steps in config.sample.steps:
         samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed)
         evidence.append(row)
-        wrong = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x))
-        wrong_handed[steps] = int(wrong.sum())
+        wrong_handed[steps] = int(coordinates.wrong_handed(torch.from_numpy(samples.x)).sum())
         angles = torsion_angles(samples.x, quads)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
         arrays[f"k{steps}_torsions"] = angles
@@ -85,9 +84,10 @@ def write_results(
         np.savez(aside, **arrays)
 
     distances = _distances(model, arrays, explored_by, config.seed)
-    centres = len(sampler.chart.coordinates.centres)
-    table = evidence_table(evidence) + hand_lines(wrong_handed, centres)
-    table += distance_table(distances)
+    centres = len(coordinates.centres)
+    table = (
+        evidence_table(evidence) + hand_lines(wrong_handed, centres) + distance_table(distances)
+    )
     table += free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
@@ -95,10 +95,8 @@ def write_results(
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)
     write_text(folder / "free_energy.txt", "\n".join(table) + "\n")
-    write_json(
-        folder / "free_energy.json",
-        _free_energy_json(config, molecule, free_energies, explored),
-    )
+    regions = _free_energy_json(config, molecule, free_energies, explored)
+    write_json(folder / "free_energy.json", regions)
     write_json(
         folder / "results.json",
         {
@@ -106,7 +104,7 @@ def write_results(
             "torsions": list(torsions),
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
-            "stereocentres": centres,
+            "stereocentres": len(coordinates.centres),
             "wrong_handed": wrong_handed,
             "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),

@@ -43,14 +43,17 @@ class Sampler:
 
 def sampler_of(model: Model) -> Sampler:
     """The sampler of a trained model, with the part of the exploration that it has not seen."""
+    return Sampler(model.chart, copy.deepcopy(model.state.teacher).double(), _held_out(model))
+
+
+def _held_out(model: Model) -> TargetSamples:
     explored, chosen = model.exploration, ~model.training
-    held_out = TargetSamples(explored.frames[chosen], explored.u[chosen], explored.replica[chosen])
-    return Sampler(model.chart, copy.deepcopy(model.state.teacher).double(), held_out)
+    return TargetSamples(explored.frames[chosen], explored.u[chosen], explored.replica[chosen])
 
 
 def save_sampler(folder: Path, model: Model) -> None:
     """Write `folder/model.pt`."""
-    held_out = sampler_of(model).held_out
+    held_out = _held_out(model)
     chosen = np.unique(np.linspace(0, len(held_out.u) - 1, _HELD_OUT).astype(int))
     arrays = (held_out.x[chosen], held_out.u[chosen], held_out.walker[chosen])
     content = {

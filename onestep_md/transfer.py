@@ -11,8 +11,6 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import torch
-
 from onestep_md import learner
 from onestep_md.analysis.report import write_report
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -94,14 +92,7 @@ def _begun(
     """One molecule up to its untrained model, and the seconds that its exploration took."""
     evaluators = open_pool(config, target, local, address)
     try:
-        resources = {
-            "evaluators": evaluators.workers,
-            "platform": evaluators.platform,
-            "learners": 1,
-            "learner_device": str(learner.device(config.cluster)),
-            "learner_threads": torch.get_num_threads(),
-        }
-        keep_origin(folder, config, target, resources)
+        keep_origin(folder, config, target, learner.resources(config.cluster, evaluators))
         for line in target.fingerprint.lines():
             display.say(line)
         exploration, seconds = explored(config, target, evaluators, folder, display)

@@ -9,7 +9,7 @@ what it has heard in the second. The sum comes before anything of the width of t
 pair costs a few Gaussians and not a hidden layer, and all the rest are matrix products (atomic
 density expansions: Bartok et al., arXiv 1209.3140; Drautz, Phys. Rev. B 99, 014104).
 
-Directions enter the first round: by vectors here, by spherical harmonics in `tensor_products`.
+Directions enter the first round: by vectors here, by spherical harmonics in `harmonics`.
 """
 
 import math
