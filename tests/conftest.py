@@ -1,9 +1,33 @@
-"""Every test starts from the same global random state, whatever ran before it."""
+"""Every test starts from the same global random state; and the shipped molecules."""
+
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from onestep_md.targets.molecule import load_molecule
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+def _shipped(name, *forcefield):
+    target = SimpleNamespace(
+        pdb=f"{name}.pdb",
+        forcefield=forcefield or ("amber99sbildn.xml",),
+        system=None,
+        constraints="none",
+        temperature=300.0,
+    )
+    return load_molecule(target, SYSTEMS)
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """Loads `systems/<name>.pdb` at 300 K; default force field: amber99sbildn in vacuum."""
+    return _shipped

@@ -1,8 +1,6 @@
 """The molecular chart: round trips, exact volumes and forces, and what it flattens."""
 
 import math
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,21 +10,11 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import is_rotatable
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.targets.evaluator import PotentialEvaluator
-from onestep_md.targets.molecule import load_molecule
-
-SYSTEMS = Path(__file__).parents[2] / "systems"
 
 
 @pytest.fixture(scope="module")
-def alanine():
-    target = SimpleNamespace(
-        pdb="alanine.pdb",
-        forcefield=("amber99sbildn.xml", "amber99_obc.xml"),
-        system=None,
-        constraints="none",
-        temperature=300.0,
-    )
-    return load_molecule(target, SYSTEMS)
+def alanine(shipped):
+    return shipped("alanine", "amber99sbildn.xml", "amber99_obc.xml")
 
 
 @pytest.fixture(scope="module")

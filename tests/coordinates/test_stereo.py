@@ -1,17 +1,12 @@
 """Stereocentres: which atoms they are, and what becomes of molecules of the wrong hand."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from onestep_md.coordinates.stereo import stereocentres
 from onestep_md.energy_exploration import internal_coordinates
-from onestep_md.targets.molecule import load_molecule
 
-SYSTEMS = Path(__file__).parents[2] / "systems"
 # stereocentres by residue and atom
 KNOWN = {
     "alanine": ["ALA:2 CA"],
@@ -22,17 +17,10 @@ KNOWN = {
 }
 
 
-def load(name):
-    files = ("amber99sbildn.xml",) if name != "thymidine" else ("amber14/DNA.OL15.xml",)
-    target = SimpleNamespace(
-        pdb=f"{name}.pdb", forcefield=files, system=None, constraints="none", temperature=300.0
-    )
-    return load_molecule(target, SYSTEMS)
-
-
 @pytest.mark.parametrize("name", KNOWN)
-def test_centres_are_the_known_ones(name):
-    molecule = load(name)
+def test_centres_are_the_known_ones(shipped, name):
+    files = ("amber14/DNA.OL15.xml",) if name == "thymidine" else ()
+    molecule = shipped(name, *files)
     found = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
     names = [f"{molecule.residues[i]} {molecule.atom_names[i]}" for i, *_ in found]
     assert sorted(names) == KNOWN[name]
@@ -40,8 +28,8 @@ def test_centres_are_the_known_ones(name):
         assert np.linalg.det(molecule.positions[arms] - molecule.positions[i]) > 0
 
 
-def test_the_wrong_hand_has_no_weight():
-    molecule = load("valine")
+def test_the_wrong_hand_has_no_weight(shipped):
+    molecule = shipped("valine")
     coordinates = internal_coordinates(molecule)
     x = torch.from_numpy(molecule.positions)[None]
     both = torch.cat([x, -x])
@@ -53,8 +41,8 @@ def test_the_wrong_hand_has_no_weight():
     assert coordinates.wrong_handed(back).tolist() == [False, True]
 
 
-def test_a_molecule_without_centres_has_no_hand():
-    molecule = load("glycine")
+def test_a_molecule_without_centres_has_no_hand(shipped):
+    molecule = shipped("glycine")
     coordinates = internal_coordinates(molecule)
     x = torch.from_numpy(molecule.positions)[None]
     assert not coordinates.wrong_handed(torch.cat([x, -x])).any()

@@ -1,8 +1,6 @@
 """Evaluators of several molecules: every molecule gets the energies that are its own."""
 
 import functools
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,26 +8,12 @@ import pytest
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.targets.evaluator import PotentialEvaluator
-from onestep_md.targets.molecule import load_molecule
 from onestep_md.targets.several import SeveralPotentials
-
-SYSTEMS = Path(__file__).parents[2] / "systems"
-
-
-def load(name):
-    target = SimpleNamespace(
-        pdb=f"{name}.pdb",
-        forcefield=("amber99sbildn.xml",),
-        system=None,
-        constraints="none",
-        temperature=300.0,
-    )
-    return load_molecule(target, SYSTEMS)
 
 
 @pytest.fixture(scope="module")
-def molecules():
-    return load("alanine"), load("glycine")
+def molecules(shipped):
+    return shipped("alanine"), shipped("glycine")
 
 
 def test_every_molecule_has_its_own_energies_and_counts(molecules):

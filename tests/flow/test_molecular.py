@@ -1,7 +1,6 @@
 """Flows that read molecules: exact maps, and networks that know types and bonds alone."""
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import networkx as nx
@@ -17,21 +16,11 @@ from onestep_md.flow.atoms import gaussians
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.molecular import MolecularFlow, Network
 from onestep_md.flow.topology import Topology
-from onestep_md.targets.molecule import load_molecule
-
-SYSTEMS = Path(__file__).parents[2] / "systems"
 
 
 @pytest.fixture(scope="module")
-def molecule():
-    target = SimpleNamespace(
-        pdb="alanine.pdb",
-        forcefield=("amber99sbildn.xml",),
-        system=None,
-        constraints="none",
-        temperature=300.0,
-    )
-    return load_molecule(target, SYSTEMS)
+def molecule(shipped):
+    return shipped("alanine")
 
 
 @pytest.fixture(scope="module")
