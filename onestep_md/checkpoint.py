@@ -12,7 +12,7 @@ import torch
 from onestep_md.atomic import replacing
 from onestep_md.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
 _KEEP = 2
 
 

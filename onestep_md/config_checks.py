@@ -53,6 +53,7 @@ def inconsistencies(
     yield from _check_teacher(values.get("train", {}))
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
     yield from _check_coordinates(target, values.get("flow", {}))
+    yield from _check_auxiliaries(target, values.get("flow", {}), values.get("sample", {}))
     if target.get("kind", "molecule") != "molecule":
         if exploration.get("method") == "dynamics":
             message = "exploration.method = dynamics needs a molecule; remove it."
@@ -150,6 +151,18 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
     if cartesian and flow.get("bins") is not None:
         message = "flow.bins has no effect on flow.coordinates: cartesian; remove it."
         yield ("flow", "bins"), message
+
+
+def _check_auxiliaries(
+    target: Mapping, flow: Mapping, sample: Mapping
+) -> Iterator[tuple[Key, str]]:
+    if (sample.get("auxiliaries") or 1) == 1:
+        return
+    kind, name = target.get("kind", "molecule"), target.get("name")
+    particles = name in PARTICLES or (kind == "density" and name is None)
+    if kind == "molecule" or not particles or flow.get("coordinates") == "flat":
+        message = "sample.auxiliaries has no effect: only particles in cartesian coordinates have "
+        yield ("sample", "auxiliaries"), message + "auxiliary ones; remove it."
 
 
 def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str]]:

@@ -26,6 +26,7 @@ def defaults_of_kind(
             "flow": {"coordinates": coordinates} | network,
             "train": train,
             "exploration": {"method": "annealing"},
+            "sample": {"auxiliaries": 8 if coordinates == "cartesian" else 1},
         }
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
     # steer.
@@ -37,6 +38,7 @@ def defaults_of_kind(
         "flow": {"coordinates": coordinates} | network,
         "train": train,
         "exploration": {"method": "dynamics", "temperatures": _temperatures(temperature)},
+        "sample": {"auxiliaries": 1},
     }
 
 

@@ -209,7 +209,8 @@ class Train(Section):
         1e-3,
         gt=0,
         le=1,
-        description="Peak learning rate of Adam; less is taken where the base is nearly exact.",
+        description="Peak learning rate of Adam, an eighth of Muon's; less is taken where the "
+        "base is nearly exact.",
     )
     regression_batch: types.Whole | None = Field(
         None,
@@ -288,6 +289,13 @@ class Sample(Section):
         (0, 1, 2, 4, 8),
         description="Numbers of flow steps K that are compared, 0 (the base alone) or powers of "
         "two. The exported samples are those of K = 1.",
+    )
+    auxiliaries: types.Whole | None = Field(
+        None,
+        ge=1,
+        description="Draws of the auxiliary coordinates that a weight of particles is made of, "
+        "each the price of a sample; the more, the nearer to the density of the positions alone. "
+        "Default: 8; 1 where there are none.",
     )
     torsions: types.Torsions = Field(
         "auto",

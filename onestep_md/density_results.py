@@ -42,7 +42,15 @@ def write_density_results(
     reference = known or sampler.held_out
     arrays, evidence, modes = {"target_x": reference.x}, [], {}
     for steps in config.sample.steps:
-        samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed, reference)
+        samples, row = measure(
+            sampler,
+            evaluators,
+            config.sample.n,
+            steps,
+            config.seed,
+            config.sample.auxiliaries,
+            reference,
+        )
         evidence.append(row)
         arrays[f"k{steps}_log_w"], arrays[f"k{steps}_x"] = samples.log_w, samples.x
         modes[steps] = found_modes(samples.x, target.density.modes)

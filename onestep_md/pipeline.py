@@ -159,7 +159,7 @@ def draw_more(
     learner.prepare(config.cluster, local)
     evaluators = open_pool(config, target, local, address)
     try:
-        samples, evidence = measure(sampler, evaluators, n, steps, seed)
+        samples, evidence = measure(sampler, evaluators, n, steps, seed, config.sample.auxiliaries)
     finally:
         evaluators.close()
     if isinstance(target, Molecule):

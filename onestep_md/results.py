@@ -47,7 +47,9 @@ def write_results(
     sampler, coordinates = sampler_of(model), model.chart.coordinates
     arrays, evidence, free_energies, wrong_handed = {}, [], {}, {}
     for steps in config.sample.steps:
-        samples, row = measure(sampler, evaluators, config.sample.n, steps, config.seed)
+        samples, row = measure(
+            sampler, evaluators, config.sample.n, steps, config.seed, config.sample.auxiliaries
+        )
         evidence.append(row)
         wrong_handed[steps] = int(coordinates.wrong_handed(torch.from_numpy(samples.x)).sum())
         angles = torsion_angles(samples.x, quads)
@@ -138,17 +140,19 @@ def measure(
     n: int,
     steps: int,
     seed: int,
+    auxiliaries: int,
     target: TargetSamples | None = None,
 ) -> tuple[Samples, Evidence]:
-    """Draw n samples at one K and collect their evidence.
+    """Draw n samples at one K and collect their evidence; see `evaluate` for `auxiliaries`.
 
     Samples of the `target` beside them are those that the sampler holds, if there are no better.
     """
     flow, chart, target = sampler.flow, sampler.chart, target or sampler.held_out
+    auxiliaries = auxiliaries if steps else 1  # the base has the same density for all of them
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
-    samples = draw_samples(flow, chart, evaluators, n, steps, generator)
-    log_w_target = log_weights_at(flow, chart, target.x, target.u, steps)
+    samples = draw_samples(flow, chart, evaluators, n, steps, generator, auxiliaries)
+    log_w_target = log_weights_at(flow, chart, target.x, target.u, steps, generator, auxiliaries)
     checked = min(n, max(1, flow.jacobians // max(1, steps)))  # each costs K times as much
     inverted = min(n, _ROUND_TRIPS * checked)
     certificates = certify(flow, chart, steps, generator, checked, inverted)
@@ -163,6 +167,8 @@ def measure(
         log_det_error=certificates.log_det_error,
         round_trip=certificates.round_trip,
         seconds=samples.seconds,
+        log_w_joint=samples.log_w_joint,
+        auxiliaries=auxiliaries,
     )
     return samples, row
 
@@ -257,6 +263,14 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
             f"{row.elbo.format(''):>20}  {_text(row.eubo):>20}  {_text(row.bar):>20}  "
             f"{row.negative_determinants}/{row.checked:<6}  {row.round_trip:10.1e}"
         )
+    for row in evidence:
+        if row.ess_joint:
+            ess = row.ess_joint
+            lines.append(
+                f"weights of K = {row.steps} from {row.auxiliaries} draws of the auxiliary "
+                f"coordinates; from the flow's own alone: ESS {100 * ess.value:.1f} +- "
+                f"{100 * ess.error:.1f} %"
+            )
     return lines
 
 

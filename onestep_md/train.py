@@ -71,7 +71,7 @@ def train(
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
     with learners:
         while state.step < settings.steps:
-            set_learning_rate(state.optimizer, state.peak_rate, state.step, settings.steps)
+            state.optimizer.rate = learning_rate(state.peak_rate, state.step, settings.steps)
             draws = state.generator.get_state()
             try:
                 if settings.method == "buffer":
@@ -237,14 +237,10 @@ def draw_step_count(shares: tuple[float, ...], generator: torch.Generator) -> in
     return STEP_COUNTS[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))]
 
 
-def set_learning_rate(
-    optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int
-) -> None:
+def learning_rate(peak: float, step: int, steps: int) -> float:
     """A linear rise to the peak, and a cosine down to its hundredth after `steps` steps."""
     cosine = _FINAL_RATE + (1.0 - _FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * (step / steps)))
-    rate = peak * min(1.0, (step + 1) / _WARMUP) * cosine
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    return peak * min(1.0, (step + 1) / _WARMUP) * cosine
 
 
 class Monitor:
@@ -294,7 +290,7 @@ class Monitor:
             "evaluations": self.state.evaluations,
             "evaluations_per_s": rate,
             "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
-            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.state.optimizer.rate,
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")

@@ -17,7 +17,7 @@ from onestep_md.distributed.learners import StopRequest
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.model import Model
-from onestep_md.train import draw_step_count, set_learning_rate
+from onestep_md.train import draw_step_count, learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They
@@ -79,7 +79,7 @@ class Likelihood:
         started = time.monotonic()
         state, settings = self.state, self.settings
         flow, generator, steps = state.flow, state.generator, settings.pretraining
-        set_learning_rate(state.optimizer, _RATE * state.peak_rate, state.pretrained, steps)
+        state.optimizer.rate = learning_rate(_RATE * state.peak_rate, state.pretrained, steps)
         first = state.pretrained < _FIRST_PART * steps
         count = draw_step_count(_ALONE if first else settings.step_shares, generator)
         drawn = torch.multinomial(

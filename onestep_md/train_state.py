@@ -8,6 +8,7 @@ from torch import Tensor
 
 from onestep_md.buffer import Buffer
 from onestep_md.flow.base import Flow
+from onestep_md.optimizer import Optimizer
 
 GRADIENT_NORM = 1.0
 _TEACHER_DECAY = 0.998
@@ -19,7 +20,7 @@ class TrainState:
 
     flow: Flow
     teacher: Flow  # exponential moving average of the flow; also what is sampled in the end
-    optimizer: torch.optim.Adam
+    optimizer: Optimizer
     buffer: Buffer
     generator: torch.Generator
     peak_rate: float  # of the learning rates
@@ -89,7 +90,7 @@ class StepInfo:
 def start_state(flow: Flow, buffer: Buffer, peak_rate: float, seed: int) -> TrainState:
     """A fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=peak_rate, betas=(0.9, 0.99))
+    optimizer = Optimizer(flow, peak_rate)
     generator = torch.Generator().manual_seed(seed)
     return TrainState(flow, teacher, optimizer, buffer, generator, peak_rate)
 

@@ -26,7 +26,7 @@ from onestep_md.run_folder import check_folder, keep_origin, write_text
 from onestep_md.sampler import save_sampler
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train import Monitor, set_learning_rate, train_step
+from onestep_md.train import Monitor, learning_rate, train_step
 from onestep_md.train_likelihood import Likelihood
 from onestep_md.train_state import TrainState
 
@@ -218,7 +218,7 @@ def _train_in_turn(
     while min(state.step for state in states.values()) < steps:
         name = min(states, key=lambda each: states[each].step)
         state, chart = states[name], models[name].chart
-        set_learning_rate(state.optimizer, state.peak_rate, state.step, steps)
+        state.optimizer.rate = learning_rate(state.peak_rate, state.step, steps)
         draws = state.generator.get_state()
         monitors[name].start()
         try:

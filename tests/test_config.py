@@ -344,7 +344,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     # their defaults depend on the target, so the listing leaves them empty
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
-        del values["flow"]["coordinates"]
+        del values["flow"]["coordinates"], values["sample"]["auxiliaries"]
         of_kind = ("steps", "batch", "regression_batch", "likelihood_weight", "buffer")
         for key in (*of_kind, "step_shares"):
             del values["train"][key]

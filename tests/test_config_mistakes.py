@@ -336,6 +336,20 @@ BAD_FILES = {
         ["bad.yaml:2: flow.network = e3nn works in three dimensions, and dw4 has two; use egnn.",
          "bad.yaml:2: flow.bins has no effect on flow.coordinates: cartesian; remove it."],
     ),
+    "auxiliary coordinates of what has none": (
+        "target: {kind: density, name: gmm9}\nsample: {auxiliaries: 8}\n",
+        ["bad.yaml:2: sample.auxiliaries has no effect: only particles in cartesian coordinates "
+         "have auxiliary ones; remove it."],
+    ),
+    "auxiliary coordinates of a molecule": (
+        TARGET + "flow: {coordinates: cartesian}\nsample: {auxiliaries: 2}\n",
+        ["bad.yaml:6: sample.auxiliaries has no effect: only particles in cartesian coordinates "
+         "have auxiliary ones; remove it."],
+    ),
+    "fewer than one auxiliary draw": (
+        "target: {kind: density, name: dw4}\nsample: {auxiliaries: 0}\n",
+        ["bad.yaml:2: sample.auxiliaries = 0, must be at least 1."],
+    ),
     "coordinates misspelt": (
         "target: {kind: density, name: dw4}\nflow: {coordinates: cartesan}\n",
         ['bad.yaml:2: flow.coordinates = "cartesan", must be one of internal, flat, cartesian. '

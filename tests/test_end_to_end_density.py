@@ -94,6 +94,9 @@ def test_particles_have_their_own_numbers(tmp_path):
         assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
         assert row["log_det_error"] < 1e-9
         assert row["elbo"]["value"] < row["eubo"]["value"]
+        assert row["auxiliaries"] == (8 if row["steps"] else 1)
+        assert (row["ess_joint"] is None) == (row["steps"] == 0)
+    assert "draws of the auxiliary coordinates" in (folder / "evidence.txt").read_text()
     rows = results["particles"]
     assert list(rows) == ["raw", "reweighted", "annealing"]
     assert 0 < rows["annealing"]["w2"] < rows["raw"]["w2"]
@@ -101,6 +104,7 @@ def test_particles_have_their_own_numbers(tmp_path):
     assert abs(rows["annealing"]["mean_energy"] + 22.5) < 2.0
     assert "aligned W2" in (folder / "evidence.txt").read_text()
     html = (folder / "report.html").read_text()
+    assert "A weight is made of 8 draws of the auxiliary coordinates" in html
     assert "Particles" in html and (folder / "figures" / "particles.png").stat().st_size > 0
     run("sample", folder, "--n", 100, "--steps", 2, "--out", tmp_path / "more", "--local")
     with np.load(tmp_path / "more" / "samples.npz") as arrays:

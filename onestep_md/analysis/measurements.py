@@ -68,6 +68,8 @@ class EvidenceRow:
     round_trip: float
     infinite: int
     seconds_per_1000: float
+    auxiliaries: int  # draws of the auxiliary coordinates that a weight is made of
+    ess_joint: Measured  # ESS by the first of them alone, fraction; UNKNOWN if it is the only one
     warnings: tuple[str, ...]
 
     @property
@@ -172,6 +174,8 @@ def _evidence(row: dict) -> EvidenceRow:
         round_trip=number_or_nan(row["round_trip"]),
         infinite=int(row["infinite"]),
         seconds_per_1000=number_or_nan(row["seconds_per_1000"]),
+        auxiliaries=int(row.get("auxiliaries", 1)),
+        ess_joint=measured(row.get("ess_joint")),
         warnings=tuple(row.get("warnings", ())),
     )
 

@@ -112,6 +112,11 @@ def ess_sentence(run: Measurements) -> str:
         gain = head.ess.value / base.ess.value
         factor = f"{float(f'{gain:.2g}'):,g}"  # two digits, but 120 rather than 1.2e+02
         text += f" ({100 * base.ess.value:.3g} % without the network, a factor {factor})"
+    if head.auxiliaries > 1:
+        text += (
+            f". A weight is made of {head.auxiliaries} draws of the auxiliary coordinates; with "
+            f"the flow's own alone the ESS is {100 * head.ess_joint.value:.3g} %"
+        )
     return text + "."
 
 

@@ -228,6 +228,8 @@ class Evidence:
     round_trip: float | None  # largest error of inverting the map; None if not measured
     infinite: int  # samples of zero weight (infinite energy)
     seconds_per_1000: float
+    auxiliaries: int  # draws of auxiliary coordinates that a weight is made of
+    ess_joint: Estimate | None  # with the first draw alone; None if there is no other
 
     def warnings(self) -> list[str]:
         """Returns one sentence per failed diagnostic, each naming the number that it spoils."""
@@ -308,6 +310,8 @@ def evaluate_evidence(
     log_det_error: float | None = None,
     round_trip: float | None = None,
     seconds: float = float("nan"),
+    log_w_joint: np.ndarray | None = None,
+    auxiliaries: int = 1,
 ) -> Evidence:
     """Computes every number of `Evidence` for one K.
 
@@ -322,9 +326,14 @@ def evaluate_evidence(
         log_det_error: largest difference of the weight's log-determinant from a dense one.
         round_trip: largest error of inverting the map.
         seconds: time spent on drawing the n samples with their weights.
+        log_w_joint: (n,) log weights of the samples by their first auxiliary draw alone.
+        auxiliaries: how many draws log_w and log_w_target are made of.
     """
     log_w = checked_log_w(log_w)
-    upper = both = None
+    upper = both = joint = None
+    if auxiliaries > 1:
+        log_w_joint = checked_log_w(log_w_joint)
+        joint = Estimate(ess(log_w_joint), ess_error(log_w_joint))
     if log_w_target is not None:
         g = target_inefficiency or statistical_inefficiency(log_w_target, target_walkers)
         upper = eubo(log_w_target, g)
@@ -346,4 +355,6 @@ def evaluate_evidence(
         round_trip=None if round_trip is None else float(round_trip),
         infinite=int(np.isneginf(log_w).sum()),
         seconds_per_1000=float(seconds / log_w.size * 1000.0),
+        auxiliaries=auxiliaries,
+        ess_joint=joint,
     )

@@ -31,9 +31,9 @@ _HARMONICS = 3  # of every angle that a conditioner sees
 _SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart
 _WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
 # twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
-# Adam moves every weight by about the learning rate, and so an output of a width-w layer by w
-# times that: in 60 dimensions this jitter alone costs more nats than there are to learn. Scaling
-# the outputs down quiets it, without slowing the hidden layers.
+# Adam moves every weight of the last layer by about the learning rate, and so an output by the
+# width times that: in 60 dimensions this jitter alone costs more nats than there are to learn.
+# Scaling the outputs down quiets it, without slowing the hidden layers.
 _OUTPUT_SCALE = 0.1
 
 

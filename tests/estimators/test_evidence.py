@@ -22,6 +22,7 @@ from onestep_md.estimators.evidence import (
     evaluate_evidence,
     log_z,
 )
+from onestep_md.estimators.weights import ess
 
 M, S = 0.3, 0.8
 LOG_Z = np.log(S * np.sqrt(2 * np.pi))
@@ -266,6 +267,16 @@ def test_a_good_run_has_no_warnings():
     ):
         assert abs(agreement(estimate, Estimate(truth, 0.0))) < 4
     assert evidence.bar.error < evidence.log_z.error
+    assert evidence.auxiliaries == 1 and evidence.ess_joint is None
+
+
+def test_the_ess_by_one_auxiliary_draw_stands_beside_that_by_several():
+    joint = 1.5 * flow(np.random.default_rng(5), 10_000)
+    evidence = good_evidence(log_w_joint=joint, auxiliaries=8)
+    assert evidence.auxiliaries == 8
+    assert evidence.ess_joint.value == pytest.approx(ess(joint))
+    assert 0 < evidence.ess_joint.error < evidence.ess_joint.value < evidence.ess
+    assert evidence.as_dict()["ess_joint"]["value"] == evidence.ess_joint.value
 
 
 def heavy_tail() -> np.ndarray:
