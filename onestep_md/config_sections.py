@@ -209,8 +209,8 @@ class Train(Section):
         1e-3,
         gt=0,
         le=1,
-        description="Peak learning rate of Adam, an eighth of Muon's; less is taken where the "
-        "base is nearly exact.",
+        description="Peak learning rate of Adam, and an eighth of that of Muon, which networks in "
+        "cartesian coordinates have; less is taken where the base is nearly exact.",
     )
     regression_batch: types.Whole | None = Field(
         None,

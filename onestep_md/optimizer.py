@@ -11,27 +11,27 @@ _BETAS = (0.9, 0.99)
 
 
 class Optimizer:
-    """Muon for the matrices inside networks, Adam for all else.
+    """Muon for the matrices inside networks, if it is wanted, and Adam for all else.
 
     Muon (Jordan et al., https://kellerjordan.github.io/posts/muon) makes all singular values of a
-    step equal, so that the few large ones of a gradient do not hide the others. To the likelihood
-    that Adam reaches on dw4 in 3,000 steps it comes in 700. What is zero in an untrained network
-    is its output, and left to Adam.
+    step equal, so that the few large ones of a gradient do not hide the others: dw4 has in 600
+    steps the ESS that it had in 3,000 by Adam alone. What is zero in an untrained network is its
+    output, and left to Adam.
 
     Args:
         network: untrained.
-        rate: peak learning rate of Adam.
+        rate: learning rate of Adam.
+        muon: whether it is wanted.
     """
 
-    def __init__(self, network: nn.Module, rate: float):
+    def __init__(self, network: nn.Module, rate: float, muon: bool):
         matrices, others = [], []
         for parameter in network.parameters():
             inside = parameter.ndim == 2 and bool(parameter.any())
-            (matrices if inside else others).append(parameter)
-        self._parts = {
-            "muon": torch.optim.Muon(matrices, momentum=_MOMENTUM, weight_decay=0.0),
-            "adam": torch.optim.Adam(others, betas=_BETAS),
-        }
+            (matrices if muon and inside else others).append(parameter)
+        self._parts = {"adam": torch.optim.Adam(others, betas=_BETAS)}
+        if matrices:
+            self._parts["muon"] = torch.optim.Muon(matrices, momentum=_MOMENTUM, weight_decay=0.0)
         self.rate = rate
 
     @property
@@ -41,8 +41,8 @@ class Optimizer:
 
     @rate.setter
     def rate(self, rate: float) -> None:
-        self._parts["adam"].param_groups[0]["lr"] = rate
-        self._parts["muon"].param_groups[0]["lr"] = _OF_MATRICES * rate
+        for name, part in self._parts.items():
+            part.param_groups[0]["lr"] = rate * (_OF_MATRICES if name == "muon" else 1.0)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -55,7 +55,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Of both."""
+        """Of all parts."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, saved: dict[str, dict[str, Tensor]]) -> None:

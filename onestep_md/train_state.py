@@ -90,7 +90,7 @@ class StepInfo:
 def start_state(flow: Flow, buffer: Buffer, peak_rate: float, seed: int) -> TrainState:
     """A fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
-    optimizer = Optimizer(flow, peak_rate)
+    optimizer = Optimizer(flow, peak_rate, flow.muon)
     generator = torch.Generator().manual_seed(seed)
     return TrainState(flow, teacher, optimizer, buffer, generator, peak_rate)
 

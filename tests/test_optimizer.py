@@ -27,9 +27,11 @@ def descend(net, optimizer, steps):
 
 def test_every_parameter_moves_and_singular_values_of_a_step_are_alike():
     net = network()
-    descend(net, Optimizer(net, 1e-3), 1)  # with an output of zero nothing inside has a gradient
+    descend(
+        net, Optimizer(net, 1e-3, muon=True), 1
+    )  # with an output of zero nothing inside has a gradient
     before = copy.deepcopy(net.state_dict())
-    optimizer = Optimizer(net, 1e-3)
+    optimizer = Optimizer(net, 1e-3, muon=True)
     descend(net, optimizer, 1)
     change = {name: value - before[name] for name, value in net.state_dict().items()}
     assert all(bool(step.any()) for step in change.values())
@@ -44,7 +46,7 @@ def test_every_parameter_moves_and_singular_values_of_a_step_are_alike():
 
 def test_what_is_zero_in_an_untrained_network_is_left_to_adam():
     net = network()
-    optimizer = Optimizer(net, 1e-3)
+    optimizer = Optimizer(net, 1e-3, muon=True)
     descend(net, optimizer, 1)
     step = net[3].weight.abs()
     torch.testing.assert_close(step, torch.full_like(step, 1e-3), rtol=1e-2, atol=0)
@@ -52,7 +54,7 @@ def test_what_is_zero_in_an_untrained_network_is_left_to_adam():
 
 def test_the_rate_is_that_of_both():
     net = network()
-    optimizer = Optimizer(net, 1e-3)
+    optimizer = Optimizer(net, 1e-3, muon=True)
     optimizer.rate = 0.0
     before = copy.deepcopy(net.state_dict())
     descend(net, optimizer, 2)
@@ -64,13 +66,21 @@ def test_the_rate_is_that_of_both():
 @pytest.mark.parametrize("split", [1, 4])
 def test_saved_and_restored_it_goes_on_as_if_nothing_had_happened(split):
     whole, halves = network(), network()
-    descend(whole, Optimizer(whole, 1e-2), 8)
-    first = Optimizer(halves, 1e-2)
+    descend(whole, Optimizer(whole, 1e-2, muon=True), 8)
+    first = Optimizer(halves, 1e-2, muon=True)
     descend(halves, first, split)
     again = network()  # the split into matrices and others is that of an untrained network
-    second = Optimizer(again, 1e-2)
+    second = Optimizer(again, 1e-2, muon=True)
     again.load_state_dict(halves.state_dict())
     second.load_state_dict(first.state_dict())
     descend(again, second, 8 - split)
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_without_muon_all_is_adam():
+    ours, theirs = network(), network()
+    descend(ours, Optimizer(ours, 1e-2, muon=False), 5)
+    descend(theirs, torch.optim.Adam(theirs.parameters(), 1e-2, betas=(0.9, 0.99)), 5)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -26,9 +26,11 @@ class Flow(nn.Module, ABC):
     Attributes:
         jacobians: how many dense Jacobians, and ten times as many round trips, certify a one-step
             map: as many as take a minute or so.
+        muon: whether `optimizer.Optimizer` moves the matrices of its networks by Muon.
     """
 
     jacobians = 1000
+    muon = False
 
     def __init__(self, n_linear: int, n_circular: int):
         super().__init__()

@@ -45,6 +45,7 @@ class EquivariantFlow(Flow):
     """
 
     jacobians = 50
+    muon = True
 
     def __init__(self, basis: Tensor, space: int, layers: int, width: int, network: str):
         n = len(basis)

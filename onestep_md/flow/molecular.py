@@ -48,6 +48,7 @@ class MolecularFlow(CouplingFlow):
     """
 
     jacobians = 50
+    muon = True
 
     def __init__(
         self,

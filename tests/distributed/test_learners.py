@@ -74,8 +74,6 @@ def trained(learners, n_linear, n_circular, volume_loss):
     start = Configurations(s, chart.log_emphasis(s) - u, chart.pull_back(s, grad_u))
     flow = StepFlow(n_linear, n_circular, layers=2, width=16, orders=2, bins=4, seed=0)
     state = start_state(flow, Buffer(start), settings.learning_rate, seed=1)
-    # Muon rounds to bfloat16, and the last bits of a sum of gradients depend on who adds them
-    state.optimizer = torch.optim.Adam(flow.parameters(), lr=settings.learning_rate)
     infos = [train_step(state, settings, chart, evaluators, learners) for _ in range(STEPS)]
     return {
         "flow": torch.cat([p.detach().flatten() for p in state.flow.parameters()]),
