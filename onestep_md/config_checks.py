@@ -135,7 +135,7 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
     elif wanted == "internal":
         fits, reason = False, f"{TARGETS[kind].noun} has no bonds"
     else:
-        fits = wanted != "cartesian" or name in PARTICLES or (kind == "density" and name is None)
+        fits = wanted != "cartesian" or _may_be_particles(target)
         reason = f"they are for molecules and for densities of particles: {known}"
     if not fits:
         message = f"flow.coordinates = {wanted} do not fit this target; {reason}."
@@ -153,14 +153,19 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
         yield ("flow", "bins"), message
 
 
+def _may_be_particles(target: Mapping) -> bool:
+    """Whether a density is one of particles; a name that is itself wrong is absent."""
+    name = target.get("name")
+    return name in PARTICLES or (target.get("kind") == "density" and name is None)
+
+
 def _check_auxiliaries(
     target: Mapping, flow: Mapping, sample: Mapping
 ) -> Iterator[tuple[Key, str]]:
     if (sample.get("auxiliaries") or 1) == 1:
         return
-    kind, name = target.get("kind", "molecule"), target.get("name")
-    particles = name in PARTICLES or (kind == "density" and name is None)
-    if kind == "molecule" or not particles or flow.get("coordinates") == "flat":
+    molecule = target.get("kind", "molecule") == "molecule"
+    if molecule or not _may_be_particles(target) or flow.get("coordinates") == "flat":
         message = "sample.auxiliaries has no effect: only particles in cartesian coordinates have "
         yield ("sample", "auxiliaries"), message + "auxiliary ones; remove it."
 
