@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 # Muon's rate over Adam's: by the one, what a matrix makes of unit vectors changes, by the other
-# every entry of it. Twelve times 4e-3, the peak in pretraining, was too much for LJ13 and molecules.
+# every entry of it. Twelve times 4e-3, the peak in pretraining, was too much for LJ13 and for
+# molecules.
 _OF_MATRICES = 8.0
 _MOMENTUM = 0.95
 _BETAS = (0.9, 0.99)
