@@ -31,6 +31,7 @@ from onestep_md.flow.message_passing import MessagePassing
 
 # width of the auxiliary noise beside that of the positions: what moves X sees it through A alone
 NOISE = 0.2
+_TINY = 1e-12  # added to the square of a norm, whose root has no derivative at 0
 
 
 class EquivariantFlow(Flow):
@@ -111,8 +112,13 @@ class _Layer(nn.Module):
         """The vectors b (batch, n, D) and S (batch, n D, n D)."""
         shift, matrix = self.network(kept, clock)
         matrix = d[..., None] * matrix
-        # bounded smoothly, by what bounds the eigenvalues and no rotation changes: tr S^4
-        fourth = (matrix @ matrix).square().sum((-2, -1), keepdim=True)
+        # bounded smoothly, by what bounds the eigenvalues and no rotation or exchange changes:
+        # with N the norms of the blocks of S, (n, n), |S| <= |N| <= (tr N^4)^(1/4). tr S^4 is not
+        # much less, but took a fifth of all time for 13 particles
+        space = kept.shape[-1]
+        blocks = matrix.unflatten(-1, (-1, space)).unflatten(-3, (-1, space))
+        norms = (blocks.square().sum((-3, -1)) + _TINY).sqrt()
+        fourth = (norms @ norms).square().sum((-2, -1))[..., None, None]
         return d[..., None] * shift, matrix * (1.0 + fourth / LARGEST**4) ** -0.25
 
     def forward(
