@@ -32,6 +32,10 @@ from onestep_md.flow.topology import Topology
 
 _UNIT = 0.1  # nm, of the positions that networks read
 _ROLES = 4  # atoms of a coordinate: the one that it places, and up to three references
+# Bound of the outputs on the line, of which a layer takes a tenth: in one layer no coordinate is
+# moved by more than its width, or made e times as wide. Without it, long training on the
+# likelihood blew single frames up by thousands.
+_LARGEST = 10.0
 
 
 class MolecularFlow(CouplingFlow):
@@ -166,7 +170,8 @@ class Network(nn.Module):
             told = told + role.index_select(1, column)
         told = silu(told)
         told = told + silu(self.hidden(told))
-        return self.to_line(told[:, :n_line]), self.to_circle(told[:, n_line:])
+        line = _LARGEST * torch.tanh(self.to_line(told[:, :n_line]) / _LARGEST)
+        return line, self.to_circle(told[:, n_line:])
 
 
 def _directions(network: str, width: int) -> nn.Module:

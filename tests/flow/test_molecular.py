@@ -115,6 +115,18 @@ def test_a_layer_shows_what_it_keeps_alone(flow, chart):
     assert (flow._seen(s, layer) - flow._seen(other, layer)).abs().max() > 1e-4
 
 
+def test_weights_cannot_blow_a_stiff_coordinate_up(molecule, chart):
+    topology = Topology(molecule.elements, molecule.bonds)
+    flow = shaken(MolecularFlow(chart, topology, 1, 8, 2, "egnn", seed=0).double(), 30.0)
+    z = base(chart, 50)
+    s, _ = flow(z, 1)
+    layer = flow.layers[0]
+    line = layer.moved[: layer.n_moved_line]
+    # y = exp(a) z + b with |a|, |b| <= 1
+    assert ((s - z)[:, line].abs() <= z[:, line].abs() * (math.e - 1.0) + 1.0 + 1e-9).all()
+    assert (s - z)[:, line].abs().max() > 0.5
+
+
 @pytest.fixture(scope="module", params=["egnn", "e3nn"])
 def network(request):
     torch.manual_seed(0)
