@@ -163,7 +163,7 @@ def chaos(
 
 def summary(run: Path, reference_path: Path) -> list[str]:
     """Markdown table of a finished run; regions beside the reference where there is one."""
-    from onestep_md.estimators.evidence import stored_text
+    from onestep_md.estimators.estimate import stored_text
 
     results = json.loads((run / "results.json").read_text())
     environment = json.loads((run / "environment.json").read_text())

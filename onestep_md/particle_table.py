@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onestep_md.estimators.evidence import stored_text
+from onestep_md.estimators.estimate import stored_text
 
 # aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
 PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}

@@ -13,7 +13,8 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.estimators.evidence import Estimate, Evidence, agreement, evaluate_evidence
+from onestep_md.estimators.estimate import Estimate, agreement
+from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.free_energy import (
     RegionFreeEnergy,
     dynamics_free_energies,

@@ -21,7 +21,8 @@ from onestep_md.analysis.weight_kinds import draw_weight_kinds
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
-from onestep_md.estimators.evidence import Estimate, elbo, log_z
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.evidence import elbo, log_z
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
 from onestep_md.run_folder import load_run_config, write_json

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from onestep_md.analysis.measurements import Measured
-from onestep_md.estimators.evidence import Estimate
+from onestep_md.estimators.estimate import Estimate
 
 DASH = '<span class="none">–</span>'
 

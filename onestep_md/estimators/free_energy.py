@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onestep_md.estimators.correlation import contiguous_blocks, statistical_inefficiency
-from onestep_md.estimators.evidence import Estimate, agreement
+from onestep_md.estimators.estimate import Estimate, agreement
 from onestep_md.estimators.weights import ess, normalised_weights
 
 __all__ = ["RegionFreeEnergy", "agreement", "dynamics_free_energies", "region_free_energies"]

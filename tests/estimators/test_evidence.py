@@ -11,11 +11,10 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from onestep_md.estimators.correlation import import_pymbar, statistical_inefficiency
+from onestep_md.estimators.estimate import Estimate, agreement
 from onestep_md.estimators.evidence import (
-    Estimate,
     _bar_error,
     _left_after_thinning,
-    agreement,
     bar,
     elbo,
     eubo,
