@@ -27,8 +27,9 @@ from onestep_md.coordinates.chart import N_TRAITS, MolecularChart
 from onestep_md.flow.atoms import Surroundings, Vectors
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.message_passing import zeros
-from onestep_md.flow.step import CouplingFlow, CouplingLayer, bounded, halves
+from onestep_md.flow.step import CouplingFlow, CouplingLayer, as_seen, halves
 from onestep_md.flow.topology import Topology
+from onestep_md.flow.transforms import bounded
 
 _UNIT = 0.1  # nm, of the positions that networks read
 _ROLES = 4  # atoms of a coordinate: the one that it places, and up to three references
@@ -85,7 +86,7 @@ class MolecularFlow(CouplingFlow):
     def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
         """Positions (batch, n, 3) of the molecule that a layer shows, in 0.1 nm."""
         shown = s * layer.is_kept
-        line = bounded(shown[:, : self.n_linear])
+        line = as_seen(shown[:, : self.n_linear])
         x, _ = self.chart.to_x(torch.cat([line, shown[:, self.n_linear :]], -1).double())
         return (x / _UNIT).to(s.dtype)
 
@@ -170,7 +171,7 @@ class Network(nn.Module):
             told = told + role.index_select(1, column)
         told = silu(told)
         told = told + silu(self.hidden(told))
-        line = _LARGEST * torch.tanh(self.to_line(told[:, :n_line]) / _LARGEST)
+        line = bounded(self.to_line(told[:, :n_line]), _LARGEST)
         return line, self.to_circle(told[:, n_line:])
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from onestep_md.flow.base import CLOCK_FEATURES, Flow
 from onestep_md.flow.transforms import (
+    bounded,
     circle_forward,
     circle_inverse,
     circle_parameter_count,
@@ -68,7 +69,7 @@ class Conditioner(nn.Module):
 
     def forward(self, s: Tensor, seen: Tensor, clock: Tensor) -> Tensor:
         """Of all of s (batch, dim), of which it reads the kept line, and of all angles `seen`."""
-        line = bounded(s.index_select(1, self.line))
+        line = as_seen(s.index_select(1, self.line))
         inputs = [line]
         if len(self.circle):  # operations on nothing take their time, too
             inputs.append(_waves(seen.index_select(1, self.circle), self.harmonics))
@@ -243,9 +244,9 @@ class StepFlow(CouplingFlow):
         return self.lens(s[:, self.n_linear :])
 
 
-def bounded(line: Tensor) -> Tensor:
+def as_seen(line: Tensor) -> Tensor:
     """Line coordinates as conditioners see them: an outlier must not be a larger one next time."""
-    return _SEEN * torch.tanh(line / _SEEN)
+    return bounded(line, _SEEN)
 
 
 def _waves(x: Tensor, numbers: Tensor) -> Tensor:

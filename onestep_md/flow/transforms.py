@@ -44,7 +44,7 @@ def line_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         y (batch, n) and log |dy/dx| (batch, n).
     """
-    shift, log_scale = raw[..., 0], _bounded(raw[..., 1])
+    shift, log_scale = raw[..., 0], bounded(raw[..., 1], _MAX_LOG_SCALE)
     y = x * torch.exp(log_scale) + shift
     if raw.shape[-1] == _AFFINE_PARAMETERS:
         return y, log_scale
@@ -54,7 +54,7 @@ def line_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
 
 def line_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Invert `line_forward`; the returned log-derivative is that of the FORWARD map."""
-    shift, log_scale = raw[..., 0], _bounded(raw[..., 1])
+    shift, log_scale = raw[..., 0], bounded(raw[..., 1], _MAX_LOG_SCALE)
     log_slope = log_scale
     if raw.shape[-1] > _AFFINE_PARAMETERS:
         y, change = spline_inverse(y, _SPLINE_GAIN * raw[..., _AFFINE_PARAMETERS:])
@@ -62,8 +62,9 @@ def line_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     return (y - shift) * torch.exp(-log_scale), log_slope
 
 
-def _bounded(raw: Tensor) -> Tensor:
-    return _MAX_LOG_SCALE * torch.tanh(raw / _MAX_LOG_SCALE)
+def bounded(x: Tensor, largest: float) -> Tensor:
+    """The identity near 0, and never beyond +-largest."""
+    return largest * torch.tanh(x / largest)
 
 
 def circle_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
