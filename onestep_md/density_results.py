@@ -13,7 +13,7 @@ from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.weights import normalised_weights
 from onestep_md.evaluate import Samples, TargetSamples
 from onestep_md.model import Model
-from onestep_md.particle_results import compare_all, histograms, particle_ensembles
+from onestep_md.particle_results import compare_all, particle_ensembles, particle_histograms
 from onestep_md.particle_results import table as particle_table
 from onestep_md.progress import Display
 from onestep_md.results import cost, evidence_table, measure
@@ -67,7 +67,7 @@ def write_density_results(
         particles = compare_all(ensembles, config.seed)
         table += particle_table(particles, target.density.dim)
         with replacing(folder / "particles.npz") as aside:
-            np.savez(aside, **histograms(ensembles))
+            np.savez(aside, **particle_histograms(ensembles))
     warnings = [text for row in evidence for text in row.warnings()]
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)

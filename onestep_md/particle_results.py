@@ -9,19 +9,11 @@ import torch
 
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.correlation import statistical_inefficiency
-from onestep_md.estimators.particles import (
-    Comparison,
-    ParticleSamples,
-    compare,
-    histogram,
-    pair_distances,
-)
+from onestep_md.estimators.histograms import histograms, pair_distances
+from onestep_md.estimators.particles import Comparison, ParticleSamples, compare
 from onestep_md.evaluate import Samples
 from onestep_md.model import Model
 from onestep_md.targets.particles import Particles
-
-_BINS = 80
-_EDGE = 1e-3  # of the reference lies beyond either end of a histogram
 
 
 def particle_ensembles(
@@ -59,24 +51,21 @@ def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, C
     }
 
 
-def histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.ndarray]:
-    """Of interatomic distances and of energies, for the report: edges, densities, errors."""
-    arrays = {}
-    values = {
-        name: {"distance": pair_distances(of.positions), "energy": of.u[:, None]}
-        for name, of in ensembles.items()
-    }
-    for kind in ("distance", "energy"):
-        low, high = np.quantile(values["reference"][kind], (_EDGE, 1.0 - _EDGE))
-        margin = 0.2 * (high - low)
-        low = low - margin if kind == "energy" else max(0.0, low - margin)
-        edges = np.linspace(low, high + margin, _BINS + 1)
-        arrays[f"{kind}_edges"] = edges
-        for name in ("raw", "reweighted", "annealing"):
-            arrays[f"{kind}_{name}"] = np.stack(
-                histogram(values[name][kind], ensembles[name].log_w, edges)
-            )
-    return arrays
+def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.ndarray]:
+    """Of the distances of particles and of energies, for the report."""
+    distances = {name: pair_distances(of.positions) for name, of in ensembles.items()}
+    shown = ("raw", "reweighted", "annealing")
+    return histograms(
+        "distance",
+        {name: (distances[name], ensembles[name].log_w) for name in shown},
+        distances["reference"],
+        positive=True,
+    ) | histograms(
+        "energy",
+        {name: (ensembles[name].u[:, None], ensembles[name].log_w) for name in shown},
+        ensembles["reference"].u,
+        positive=False,
+    )
 
 
 def table(rows: dict[str, Comparison], dim: int) -> list[str]:

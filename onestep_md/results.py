@@ -2,13 +2,13 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.torsions import Quad, find_torsions, region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
@@ -20,9 +20,10 @@ from onestep_md.estimators.free_energy import (
     dynamics_free_energies,
     region_free_energies,
 )
-from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.evaluate import Samples, TargetSamples, certify, draw_samples, log_weights_at
 from onestep_md.model import Model
+from onestep_md.molecule_results import compare_samples, distance_histograms, hand_lines
+from onestep_md.molecule_results import table as distance_table
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json, write_text
 from onestep_md.sampler import Sampler, sampler_of
@@ -30,6 +31,16 @@ from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
 _ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian, up to n
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Samples of one K; torsions (n, torsions) in radians."""
+
+    samples: Samples
+    evidence: Evidence
+    torsions: np.ndarray
+    wrong_handed: int
 
 
 def write_results(
@@ -44,54 +55,41 @@ def write_results(
     """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
     start, counted = time.monotonic(), evaluators.evaluations
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
-    quads = list(torsions.values())
-    sampler, coordinates = sampler_of(model), model.chart.coordinates
-    arrays, evidence, free_energies, wrong_handed = {}, [], {}, {}
-    for steps in config.sample.steps:
-        samples, row = measure(
-            sampler, evaluators, config.sample.n, steps, config.seed, config.sample.auxiliaries
-        )
-        evidence.append(row)
-        wrong_handed[steps] = int(coordinates.wrong_handed(torch.from_numpy(samples.x)).sum())
-        angles = torsion_angles(samples.x, quads)
-        arrays[f"k{steps}_log_w"], arrays[f"k{steps}_u"] = samples.log_w, samples.u
-        arrays[f"k{steps}_torsions"] = angles
-        if config.regions:
-            free_energies[steps] = _flow_regions(config, list(torsions), angles, samples)
-        if steps == _EXPORTED_STEPS:
-            generator = np.random.default_rng(config.seed)
-            write_trajectory(
-                folder,
-                molecule.pdb_text,
-                samples.x,
-                samples.log_w,
-                samples.u,
-                samples.log_q,
-                generator,
-            )
+    names, quads = list(torsions), list(torsions.values())
+    sampler = sampler_of(model)
+    sampled = {k: _sampled(config, sampler, evaluators, k, quads) for k in config.sample.steps}
+    one = sampled[_EXPORTED_STEPS]
+    generator = np.random.default_rng(config.seed)
+    write_trajectory(
+        folder,
+        molecule.pdb_text,
+        one.samples.x,
+        one.samples.log_w,
+        one.samples.u,
+        one.samples.log_q,
+        generator,
+    )
     exploration = model.exploration
     explored_by = config.exploration.method or "dynamics"
-    arrays["dynamics_torsions"] = torsion_angles(exploration.frames, quads)
-    arrays["dynamics_u"] = exploration.u
-    explored = []
-    if config.regions:
-        reference = free_energies[_EXPORTED_STEPS][0].reference
-        explored = dynamics_regions(
-            config,
-            list(torsions),
-            arrays["dynamics_torsions"],
-            exploration.replica,
-            reference,
-        )
+    angles = torsion_angles(exploration.frames, quads)
+    arrays = {"dynamics_torsions": angles, "dynamics_u": exploration.u}
+    for k, row in sampled.items():
+        arrays[f"k{k}_log_w"], arrays[f"k{k}_u"] = row.samples.log_w, row.samples.u
+        arrays[f"k{k}_torsions"] = row.torsions
+    arrays |= distance_histograms(molecule, one.samples, exploration.frames)
     with replacing(folder / "steps.npz") as aside:
         np.savez(aside, **arrays)
 
-    distances = _distances(model, arrays, explored_by, config.seed)
-    centres = len(coordinates.centres)
-    table = (
-        evidence_table(evidence) + hand_lines(wrong_handed, centres) + distance_table(distances)
-    )
-    table += free_energy_table(
+    free_energies, explored = {}, []
+    if config.regions:
+        free_energies = {k: _flow_regions(config, names, row) for k, row in sampled.items()}
+        reference = free_energies[_EXPORTED_STEPS][0].reference
+        explored = dynamics_regions(config, names, angles, exploration.replica, reference)
+    distances = compare_samples(one.samples, one.torsions, model, angles, explored_by, config.seed)
+    evidence, centres = [row.evidence for row in sampled.values()], model.chart.coordinates.centres
+    wrong_handed = {k: row.wrong_handed for k, row in sampled.items()}
+    table = evidence_table(evidence) + hand_lines(wrong_handed, len(centres))
+    table += distance_table(distances) + free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
     warnings = [text for row in evidence for text in row.warnings()]
@@ -104,10 +102,10 @@ def write_results(
         folder / "results.json",
         {
             "fingerprint": molecule.fingerprint.as_dict(),
-            "torsions": list(torsions),
+            "torsions": names,
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
-            "stereocentres": len(coordinates.centres),
+            "stereocentres": len(centres),
             "wrong_handed": wrong_handed,
             "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
@@ -115,6 +113,16 @@ def write_results(
             "warnings": warnings,
         },
     )
+
+
+def _sampled(
+    config: Config, sampler: Sampler, evaluators: Evaluators, steps: int, quads: list[Quad]
+) -> _Sampled:
+    samples, evidence = measure(
+        sampler, evaluators, config.sample.n, steps, config.seed, config.sample.auxiliaries
+    )
+    wrong_handed = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x)).sum()
+    return _Sampled(samples, evidence, torsion_angles(samples.x, quads), int(wrong_handed))
 
 
 def cost(
@@ -174,53 +182,11 @@ def measure(
     return samples, row
 
 
-def _distances(
-    model: Model, arrays: dict[str, np.ndarray], explored_by: str, seed: int
-) -> dict[str, TorsionComparison]:
-    """Of the one-step samples, and of the exploration's own, to those of it that are held out."""
-    angles, u = arrays["dynamics_torsions"], arrays["dynamics_u"]
-    trained, reference = (
-        TorsionSamples(angles[chosen], u[chosen], np.zeros(int(chosen.sum())))
-        for chosen in (model.training, ~model.training)
-    )
-    key = f"k{_EXPORTED_STEPS}"
-    angles, u, log_w = (arrays[f"{key}_{name}"] for name in ("torsions", "u", "log_w"))
-    kinds = {
-        "raw": TorsionSamples(angles, u, np.zeros_like(u)),
-        "reweighted": TorsionSamples(angles, u, log_w),
-        explored_by: trained,
-    }
-    generator = np.random.default_rng(seed)
-    return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
-
-
-def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
-    """How many samples have the wrong hand, by K; nothing for a molecule without a hand."""
-    if not centres:
-        return []
-    counts = ", ".join(f"{count} at K = {steps}" for steps, count in wrong.items())
-    return ["", f"samples of the wrong hand (their weight is zero): {counts}"]
-
-
-def distance_table(rows: dict[str, TorsionComparison]) -> list[str]:
-    """Lines of text, one per kind of samples."""
-    return [
-        "",
-        f"{'distances, K = 1':<18}  {'T-W2 (rad)':>10}  {'E-W2 (kT)':>10}",
-        *(
-            f"{name:<18}  {row.torsion_w2:10.3f}  {row.energy_w2:10.3g}"
-            for name, row in rows.items()
-        ),
-    ]
-
-
-def _flow_regions(
-    config: Config, names: list[str], angles: np.ndarray, samples: Samples
-) -> list[RegionFreeEnergy]:
+def _flow_regions(config: Config, names: list[str], row: _Sampled) -> list[RegionFreeEnergy]:
     return region_free_energies(
         list(config.regions),
-        region_membership(angles, names, config.regions),
-        samples.log_w,
+        region_membership(row.torsions, names, config.regions),
+        row.samples.log_w,
         None,
         np.random.default_rng(config.seed),
     )

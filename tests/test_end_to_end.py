@@ -84,6 +84,7 @@ def test_run_folder_is_complete_and_consistent(finished):
     assert [row["steps"] for row in results["evidence"]] == [0, 1, 2]
     assert list(results["distances"]) == ["raw", "reweighted", results["explored_by"]]
     assert 0.0 < results["distances"]["reweighted"]["torsion_w2"] < 3.0
+    assert (finished / "figures" / "distances.png").stat().st_size > 0
     # 64 samples in every step, and moves of 32 chains in those of the one-step map
     moved = results["evaluations"]["training"] - 24 * 64
     assert moved % 32 == 0 and 0 < moved < 24 * 32

@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 
 from onestep_md.analysis import page, style
 from onestep_md.analysis.density_record import DensityRecord
+from onestep_md.analysis.histograms import draw_histograms
 from onestep_md.analysis.measurements import Measured
 from onestep_md.analysis.sections import Painter
 
@@ -55,19 +56,7 @@ def particle_figure(run: DensityRecord) -> Figure:
     figure, axes = style.new_figure(3.3, 1, 2)
     shown = (("distance", "distance of two particles"), ("energy", "energy (kT)"))
     for ax, (quantity, text) in zip(axes[0], shown, strict=True):
-        edges = run.histograms[f"{quantity}_edges"]
-        middles = 0.5 * (edges[1:] + edges[:-1])
-        for kind in reversed(_KINDS):
-            title, colour = _KINDS[kind]
-            height, error = run.histograms[f"{quantity}_{kind}"]
-            if kind == "annealing":
-                ax.stairs(height, edges, fill=True, color=colour, alpha=0.15)
-            ax.fill_between(
-                middles, height - error, height + error, color=colour, alpha=0.25, lw=0
-            )
-            ax.plot(middles, height, color=colour, lw=1.6, label=title)
-        ax.set_xlim(edges[0], edges[-1])
-        ax.set_ylim(bottom=0)
+        draw_histograms(ax, run.histograms, quantity, _KINDS, "annealing")
         style.label(ax, text, "probability density" if quantity == "distance" else "")
     handles, titles = axes[0][0].get_legend_handles_labels()
     figure.legend(

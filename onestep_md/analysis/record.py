@@ -78,6 +78,7 @@ class RunRecord(Measurements):
     handedness: Handedness
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: dict[str, dict]  # by kind of samples, see estimators.torsions; empty in older runs
+    histograms: dict[str, np.ndarray]  # of interatomic distances; empty in older runs
 
     @property
     def annealed(self) -> bool:
@@ -106,6 +107,7 @@ def _read(folder: Path) -> RunRecord:
         steps = {row.steps: _samples(arrays, row.steps) for row in evidence}
         # the names are older than annealing
         explored = arrays["dynamics_torsions"], arrays["dynamics_u"]
+        histograms = {name: arrays[name] for name in arrays if name.startswith("distance_")}
     return RunRecord(
         name=_molecule_name(config) or folder.resolve().name,
         fingerprint=printable(results["fingerprint"]),
@@ -130,6 +132,7 @@ def _read(folder: Path) -> RunRecord:
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
         ),
         distances=results.get("distances", {}),
+        histograms=histograms,
     )
 
 

@@ -171,6 +171,15 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
             "raw ones may have a tail of strained structures, which carries no weight.",
         )
     )
+    if run.histograms:
+        parts.append(
+            draw(
+                "distances",
+                surfaces.distance_figure(run),
+                "Distances of all pairs of atoms more than three bonds apart; bands are one "
+                "standard error (frames counted as independent).",
+            )
+        )
     parts.append(_distances(run))
     return page.section("Where the samples are", *parts, long=True)
 

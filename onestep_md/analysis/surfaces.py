@@ -1,4 +1,4 @@
-"""Figures of conformations: free-energy surfaces, torsion profiles, energy histograms.
+"""Figures of conformations: free-energy surfaces, torsion profiles, energies, distances.
 
 Free energies are -log of a weighted histogram in kT. Bands are bootstrap errors: samples are
 independent and are resampled one by one, explored ones in contiguous blocks: frames that are
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from onestep_md.analysis import style
+from onestep_md.analysis.histograms import draw_histograms
 from onestep_md.analysis.record import Region, RunRecord
 
 _SURFACE_BINS = 120
@@ -261,4 +262,18 @@ def energy_figure(run: RunRecord) -> Figure:
     ax.set_ylim(bottom=0)
     style.label(ax, "reduced potential u (kT)", "probability density (1/kT)")
     style.legend(ax, loc="upper right")
+    return figure
+
+
+def distance_figure(run: RunRecord) -> Figure:
+    """Histogram of the distances of atoms that are more than three bonds apart."""
+    figure, axes = style.new_figure(3.0)
+    kinds = {
+        "raw": ("raw one-step", style.RAW),
+        "reweighted": ("reweighted", style.REWEIGHTED),
+        "explored": (run.explored_by, style.DYNAMICS),
+    }
+    draw_histograms(axes[0, 0], run.histograms, "distance", kinds, "explored")
+    style.label(axes[0, 0], "distance of two atoms (nm)", "probability density (1/nm)")
+    style.legend(axes[0, 0], loc="upper right")
     return figure

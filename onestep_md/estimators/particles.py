@@ -164,30 +164,3 @@ def _weighted_mean(samples: ParticleSamples, f: np.ndarray) -> tuple[float, floa
     # d mean = sum_i w_i (f_i - mean)
     variance = samples.inefficiency * np.square(w * (f - mean)).sum()
     return mean, float(np.sqrt(variance))
-
-
-def pair_distances(positions: np.ndarray) -> np.ndarray:
-    """Distances (n, pairs) of all pairs, each once, at positions (n, particles, D)."""
-    i, j = np.triu_indices(positions.shape[1], 1)
-    return np.linalg.norm(positions[:, i] - positions[:, j], axis=-1)
-
-
-def histogram(
-    values: np.ndarray, log_w: np.ndarray, edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Density and its standard error in every bin, by weighted samples of several values each.
-
-    Args:
-        values: (n, k); those of one sample are not independent.
-        log_w: (n,) log weights.
-        edges: (bins + 1,) of equal width.
-    """
-    n, bins = len(values), len(edges) - 1
-    width = edges[1] - edges[0]
-    index = np.floor((values - edges[0]) / width)
-    inside = (index >= 0) & (index < bins)
-    flat = (np.arange(n)[:, None] * bins + np.where(inside, index, 0).astype(int))[inside]
-    share = np.bincount(flat, minlength=n * bins).reshape(n, bins) / (values.shape[1] * width)
-    w = normalised_weights(log_w)
-    density = w @ share
-    return density, np.sqrt(np.square(w) @ np.square(share - density))

@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from matplotlib.text import Text
 from synthetic_run import write_run_folder
@@ -54,7 +55,15 @@ def test_distances_of_newer_runs_are_shown(tmp_path):
     assert "T-W2" not in write_report(folder).read_text()
     row = {"torsion_w2": 0.1234, "energy_w2": None, "coupled": 2000}
     _edit(folder, "results.json", lambda r: r.update(distances={"raw": row, "dynamics": row}))
+    edges, bars = np.linspace(0.2, 1.0, 81), np.stack([np.ones(80), np.full(80, 0.1)])
+    with np.load(folder / "steps.npz") as arrays:
+        kept = dict(arrays)
+    for kind in ("raw", "reweighted", "explored"):
+        kept[f"distance_{kind}"] = bars
+    np.savez(folder / "steps.npz", distance_edges=edges, **kept)
     html = write_report(folder).read_text()
+    assert (folder / "figures" / "distances.png").exists()
+    assert "more than three bonds apart" in html
     assert f"<td>raw one-step</td><td>0.123</td><td>{DASH}</td>" in html
     assert "2,000 samples to as many held-out ones of the dynamics" in html
 

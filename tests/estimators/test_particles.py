@@ -5,14 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from onestep_md.estimators.particles import (
-    ParticleSamples,
-    aligned_w2,
-    compare,
-    energy_w2,
-    histogram,
-    pair_distances,
-)
+from onestep_md.estimators.particles import ParticleSamples, aligned_w2, compare, energy_w2
 
 
 @pytest.fixture
@@ -99,25 +92,3 @@ def test_samples_without_weight_need_no_energy(generator):
         generator,
     )
     assert found.mean_energy == 2.0 and np.isfinite(found.energy_w2)
-
-
-def test_pair_distances_are_those_of_the_pairs(generator):
-    x = positions(generator, 5, 3, 2)
-    for row, found in zip(x, pair_distances(x), strict=True):
-        expected = [np.linalg.norm(row[i] - row[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
-        np.testing.assert_allclose(found, expected)
-
-
-def test_histogram_of_equal_and_of_unequal_weights(generator):
-    values = generator.uniform(size=(4000, 3))
-    edges = np.linspace(0.0, 1.0, 11)
-    density, error = histogram(values, np.zeros(4000), edges)
-    expected, _ = np.histogram(values, edges, density=True)
-    np.testing.assert_allclose(density, expected)
-    # a tenth of 12,000 independent values is in each bin
-    np.testing.assert_allclose(error, 10 * np.sqrt(0.09 / 12_000), rtol=0.1)
-    # density 2 v, by weights of the first value; the other two stay uniform
-    density, _ = histogram(values, np.log(values[:, 0]), edges)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    np.testing.assert_allclose(density, (2 * middle + 2.0) / 3.0, atol=0.1)
-    assert histogram(values + 5.0, np.zeros(4000), edges)[0].sum() == 0.0

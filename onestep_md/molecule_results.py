@@ -1,0 +1,91 @@
+"""Numbers of a run on a molecule that no other density has: torsions, distances of atoms, hands.
+
+The counterpart of `particle_results`, called by `results` for the one-step samples: raw,
+reweighted, and the exploration that the flow has learned from, beside its held-out frames.
+"""
+
+import numpy as np
+
+from onestep_md.estimators.histograms import histograms, pair_distances
+from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
+from onestep_md.evaluate import Samples
+from onestep_md.model import Model
+from onestep_md.targets.molecule import Molecule
+
+
+def compare_samples(
+    samples: Samples, angles: np.ndarray, model: Model, explored: np.ndarray, by: str, seed: int
+) -> dict[str, TorsionComparison]:
+    """Raw, reweighted and explored samples against the held-out frames of the exploration.
+
+    Args:
+        samples: of the flow.
+        angles: (n, torsions) of them, in radians.
+        model: with the exploration.
+        explored: (m, torsions) of its frames.
+        by: name of the exploration's row.
+        seed: of the resampling.
+    """
+    u = model.exploration.u
+    trained, reference = (
+        TorsionSamples(explored[chosen], u[chosen], np.zeros(int(chosen.sum())))
+        for chosen in (model.training, ~model.training)
+    )
+    kinds = {
+        "raw": TorsionSamples(angles, samples.u, np.zeros_like(samples.u)),
+        "reweighted": TorsionSamples(angles, samples.u, samples.log_w),
+        by: trained,
+    }
+    generator = np.random.default_rng(seed)
+    return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
+
+
+def distance_histograms(
+    molecule: Molecule, samples: Samples, frames: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Of the distances in nm that conformations differ by; empty where there are none.
+
+    Args:
+        molecule: whose `far_pairs` are measured.
+        samples: of the flow.
+        frames: (m, atoms, 3) of the exploration.
+    """
+    pairs = far_pairs(molecule)
+    if not len(pairs):
+        return {}
+    ours, theirs = (pair_distances(x, pairs) for x in (samples.x, frames))
+    ensembles = {
+        "raw": (ours, np.zeros(len(ours))),
+        "reweighted": (ours, samples.log_w),
+        "explored": (theirs, np.zeros(len(theirs))),
+    }
+    return histograms("distance", ensembles, theirs, positive=True)
+
+
+def far_pairs(molecule: Molecule) -> np.ndarray:
+    """Pairs of atoms (k, 2) more than three bonds apart: no bond, angle or torsion ties them."""
+    n = len(molecule.elements)
+    near = np.eye(n)
+    i, j = np.array(molecule.bonds).T
+    near[i, j] = near[j, i] = 1.0
+    return np.argwhere(np.triu(np.linalg.matrix_power(near, 3) == 0.0))
+
+
+def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
+    """How many samples have the wrong hand, by K; nothing for a molecule without a hand."""
+    if not centres:
+        return []
+    counts = ", ".join(f"{count} at K = {steps}" for steps, count in wrong.items())
+    return ["", f"samples of the wrong hand (their weight is zero): {counts}"]
+
+
+def table(rows: dict[str, TorsionComparison]) -> list[str]:
+    """Lines of text, one per kind of samples."""
+    return [
+        "",
+        f"{'distances, K = 1':<18}  {'T-W2 (rad)':>10}  {'E-W2 (kT)':>10}",
+        *(
+            f"{name:<18}  {row.torsion_w2:10.3f}  {row.energy_w2:10.3g}"
+            for name, row in rows.items()
+        ),
+    ]
