@@ -58,7 +58,10 @@ class Config(Section):
         for _, message in inconsistencies(values, _MEANINGS):
             raise ValueError(message)
         by_section = defaults_of_kind(
-            self.target.kind, self.target.temperature, self._default_coordinates()
+            self.target.kind,
+            self.target.temperature,
+            self._default_coordinates(),
+            self.flow.base,
         )
         for section, defaults in by_section.items():
             old = getattr(self, section)

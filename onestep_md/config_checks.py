@@ -82,6 +82,9 @@ def mistakes_of_several(
     if first.get("flow", {}).get("coordinates") != "cartesian":
         message = "target is a list; one network for several molecules needs flow.coordinates: "
         yield key, message + "cartesian."
+    if first.get("flow", {}).get("base") == "gaussian":
+        message = "target is a list; from flow.base: gaussian a network learns one molecule; "
+        yield ("flow", "base"), message + "use flow.base: molecule."
     if first.get("train", {}).get("method", "buffer") != "buffer":
         yield ("train", "method"), "target is a list; it needs train.method: buffer."
     if first.get("cluster", {}).get("learners", 1) != 1:
@@ -148,6 +151,9 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
     elif network == "e3nn" and PARTICLES.get(name) == 2:
         message = f"flow.network = e3nn works in three dimensions, and {name} has two; use egnn."
         yield ("flow", "network"), message
+    if flow.get("base") is not None and not (cartesian and kind == "molecule"):
+        message = "flow.base has no effect but on a molecule in flow.coordinates: cartesian; "
+        yield ("flow", "base"), message + "remove it."
     if cartesian and flow.get("bins") is not None:
         message = "flow.bins has no effect on flow.coordinates: cartesian; remove it."
         yield ("flow", "bins"), message
@@ -164,10 +170,14 @@ def _check_auxiliaries(
 ) -> Iterator[tuple[Key, str]]:
     if (sample.get("auxiliaries") or 1) == 1:
         return
-    molecule = target.get("kind", "molecule") == "molecule"
-    if molecule or not _may_be_particles(target) or flow.get("coordinates") == "flat":
-        message = "sample.auxiliaries has no effect: only particles in cartesian coordinates have "
-        yield ("sample", "auxiliaries"), message + "auxiliary ones; remove it."
+    if target.get("kind", "molecule") == "molecule":
+        has_some = flow.get("base") == "gaussian"
+    else:
+        has_some = _may_be_particles(target) and flow.get("coordinates") != "flat"
+    if not has_some:
+        message = "sample.auxiliaries has no effect: only particles in cartesian coordinates, and "
+        message += "molecules of flow.base: gaussian, have auxiliary ones; remove it."
+        yield ("sample", "auxiliaries"), message
 
 
 def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str]]:

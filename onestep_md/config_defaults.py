@@ -4,7 +4,7 @@ _STEP_SHARES = (2.0, 1.0, 1.0, 1.0)  # of K = 1, 2, 4, 8 among the batches
 
 
 def defaults_of_kind(
-    kind: str, temperature: float | None, coordinates: str
+    kind: str, temperature: float | None, coordinates: str, base: str | None
 ) -> dict[str, dict[str, object]]:
     """Section -> key -> value.
 
@@ -12,6 +12,7 @@ def defaults_of_kind(
         kind: of the target.
         temperature: of a molecule, in K.
         coordinates: that the flow acts on.
+        base: of a molecule in cartesian coordinates.
     """
     network = {"network": "egnn"} if coordinates == "cartesian" else {}
     if kind != "molecule":
@@ -38,7 +39,7 @@ def defaults_of_kind(
         "flow": {"coordinates": coordinates} | network,
         "train": train,
         "exploration": {"method": "dynamics", "temperatures": _temperatures(temperature)},
-        "sample": {"auxiliaries": 1},
+        "sample": {"auxiliaries": 8 if base == "gaussian" else 1},
     }
 
 

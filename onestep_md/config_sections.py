@@ -136,6 +136,13 @@ class Flow(Section):
         "distances. e3nn: tensor products of spherical harmonics, in three dimensions only; "
         "slower. Default: egnn.",
     )
+    base: Literal["molecule", "gaussian"] | None = Field(
+        None,
+        description="What flow.coordinates: cartesian makes a molecule of. molecule: of one with "
+        "the bonds, angles and torsions of the exploration, which only have to be coupled. "
+        "gaussian: of atoms with Gaussian positions, which are moved themselves; much harder to "
+        "learn. Default: molecule.",
+    )
     layers: types.Whole = Field(
         8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
     )
@@ -293,9 +300,9 @@ class Sample(Section):
     auxiliaries: types.Whole | None = Field(
         None,
         ge=1,
-        description="Draws of the auxiliary coordinates that a weight of particles is made of, "
-        "each the price of a sample; the more, the nearer to the density of the positions alone. "
-        "Default: 8; 1 where there are none.",
+        description="Draws of the auxiliary coordinates that a weight is made of, of particles "
+        "and of atoms from flow.base: gaussian, each the price of a sample; more are nearer to "
+        "the density of the positions alone. Default: 8; 1 where there are none.",
     )
     torsions: types.Torsions = Field(
         "auto",

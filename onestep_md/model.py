@@ -17,13 +17,14 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import fit_chart
+from onestep_md.coordinates.positions import PositionChart
 from onestep_md.energy_exploration import flat_chart, internal_coordinates
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.flow.step import StepFlow
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
@@ -70,9 +71,12 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
 
 def identity(config: Config, target: Target, chart: Chart) -> str:
     """Of target and architecture: a checkpoint fits where this is the same."""
+    flow = config.flow.model_dump()
+    if flow["base"] is None:  # runs from before there was a choice stay what they are
+        del flow["base"]
     return (
         f"{target.fingerprint.identity}, "
-        f"{chart.n_linear} + {chart.n_circular} coordinates, flow {config.flow.model_dump()}"
+        f"{chart.n_linear} + {chart.n_circular} coordinates, flow {flow}"
     )
 
 
@@ -90,6 +94,14 @@ def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) 
     frames = torch.from_numpy(x)
     if isinstance(target, Molecule):
         coordinates = internal_coordinates(target)
+        if config.flow.base == "gaussian":
+            if target.constraints:
+                raise TargetError(
+                    "flow.base: gaussian moves every atom, and this molecule has "
+                    f"{len(target.constraints)} bonds of fixed length. Use target.constraints: "
+                    "none, or flow.base: molecule."
+                )
+            return PositionChart(frames, coordinates)
         return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
     if config.flow.coordinates == "cartesian":
         return CartesianChart(frames, target.density.basis, target.density.space)
@@ -108,6 +120,9 @@ def new_flow(config: Config, target: Target, chart: Chart) -> Flow:
         return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)
     if isinstance(target, Molecule):
         topology = Topology(target.elements, target.bonds)
+        if isinstance(chart, PositionChart):
+            spread = chart.spread / UNIT
+            return EquivariantFlow(spread, chart.space, layers, width, network, topology)
         return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
     density = target.density
     return EquivariantFlow(density.basis, density.space, layers, width, network)

@@ -13,7 +13,15 @@ import torch
 
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
-from onestep_md.coordinates import cartesian, chart, flat, internal, line_marginals, marginals
+from onestep_md.coordinates import (
+    cartesian,
+    chart,
+    flat,
+    internal,
+    line_marginals,
+    marginals,
+    positions,
+)
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.scales import Scales
 from onestep_md.errors import RunFolderError
@@ -28,7 +36,7 @@ _HELD_OUT = 2000  # target samples that are kept at most, evenly chosen
 _PARTS = [
     cartesian.CartesianChart, chart.MolecularChart, flat.FlatChart, internal.InternalCoordinates,
     line_marginals.LineMarginals, line_marginals.Half, marginals.Marginals, marginals.RareWells,
-    Scales, set,
+    positions.PositionChart, Scales, set,
 ]  # fmt: skip
 
 

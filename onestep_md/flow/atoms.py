@@ -107,6 +107,16 @@ class Vectors(nn.Module):
         return self.products(torch.cat([*inner, triple], dim=-1))
 
 
+def directions(network: str, width: int) -> nn.Module:
+    """What `Surroundings` reads directions by, for `network` egnn or e3nn."""
+    if network == "egnn":
+        return Vectors(width)
+    # e3nn takes a second to import
+    from onestep_md.flow.harmonics import Tensors
+
+    return Tensors(width)
+
+
 def gaussians(positions: Tensor) -> Tensor:
     """Of the distances between atoms (batch, n, 3), (batch, n * CENTRES, n)."""
     n = positions.shape[1]

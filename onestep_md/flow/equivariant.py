@@ -1,4 +1,4 @@
-r"""The step map of particles: equivariant to rotation, reflection and exchange of the particles.
+r"""The step map that moves particles or atoms: equivariant to rotation and to their exchange.
 
 A split of the coordinates themselves would single some of them out. So every particle has an
 auxiliary position beside its own (augmented flows, Huang et al., arXiv 2002.07101), and the two
@@ -11,10 +11,9 @@ et al., arXiv 2308.10364). X and A are the positions, (n, D) each:
 with S a symmetric matrix over the coordinates of all particles: injective, the inverse has
 exp(-S), and log|det| = tr S.
 
-State: s = (s_x, s_a), s_x = B^T X the (n-1) D coordinates of X in an orthonormal basis B of the
-mean-free positions, and s_a = (A - X) / NOISE, n D of them. With the centre c of X they are
-coordinates of (X, A), linear with a constant determinant. The layers commute with translations, so
-they send
+State: s = (s_x, s_a), X = M s_x + c with (n-1) D coordinates s_x, c the centre of X, and
+s_a = (A - X) / noise, n D of them. With c they are coordinates of (X, A), linear with a constant
+determinant. The layers commute with translations, so they send
 
     (s, c) to (s', c'),   s' = F(s),   c' = c + delta(s),
 
@@ -25,12 +24,16 @@ whose Jacobian is block triangular with the blocks DF and 1: the determinant of 
 import torch
 from torch import Tensor, nn
 
+from onestep_md.flow.atom_pairs import AtomPairs
 from onestep_md.flow.base import Flow
 from onestep_md.flow.exponential import LARGEST, exponential
 from onestep_md.flow.message_passing import MessagePassing
+from onestep_md.flow.topology import Topology
 
-# width of the auxiliary noise beside that of the positions: what moves X sees it through A alone
+# Of the auxiliary positions: what moves X sees it through A alone. In widths of the base, where
+# particles are, and in 0.1 nm.
 NOISE = 0.2
+NOISE_OF_ATOMS = 0.1
 _TINY = 1e-12  # added to the square of a norm, whose root has no derivative at 0
 
 
@@ -38,23 +41,38 @@ class EquivariantFlow(Flow):
     """Layers that move positions and auxiliary positions in turn.
 
     Args:
-        basis: (n, n-1) orthonormal columns, each orthogonal to the vector of ones.
+        spread: (n, n-1) the matrix M, its columns orthogonal to the vector of ones.
         space: D, 2 or 3.
         layers: of one step; consecutive ones move the other set.
         width: hidden units of every network.
         network: egnn or e3nn, what computes S and b. e3nn needs D = 3.
+        topology: of a molecule, with M in 0.1 nm; None for identical particles, with M in widths
+            of the base.
     """
 
     jacobians = 50
     muon = True
 
-    def __init__(self, basis: Tensor, space: int, layers: int, width: int, network: str):
-        n = len(basis)
+    def __init__(
+        self,
+        spread: Tensor,
+        space: int,
+        layers: int,
+        width: int,
+        network: str,
+        topology: Topology | None = None,
+    ):
+        n = len(spread)
         super().__init__((2 * n - 1) * space, 0)
         self.space, self.free = space, (n - 1) * space  # dimension of s_x
-        # in float64 also while the weights are not, so that B^T B = I when they are made so
-        self.register_buffer("basis", basis.double(), persistent=False)
-        self.layers = nn.ModuleList(_Layer(_network(network, width, n)) for _ in range(layers))
+        self.noise = NOISE if topology is None else NOISE_OF_ATOMS
+        # in float64 also while the weights are not, so that they are inverse when these are
+        spread = spread.double()
+        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("gather", torch.linalg.pinv(spread), persistent=False)
+        self.layers = nn.ModuleList(
+            _Layer(_network(network, width, n, topology)) for _ in range(layers)
+        )
 
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         sets = list(self._lift(s))
@@ -70,10 +88,11 @@ class EquivariantFlow(Flow):
         self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         sets = list(self._lift(s))
-        # q as a density of (X, A) does not change with c. By the chain rule of s_x = B^T X and
-        # s_a = (A - X) / NOISE its gradients are B score_x - score_a / NOISE and score_a / NOISE
-        score_a = score[:, self.free :].unflatten(-1, (-1, self.space)) / NOISE
-        scores = [self._spread(score[:, : self.free]) - score_a, score_a]
+        # q as a density of (X, A) does not change with c. By the chain rule of s_x = M^-1 X and
+        # s_a = (A - X) / noise its gradients there are M^-T score_x - score_a / noise and
+        # score_a / noise
+        score_a = self._rows(score[:, self.free :]) / self.noise
+        scores = [self.gather.T.to(s) @ self._rows(score[:, : self.free]) - score_a, score_a]
         log_det = s.new_zeros(len(s))
         for i, layer in enumerate(self.layers):
             m, k = i % 2, 1 - i % 2
@@ -81,24 +100,22 @@ class EquivariantFlow(Flow):
                 sets[m], sets[k], clock, d, scores[m], scores[k]
             )
             log_det = log_det + change
-        # and back: X = B s_x + c and A = B s_x + c + NOISE s_a
-        score = torch.cat([self._gather(scores[0] + scores[1]), NOISE * scores[1].flatten(1)], -1)
+        # and back: X = M s_x + c and A = M s_x + c + noise s_a
+        score_x = self.spread.T.to(s) @ (scores[0] + scores[1])
+        score = torch.cat([score_x.flatten(1), self.noise * scores[1].flatten(1)], dim=-1)
         return self._lower(*sets), log_det, score
 
-    def _spread(self, s_x: Tensor) -> Tensor:
-        """Mean-free positions (batch, n, D) of coordinates (batch, (n-1) D)."""
-        return self.basis.to(s_x) @ s_x.unflatten(-1, (-1, self.space))
-
-    def _gather(self, x: Tensor) -> Tensor:
-        """Coordinates (batch, (n-1) D) of positions (batch, n, D), dropping their mean."""
-        return (self.basis.T.to(x) @ x).flatten(1)
+    def _rows(self, s: Tensor) -> Tensor:
+        return s.unflatten(-1, (-1, self.space))
 
     def _lift(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        x = self._spread(s[:, : self.free])
-        return x, x + NOISE * s[:, self.free :].unflatten(-1, (-1, self.space))
+        """Both sets of positions, (batch, n, D) each, with the centre of X at zero."""
+        x = self.spread.to(s) @ self._rows(s[:, : self.free])
+        return x, x + self.noise * self._rows(s[:, self.free :])
 
     def _lower(self, x: Tensor, a: Tensor) -> Tensor:
-        return torch.cat([self._gather(x), ((a - x) / NOISE).flatten(1)], dim=-1)
+        s_x = self.gather.to(x) @ x
+        return torch.cat([s_x.flatten(1), ((a - x) / self.noise).flatten(1)], dim=-1)
 
 
 class _Layer(nn.Module):
@@ -169,7 +186,9 @@ class _Layer(nn.Module):
         return new, log_det, ahead, score_kept - through - ahead + score_moved
 
 
-def _network(name: str, width: int, n: int) -> nn.Module:
+def _network(name: str, width: int, n: int, topology: Topology | None) -> nn.Module:
+    if topology is not None:
+        return AtomPairs(width, name, topology)
     if name == "egnn":
         return MessagePassing(width, n)
     # e3nn takes a second to import

@@ -24,14 +24,13 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.coordinates.chart import N_TRAITS, MolecularChart
-from onestep_md.flow.atoms import Surroundings, Vectors
+from onestep_md.flow.atoms import Surroundings, directions
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.message_passing import zeros
 from onestep_md.flow.step import CouplingFlow, CouplingLayer, as_seen, halves
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.flow.transforms import bounded
 
-_UNIT = 0.1  # nm, of the positions that networks read
 _ROLES = 4  # atoms of a coordinate: the one that it places, and up to three references
 # Bound of the outputs on the line, of which a layer takes a tenth: in one layer no coordinate is
 # moved by more than its width, or made e times as wide. Without it, long training on the
@@ -88,7 +87,7 @@ class MolecularFlow(CouplingFlow):
         shown = s * layer.is_kept
         line = as_seen(shown[:, : self.n_linear])
         x, _ = self.chart.to_x(torch.cat([line, shown[:, self.n_linear :]], -1).double())
-        return (x / _UNIT).to(s.dtype)
+        return (x / UNIT).to(s.dtype)
 
 
 class MolecularConditioner(nn.Module):
@@ -133,7 +132,7 @@ class Network(nn.Module):
 
     def __init__(self, width: int, network: str, per_line: int, per_circle: int):
         super().__init__()
-        self.reader = Surroundings(width, _directions(network, width))
+        self.reader = Surroundings(width, directions(network, width))
         self.roles = nn.Linear(width, _ROLES * width)
         self.traits = nn.Linear(N_TRAITS, width)
         self.clock = nn.Linear(CLOCK_FEATURES, width)
@@ -173,12 +172,3 @@ class Network(nn.Module):
         told = told + silu(self.hidden(told))
         line = bounded(self.to_line(told[:, :n_line]), _LARGEST)
         return line, self.to_circle(told[:, n_line:])
-
-
-def _directions(network: str, width: int) -> nn.Module:
-    if network == "egnn":
-        return Vectors(width)
-    # e3nn takes a second to import
-    from onestep_md.flow.harmonics import Tensors
-
-    return Tensors(width)

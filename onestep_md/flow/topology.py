@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 ELEMENTS = ("H", "C", "N", "O", "S", "P", "F", "Cl", "Br", "I")
+UNIT = 0.1  # nm, of the positions that networks of molecules read
 _DEGREES = 5  # numbers of neighbours told apart, from none on
 
 

@@ -142,7 +142,7 @@ def test_gradient_of_samples_reaches_every_parameter(flow):
 
 @pytest.mark.parametrize("reflect", [False, True], ids=["rotation", "reflection"])
 def test_rotations_reflections_and_exchange_commute_with_the_flow(flow, reflect):
-    n, space, basis = len(flow.basis), flow.space, flow.basis
+    n, space, basis = len(flow.spread), flow.space, flow.spread
     turn, order = rotation(space, reflect=reflect), torch.arange(n).roll(1)
 
     def acted(s):

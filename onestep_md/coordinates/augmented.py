@@ -1,0 +1,69 @@
+"""What charts with auxiliary noise beside the positions have in common; see `flow.equivariant`.
+
+The state is s = (s_x, s_a), s_x linear coordinates of the positions and s_a of the normal density
+N(s_a; 0, I) whatever x is. The flow samples the joint density
+
+    p(s) = p(x(s)) |det dx/ds_x| N(s_a; 0, I)
+
+whose marginal in x is the target, so weights of the joint density are exact weights of x. What
+other charts call log|det dx/ds| is log|det dx/ds_x| + log N(s_a; 0, I) here, and everything that
+is made of it follows: log q(x) is then log q(x, s_a) - log N(s_a; 0, I).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from onestep_md.coordinates.base import Chart
+
+_SEED = 20_250_101  # of the auxiliaries that `from_x` draws
+
+
+class AugmentedChart(Chart):
+    """Positions of n particles in D dimensions without their centre, and auxiliary noise.
+
+    Attributes:
+        particles, space: n and D.
+    """
+
+    def __init__(self, particles: int, space: int):
+        super().__init__()
+        self.particles, self.space = particles, space
+
+    @property
+    def n_linear(self) -> int:
+        return (2 * self.particles - 1) * self.space
+
+    @property
+    def n_circular(self) -> int:
+        return 0
+
+    @property
+    def symmetric(self) -> bool:
+        return True
+
+    @property
+    def free(self) -> int:
+        """Dimension (n-1) D of s_x."""
+        return (self.particles - 1) * self.space
+
+    def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """Fresh auxiliaries."""
+        return self._with_auxiliaries(s[:, : self.free], generator)
+
+    def _with_auxiliaries(self, s_x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """States with auxiliaries from N(0, I); without a generator the same ones at every call.
+
+        If x are samples of the target, the states are samples of the joint density, so EUBO and
+        BAR hold for it.
+        """
+        generator = generator or torch.Generator().manual_seed(_SEED)
+        size = len(s_x), self.n_linear - self.free
+        auxiliary = torch.randn(size, generator=generator, dtype=torch.float64)
+        return torch.cat([s_x, auxiliary.to(s_x)], dim=-1)
+
+    def _log_noise(self, s: Tensor) -> Tensor:
+        """Log N(s_a; 0, I), (batch,)."""
+        auxiliary = s[:, self.free :]
+        return -0.5 * (auxiliary.square() + math.log(2.0 * math.pi)).sum(-1)

@@ -1,0 +1,75 @@
+r"""The chart of a molecule's positions: a Gaussian that no rotation changes, and nothing else.
+
+X = M s_x are the mean-free positions, M (n, n-1) with M M^T = <X X^T> / 3, the covariance of the
+explored atoms taken alike in all directions: bonded atoms are near each other in the base, and no
+bond, angle or hand is right. All of that is left to the flow.
+
+x is any of the conformations that rigid motion makes of one; log Z leaves it out, as it does in
+internal coordinates, whose volume element J dq goes with 8 pi^2 of rotations and all positions of
+an atom. Mean-free positions have the same rotations, and n^{3/2} times their volume goes with all
+positions of the centre, so
+
+    log|det dx/ds_x| = 3 log|det B^T M| + 3/2 log n - log 8 pi^2,   B orthonormal.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from onestep_md.coordinates.augmented import AugmentedChart
+from onestep_md.coordinates.chart import rotation_onto
+from onestep_md.coordinates.internal import InternalCoordinates
+
+
+class PositionChart(AugmentedChart):
+    """The atoms of one molecule, with the covariance that they were explored with.
+
+    Attributes:
+        coordinates: the internal ones, which know the hands of the molecule.
+        spread: (n, n-1) the matrix M, in nm.
+    """
+
+    def __init__(self, x: Tensor, coordinates: InternalCoordinates):
+        """Fit the covariance.
+
+        Args:
+            x: (frames, n, 3) nm, equal-weight samples in any orientation, float64.
+            coordinates: of the molecule.
+        """
+        super().__init__(x.shape[1], 3)
+        self.coordinates = coordinates
+        x = x - x.mean(1, keepdim=True)
+        covariance = torch.einsum("bik,bjk->ij", x, x) / (3 * len(x))
+        # one eigenvalue is zero, that of the centre: it is the smallest
+        variances, vectors = torch.linalg.eigh(covariance)
+        deviations = variances[1:].sqrt()
+        self.register_buffer("spread", vectors[:, 1:] * deviations)
+        self.register_buffer("gather", (vectors[:, 1:] / deviations).T)
+        motion = 1.5 * math.log(self.particles) - math.log(8.0 * math.pi**2)
+        self.register_buffer("log_volume", 3.0 * deviations.log().sum() + motion)
+
+    def __str__(self) -> str:
+        return f"positions of {self.particles} atoms, and as many auxiliary ones"
+
+    def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Map states to conformations (batch, atoms, 3); those of the wrong hand lie outside."""
+        x = self.spread @ s[:, : self.free].unflatten(-1, (-1, 3))
+        wrong = self.coordinates.wrong_handed(x)
+        return x, torch.where(wrong, -torch.inf, self._log_noise(s) + self.log_volume)
+
+    def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `to_x` up to the place of the centre, with the same auxiliaries at every call."""
+        s = self._with_auxiliaries((self.gather @ x).flatten(1))
+        return s, self.to_x(s)[1]
+
+    def nearest(self, z: Tensor, s: Tensor) -> Tensor:
+        """Rotated (Kabsch), positions and auxiliary noise alike."""
+        states = z.double().unflatten(-1, (-1, 3))
+        turn = rotation_onto(self.to_x(z.double())[0], self.to_x(s.double())[0])
+        return (states @ turn).flatten(1).to(z)
+
+    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
+        force = torch.cat([-(self.spread.T @ grad_u).flatten(1), -s[:, self.free :]], dim=-1)
+        outside = self.coordinates.wrong_handed(self.to_x(s)[0])
+        return torch.where(outside[:, None], 0.0, force)

@@ -1,0 +1,69 @@
+"""What moves the atoms of a molecule, computed from other positions of them.
+
+The counterpart of `message_passing` for atoms that differ: of every atom the invariants of its
+surroundings (`atoms`), and for every pair of atoms a message made of both, their distance and how
+many bonds lie between them. Triple products are among the invariants, so a molecule and its
+mirror image are moved differently, and right and left hands can be told.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from onestep_md.flow.atoms import Surroundings, directions
+from onestep_md.flow.message_passing import CENTRES, REACH, SOFT, Pairs, radial_features, zeros
+from onestep_md.flow.topology import Topology
+
+_FAR = 4  # bonds between two atoms; more are not told apart
+
+
+class AtomPairs(nn.Module):
+    """Vectors and one symmetric matrix, called like `MessagePassing`.
+
+    Args:
+        width: hidden units.
+        network: egnn or e3nn, how directions are read.
+        topology: of the molecule.
+    """
+
+    def __init__(self, width: int, network: str, topology: Topology):
+        super().__init__()
+        self.topology, self.pairs = topology, Pairs(len(topology.atoms))
+        apart = _bonds_between(topology.bonded)[self.pairs.i, self.pairs.j]
+        separation = nn.functional.one_hot(apart - 1, _FAR).float()
+        self.register_buffer("separation", separation, persistent=False)
+        self.reader = Surroundings(width, directions(network, width))
+        self.radial = nn.Linear(CENTRES + 1, width)
+        self.by_separation = nn.Linear(_FAR, width, bias=False)
+        self.member = nn.Linear(width, width, bias=False)
+        self.pair = nn.Linear(width, width)
+        self.to_pairs = zeros(nn.Linear(width, 3))
+        self.to_atoms = zeros(nn.Linear(width, 1))
+
+    def forward(self, positions: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """As `MessagePassing.forward`, with positions (batch, n, 3) in 0.1 nm."""
+        pairs = self.pairs
+        node = self.reader(positions, clock, self.topology)
+        difference = pairs.apart(positions)
+        square = difference.square().sum(-1)
+        pair = self.radial(radial_features(square)) + self.by_separation(self.separation)
+        pair = silu(pair + pairs.both(self.member(node)))
+        pair = pair + silu(self.pair(pair))
+
+        along, common, radial = self.to_pairs(pair).unbind(-1)
+        along = along * torch.rsqrt(1.0 + square / REACH**2)
+        shift = pairs.difference(along[..., None] * difference)
+        direction = difference * torch.rsqrt(square + SOFT**2)[..., None]
+        eye = torch.eye(3, dtype=positions.dtype, device=positions.device)
+        own = self.to_atoms(node)[..., None] * eye
+        return shift, pairs.stiffness(own, common, radial, direction)
+
+
+def _bonds_between(bonded: Tensor) -> Tensor:
+    """How many bonds lie between two atoms, up to _FAR; (n, n) of an adjacency matrix."""
+    reached = torch.eye(len(bonded))
+    apart = torch.zeros_like(bonded, dtype=torch.long)
+    for _ in range(_FAR):
+        apart += reached == 0
+        reached = reached + reached @ bonded
+    return apart
