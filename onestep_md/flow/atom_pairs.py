@@ -36,7 +36,6 @@ class AtomPairs(nn.Module):
         self.radial = nn.Linear(CENTRES + 1, width)
         self.by_separation = nn.Linear(_FAR, width, bias=False)
         self.member = nn.Linear(width, width, bias=False)
-        self.pair = nn.Linear(width, width)
         self.to_pairs = zeros(nn.Linear(width, 3))
         self.to_atoms = zeros(nn.Linear(width, 1))
 
@@ -48,7 +47,6 @@ class AtomPairs(nn.Module):
         square = difference.square().sum(-1)
         pair = self.radial(radial_features(square)) + self.by_separation(self.separation)
         pair = silu(pair + pairs.both(self.member(node)))
-        pair = pair + silu(self.pair(pair))
 
         along, common, radial = self.to_pairs(pair).unbind(-1)
         along = along * torch.rsqrt(1.0 + square / REACH**2)
