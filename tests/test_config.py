@@ -88,6 +88,11 @@ def test_particles_in_flat_coordinates(write):
     assert (flow.coordinates, flow.network, flow.bins) == ("flat", None, None)
 
 
+@pytest.mark.parametrize(("name", "draws"), [("cartesian", 1), ("gaussian", 8)])
+def test_only_atoms_from_a_gaussian_have_auxiliaries(name, draws):
+    assert load_config(SYSTEMS[0].parent / f"alanine-{name}.yaml").sample.auxiliaries == draws
+
+
 @pytest.mark.parametrize("name", PARTICLES)
 def test_densities_of_particles_are_those_that_are(name):
     from onestep_md.targets.densities import density

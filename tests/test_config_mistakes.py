@@ -70,7 +70,7 @@ BAD_SECTIONS = {
     ),
     "unlike any key": (
         "flow:\n  zzz: 5",
-        ["6: unknown key `zzz` in `flow`. Known keys: coordinates, network, layers, width, "
+        ["6: unknown key `zzz` in `flow`. Known keys: coordinates, network, base, layers, width, "
          "orders, bins."],
     ),
     "folder is no key": (
@@ -338,13 +338,28 @@ BAD_FILES = {
     ),
     "auxiliary coordinates of what has none": (
         "target: {kind: density, name: gmm9}\nsample: {auxiliaries: 8}\n",
-        ["bad.yaml:2: sample.auxiliaries has no effect: only particles in cartesian coordinates "
-         "have auxiliary ones; remove it."],
+        ["bad.yaml:2: sample.auxiliaries has no effect: only particles in cartesian "
+         "coordinates, and molecules of flow.base: gaussian, have auxiliary ones; remove it."],
     ),
     "auxiliary coordinates of a molecule": (
         TARGET + "flow: {coordinates: cartesian}\nsample: {auxiliaries: 2}\n",
-        ["bad.yaml:6: sample.auxiliaries has no effect: only particles in cartesian coordinates "
-         "have auxiliary ones; remove it."],
+        ["bad.yaml:6: sample.auxiliaries has no effect: only particles in cartesian "
+         "coordinates, and molecules of flow.base: gaussian, have auxiliary ones; remove it."],
+    ),
+    "base of internal coordinates": (
+        TARGET + "flow: {base: gaussian}\n",
+        ["bad.yaml:5: flow.base has no effect but on a molecule in flow.coordinates: cartesian; "
+         "remove it."],
+    ),
+    "base of particles": (
+        "target: {kind: density, name: dw4}\nflow: {base: gaussian}\n",
+        ["bad.yaml:2: flow.base has no effect but on a molecule in flow.coordinates: cartesian; "
+         "remove it."],
+    ),
+    "base misspelt": (
+        TARGET + "flow: {coordinates: cartesian, base: gauss}\n",
+        ['bad.yaml:5: flow.base = "gauss", must be one of molecule, gaussian. Did you mean '
+         "`gaussian`?"],
     ),
     "fewer than one auxiliary draw": (
         "target: {kind: density, name: dw4}\nsample: {auxiliaries: 0}\n",

@@ -26,6 +26,7 @@ RUNS = {
     "particles": ("dw4", []),
     "internal": ("alanine", ["exploration.method=annealing", "exploration.snapshots=1"]),
     "molecular": ("alanine-cartesian", ["exploration.method=annealing"]),
+    "positions": ("alanine-gaussian", ["exploration.method=annealing"]),
 }
 
 

@@ -72,6 +72,10 @@ MISTAKES = {
         TWO.replace("cartesian", "internal"),
         "1: target is a list; one network for several molecules needs flow.coordinates: cart",
     ),
+    "a Gaussian base": (
+        TWO.replace("cartesian", "cartesian, base: gaussian"),
+        "5: target is a list; from flow.base: gaussian a network learns one molecule",
+    ),
     "a density": (
         f"target:\n  - {ALANINE}\n  - {{kind: density, name: gmm9}}\n",
         "1: target is a list; only molecules can be trained together",
