@@ -117,12 +117,15 @@ def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)))
 
 
-def internal_coordinates(molecule: Molecule) -> InternalCoordinates:
-    """The z-matrix map of a molecule."""
+def internal_coordinates(
+    molecule: Molecule, centres: list[tuple[int, int, int, int]] | None = None
+) -> InternalCoordinates:
+    """The z-matrix map of a molecule; `centres` keep their hands, by default stereocentres."""
     zmatrix = build_zmatrix(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
-    centres = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
+    if centres is None:
+        centres = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
     return InternalCoordinates(zmatrix, centres)
 
 

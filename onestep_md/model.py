@@ -18,6 +18,7 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import fit_chart
 from onestep_md.coordinates.positions import PositionChart
+from onestep_md.coordinates.stereo import hands, twins
 from onestep_md.energy_exploration import flat_chart, internal_coordinates
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.flow.base import Flow
@@ -93,7 +94,6 @@ def _to_learn(log_w: torch.Tensor) -> float:
 def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) -> Chart:
     frames = torch.from_numpy(x)
     if isinstance(target, Molecule):
-        coordinates = internal_coordinates(target)
         if config.flow.base == "gaussian":
             if target.constraints:
                 raise TargetError(
@@ -101,7 +101,11 @@ def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) 
                     f"{len(target.constraints)} bonds of fixed length. Use target.constraints: "
                     "none, or flow.base: molecule."
                 )
-            return PositionChart(frames, coordinates)
+            elements, bonds = target.elements, target.bonds
+            centres = hands(elements, bonds, target.positions)
+            coordinates = internal_coordinates(target, centres)
+            return PositionChart(frames, coordinates, bonds, twins(elements, bonds))
+        coordinates = internal_coordinates(target)
         return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
     if config.flow.coordinates == "cartesian":
         return CartesianChart(frames, target.density.basis, target.density.space)

@@ -4,15 +4,20 @@ X = M s_x are the mean-free positions, M (n, n-1) with M M^T = <X X^T> / 3, the 
 explored atoms taken alike in all directions: bonded atoms are near each other in the base, and no
 bond, angle or hand is right. All of that is left to the flow.
 
+Base and flow do not tell twins apart, such as the hydrogens of a methyl: of the two hands that
+their numbers can have around an atom with four neighbours, dynamics has one and this density has
+both, 2^h alike copies in all. A configuration stands for all of its copies.
+
 x is any of the conformations that rigid motion makes of one; log Z leaves it out, as it does in
 internal coordinates, whose volume element J dq goes with 8 pi^2 of rotations and all positions of
 an atom. Mean-free positions have the same rotations, and n^{3/2} times their volume goes with all
 positions of the centre, so
 
-    log|det dx/ds_x| = 3 log|det B^T M| + 3/2 log n - log 8 pi^2,   B orthonormal.
+    log|det dx/ds_x| = 3 log|det B^T M| + 3/2 log n - log 8 pi^2 - h log 2,   B orthonormal.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,24 +35,37 @@ class PositionChart(AugmentedChart):
         spread: (n, n-1) the matrix M, in nm.
     """
 
-    def __init__(self, x: Tensor, coordinates: InternalCoordinates):
+    def __init__(
+        self,
+        x: Tensor,
+        coordinates: InternalCoordinates,
+        bonds: Sequence[tuple[int, int]],
+        twins: Sequence[tuple[int, ...]],
+    ):
         """Fit the covariance.
 
         Args:
             x: (frames, n, 3) nm, equal-weight samples in any orientation, float64.
-            coordinates: of the molecule.
+            coordinates: of the molecule, with `stereo.hands` as its centres.
+            bonds: pairs of atoms.
+            twins: `stereo.twins` of the molecule.
         """
         super().__init__(x.shape[1], 3)
         self.coordinates = coordinates
         x = x - x.mean(1, keepdim=True)
         covariance = torch.einsum("bik,bjk->ij", x, x) / (3 * len(x))
+        for group in twins:
+            _make_alike(covariance, list(group))
         # one eigenvalue is zero, that of the centre: it is the smallest
         variances, vectors = torch.linalg.eigh(covariance)
         deviations = variances[1:].sqrt()
         self.register_buffer("spread", vectors[:, 1:] * deviations)
         self.register_buffer("gather", (vectors[:, 1:] / deviations).T)
         motion = 1.5 * math.log(self.particles) - math.log(8.0 * math.pi**2)
-        self.register_buffer("log_volume", 3.0 * deviations.log().sum() + motion)
+        copies = math.log(2.0) * len(
+            {_parent_of_four(group[0], bonds) for group in twins} - {None}
+        )
+        self.register_buffer("log_volume", 3.0 * deviations.log().sum() + motion - copies)
 
     def __str__(self) -> str:
         return f"positions of {self.particles} atoms, and as many auxiliary ones"
@@ -73,3 +91,21 @@ class PositionChart(AugmentedChart):
         force = torch.cat([-(self.spread.T @ grad_u).flatten(1), -s[:, self.free :]], dim=-1)
         outside = self.coordinates.wrong_handed(self.to_x(s)[0])
         return torch.where(outside[:, None], 0.0, force)
+
+
+def _make_alike(covariance: Tensor, group: list[int]) -> None:
+    """Average (n, n) in place over the exchanges of a group of atoms."""
+    inside = covariance[group][:, group]
+    variance = inside.diagonal().mean()
+    other = (inside.sum() - inside.diagonal().sum()) / (len(group) * (len(group) - 1))
+    mean = covariance[group].mean(0)
+    covariance[group], covariance[:, group] = mean, mean[:, None]
+    for i in group:
+        covariance[i, group] = other
+        covariance[i, i] = variance
+
+
+def _parent_of_four(atom: int, bonds: Sequence[tuple[int, int]]) -> int | None:
+    """The one atom that `atom` is bonded to, if that has four neighbours."""
+    (parent,) = {i for bond in bonds if atom in bond for i in bond} - {atom}
+    return parent if sum(parent in bond for bond in bonds) == 4 else None

@@ -9,8 +9,9 @@ import torch
 from onestep_md.coordinates.chart import rotation_onto
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.positions import PositionChart
-from onestep_md.coordinates.stereo import stereocentres
+from onestep_md.coordinates.stereo import hands, twins
 from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.energy_exploration import internal_coordinates
 
 
 def normal(*shape, seed=1):
@@ -21,10 +22,8 @@ def normal(*shape, seed=1):
 @pytest.fixture(scope="module")
 def coordinates(shipped):
     molecule = shipped("alanine")
-    elements, bonds, x = molecule.elements, molecule.bonds, molecule.positions
-    return InternalCoordinates(
-        build_zmatrix(elements, bonds, (), x), stereocentres(elements, bonds, x)
-    )
+    centres = hands(molecule.elements, molecule.bonds, molecule.positions)
+    return internal_coordinates(molecule, centres)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +36,10 @@ def frames(shipped):
 
 
 @pytest.fixture(scope="module")
-def chart(frames, coordinates):
-    return PositionChart(frames, coordinates)
+def chart(frames, coordinates, shipped):
+    molecule = shipped("alanine")
+    groups = twins(molecule.elements, molecule.bonds)
+    return PositionChart(frames, coordinates, molecule.bonds, groups)
 
 
 def test_states_of_frames_are_inverted_and_normal(chart, frames):
@@ -48,7 +49,11 @@ def test_states_of_frames_are_inverted_and_normal(chart, frames):
     torch.testing.assert_close(x, frames - frames.mean(1, keepdim=True))
     torch.testing.assert_close(again, log_det)
     assert log_det.isfinite().all() and torch.equal(chart.from_x(frames)[0], s)
-    rows = s[:, : chart.free].unflatten(-1, (-1, 3))
+
+
+def test_the_base_has_the_covariance_of_the_frames(frames, coordinates):
+    chart = PositionChart(frames, coordinates, [], [])
+    rows = chart.from_x(frames)[0][:, : chart.free].unflatten(-1, (-1, 3))
     covariance = torch.einsum("bik,bjk->ij", rows, rows) / (3 * len(rows))
     torch.testing.assert_close(covariance, torch.eye(21, dtype=torch.float64))
 
@@ -68,12 +73,28 @@ def test_log_z_is_that_of_internal_coordinates():
 
     log_z = math.log((cell * (log_det - energy(x)).exp()).sum())
 
-    chart = PositionChart(normal(50_000, 4, 3) / math.sqrt(stiffness), coordinates)
+    chart = PositionChart(normal(50_000, 4, 3) / math.sqrt(stiffness), coordinates, chain, [])
     z = chart.sample_base(20_000, torch.Generator().manual_seed(0))
     x, log_det = chart.to_x(z)
     log_w = -energy(x) - (chart.log_base(z) - log_det)
     assert log_w.std() < 0.05  # the base is the target, but for its fit
     assert float(torch.logsumexp(log_w, 0)) - math.log(20_000) == pytest.approx(log_z, abs=1e-3)
+
+
+def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates, shipped):
+    molecule = shipped("alanine")
+    groups = twins(molecule.elements, molecule.bonds)
+    covariance = chart.spread @ chart.spread.T
+    for group in groups:  # exchanged, they have the same covariance
+        order = torch.arange(22)
+        order[list(group)] = torch.tensor(group).roll(1)
+        torch.testing.assert_close(covariance[order][:, order], covariance)
+    # three methyls: eight copies
+    alone = PositionChart(frames, coordinates, molecule.bonds, [])
+    volumes = [
+        c.log_volume - 3 * torch.linalg.svdvals(c.spread).log().sum() for c in (alone, chart)
+    ]
+    assert float(volumes[0] - volumes[1]) == pytest.approx(3 * math.log(2.0))
 
 
 def test_the_wrong_hand_lies_outside(chart, frames):

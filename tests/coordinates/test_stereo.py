@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.coordinates.stereo import stereocentres
+from onestep_md.coordinates.stereo import hands, stereocentres, twins
 from onestep_md.energy_exploration import internal_coordinates
 
 # stereocentres by residue and atom
@@ -47,3 +47,21 @@ def test_a_molecule_without_centres_has_no_hand(shipped):
     x = torch.from_numpy(molecule.positions)[None]
     assert not coordinates.wrong_handed(torch.cat([x, -x])).any()
     assert coordinates.from_cartesian(-x)[1].isfinite().all()
+
+
+def test_twins_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
+    molecule = shipped("valine")
+    groups = twins(molecule.elements, molecule.bonds)
+    names = sorted(len(group) for group in groups), {molecule.elements[g[0]] for g in groups}
+    assert names == ([3, 3, 3, 3], {"H"})  # two caps and two arms
+    acid = ("C", "O", "O", "C", "H", "H", "H")
+    bonds = [(0, 1), (0, 2), (0, 3), (3, 4), (3, 5), (3, 6)]
+    assert sorted(twins(acid, bonds)) == [(1, 2), (4, 5, 6)]
+
+
+def test_numbers_give_a_hand_to_what_has_two_equal_arms(shipped):
+    molecule = shipped("valine")
+    arguments = molecule.elements, molecule.bonds, molecule.positions
+    found = [f"{molecule.residues[i]} {molecule.atom_names[i]}" for i, *_ in hands(*arguments)]
+    assert sorted(found) == ["VAL:2 CA", "VAL:2 CB"]
+    assert set(stereocentres(*arguments)) < set(hands(*arguments))
