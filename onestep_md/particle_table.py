@@ -13,13 +13,14 @@ from onestep_md.estimators.estimate import stored_text
 # aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
 PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}
 # T-W2, E-W2 and ESS (%) of samplers trained on simulations, by the evaluations of a sample
-PUBLISHED_MOLECULES = {
-    "alanine-cartesian": {
+PUBLISHED_MOLECULES = dict.fromkeys(
+    ("alanine-cartesian", "alanine-gaussian"),
+    {
         "FALCON-A, 4 to 16": (0.180, 0.512, 9.7),
         "ECNF++, hundreds": (0.189, 0.914, 27.5),
         "SBG, one": (0.439, 0.873, 3.0),
-    }
-}
+    },
+)
 
 
 def evidence_lines(name: str, results: dict) -> list[str]:
