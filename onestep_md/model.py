@@ -20,7 +20,7 @@ from onestep_md.coordinates.chart import fit_chart
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.coordinates.stereo import hands, twins
 from onestep_md.energy_exploration import flat_chart, internal_coordinates
-from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.errors import RunFolderError
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.molecular import MolecularFlow
@@ -95,12 +95,6 @@ def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) 
     frames = torch.from_numpy(x)
     if isinstance(target, Molecule):
         if config.flow.base == "gaussian":
-            if target.constraints:
-                raise TargetError(
-                    "flow.base: gaussian moves every atom, and this molecule has "
-                    f"{len(target.constraints)} bonds of fixed length. Use target.constraints: "
-                    "none, or flow.base: molecule."
-                )
             elements, bonds = target.elements, target.bonds
             centres = hands(elements, bonds, target.positions)
             coordinates = internal_coordinates(target, centres)

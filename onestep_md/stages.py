@@ -12,6 +12,7 @@ from onestep_md.analysis.torsions import find_torsions, region_membership, torsi
 from onestep_md.config import Config
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators
 from onestep_md.energy_exploration import anneal_target
+from onestep_md.errors import TargetError
 from onestep_md.model import Target, exploration_key
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json
@@ -28,6 +29,12 @@ def load_target(config: Config) -> Target:
     if config.target.kind != "molecule":
         return load_density(config.target, config.folder)
     molecule = load_molecule(config.target, config.folder)
+    if config.flow.base == "gaussian" and molecule.constraints:
+        raise TargetError(
+            "flow.base: gaussian moves every atom, and this molecule has "
+            f"{len(molecule.constraints)} bonds of fixed length. Use target.constraints: none, or "
+            "flow.base: molecule."
+        )
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     angles = torsion_angles(molecule.positions[None], list(torsions.values()))
     region_membership(angles, list(torsions), config.regions)

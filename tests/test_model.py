@@ -8,6 +8,7 @@ import pytest
 
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
+from onestep_md.errors import TargetError
 from onestep_md.model import build_model
 from onestep_md.stages import load_target, open_pool
 
@@ -37,3 +38,9 @@ def test_splines_are_for_modes_that_the_chart_leaves():
 
     assert per_line("gmm9") == 2 and per_line("gmm40_fab") > 2
     assert per_line("gmm9", "flow.bins=4") > 2
+
+
+def test_bonds_of_fixed_length_cannot_be_made_of_a_gaussian():
+    options = ["target.constraints=hbonds"]
+    with pytest.raises(TargetError, match="12 bonds of fixed length"):
+        load_target(load_config(SYSTEMS / "alanine-gaussian.yaml", options))
