@@ -132,7 +132,10 @@ def _trained(
     size = sum(p.numel() for p in next(iter(states.values())).flow.parameters())
     display.say(f"flow: {size:,} parameters, shared by {', '.join(states)}")
     pool = open_pool(config, tuple(targets.values()), local, address)
-    display.say(f"evaluators: {present(pool)} on {pool.platform}, for all molecules")
+    display.say(
+        f"evaluators: {present(pool)} on {pool.platform}, for all molecules; "
+        f"{learner.describe(config.cluster, local)}, float32, weights in float64"
+    )
     display.start("training")
     try:
         with keeper.learners:
