@@ -40,7 +40,7 @@ def write_density_results(
     sampler = sampler_of(model)
     known = _exact_samples(target, config)
     reference = known or sampler.held_out
-    arrays, evidence, modes = {"target_x": reference.x}, [], {}
+    arrays, evidence, modes = {"target_x": _shown(target, reference.x, config.seed)}, [], {}
     for steps in config.sample.steps:
         samples, row = measure(
             sampler,
@@ -119,6 +119,16 @@ def comparison(
         found = ", ".join(f"{count} at K = {steps}" for steps, count in modes.items())
         lines.append(f"modes found, of {len(target.density.modes)}: {found}")
     return lines
+
+
+def _shown(target: DensityTarget, x: np.ndarray, seed: int) -> np.ndarray:
+    """Samples (n, dim) of the target for figures of single coordinates.
+
+    Particles of an annealing have the orientation and the order of their few ancestors.
+    """
+    if not isinstance(target.density, Particles):
+        return x
+    return target.density.images(torch.from_numpy(x), torch.Generator().manual_seed(seed)).numpy()
 
 
 def _exact_samples(target: DensityTarget, config: Config) -> TargetSamples | None:

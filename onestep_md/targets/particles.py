@@ -57,6 +57,13 @@ class Particles(ABC):
         i, j = torch.triu_indices(self.n, self.n, offset=1)
         return (positions[..., i, :] - positions[..., j, :]).square().sum(-1)
 
+    def images(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Each of (batch, dim) turned or reflected, and its particles exchanged, at random."""
+        turn = torch.randn(len(x), self.space, self.space, generator=generator, dtype=x.dtype)
+        order = torch.rand(len(x), self.n, generator=generator).argsort(dim=1)
+        positions = self.positions(x).take_along_dim(order[..., None], dim=1)
+        return self.coordinates(positions @ _orthogonal(turn))
+
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Unnormalised log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""
@@ -64,6 +71,12 @@ class Particles(ABC):
     def sample(self, n: int, generator: torch.Generator) -> None:
         """No sampler is known."""
         return None
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """Of normal matrices, orthogonal ones that no rotation is preferred by (Mezzadri, 2007)."""
+    q, r = torch.linalg.qr(matrix)
+    return q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
 
 
 class DoubleWellParticles(Particles):

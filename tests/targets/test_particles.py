@@ -118,3 +118,16 @@ def test_particles_may_be_turned_reflected_and_exchanged(name):
 def test_coinciding_particles_have_infinite_energy():
     u, grad_u = DensityEvaluator(lambda: LennardJones(13)).evaluate(np.zeros((2, 36)))
     assert np.isposinf(u).all() and not grad_u.any()
+
+
+@pytest.mark.parametrize("target", [DoubleWellParticles(), LennardJones(5)], ids=lambda t: t.name)
+def test_images_are_as_likely_and_lie_anywhere(target):
+    x = points(target, 1, scale=2.0).expand(4000, -1)
+    images = target.images(x, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(target.log_prob(images), target.log_prob(x))
+    # no direction and no particle is preferred: every coordinate has its share of the length
+    share = images.square().mean(0) / images.square().mean()
+    assert (share - 1.0).abs().max() < 0.1
+    assert images.mean(0).abs().max() < 0.1 * images.std()
+    volume = torch.linalg.det(target.positions(images)[:, : target.space])
+    assert 0.4 < (volume > 0).double().mean() < 0.6
