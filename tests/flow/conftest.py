@@ -1,11 +1,15 @@
-"""Flows with random weights, and base samples, in float64."""
+"""Flows with random weights, and base samples, in float64; `random_numbers` for the tests here."""
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from onestep_md.flow.step import StepFlow
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SHAPES = {  # coordinates on the line, angles, spline bins
     "mixed": (7, 3, 0),

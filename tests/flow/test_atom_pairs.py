@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from random_numbers import normal, shaken
 
 from onestep_md.flow.atom_pairs import AtomPairs, _bonds_between
 from onestep_md.flow.base import CLOCK_FEATURES
@@ -12,20 +13,6 @@ from onestep_md.flow.topology import Topology
 ELEMENTS, BONDS = ("H", "H", "C", "F", "Cl", "Br"), ((0, 2), (1, 2), (2, 3), (2, 4), (4, 5))
 ALIKE = torch.tensor([1, 0, 2, 3, 4, 5])
 N = len(ELEMENTS)
-
-
-def normal(*shape, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def shaken(module, scale):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(scale * noise)
-    return module
 
 
 @pytest.fixture(params=["egnn", "e3nn"])

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from random_numbers import normal, shaken
 
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.equivariant import EquivariantFlow
@@ -20,24 +21,10 @@ SHAPES = {
 }
 
 
-def random_network(network, scale, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(scale * noise)
-    return network
-
-
 def build(n, space, layers, network, seed=0):
     torch.manual_seed(seed)
     basis = LennardJones(n).basis
     return EquivariantFlow(basis, space, layers, 16, network).double()
-
-
-def normal(*shape, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def rotation(space, seed=0, reflect=False):
@@ -51,7 +38,7 @@ def rotation(space, seed=0, reflect=False):
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
 def flow(request):
     # 0.05: a factor 10 or so in volume, and moves of the size of the base
-    return random_network(build(*request.param), 0.05)
+    return shaken(build(*request.param), 0.05)
 
 
 @pytest.mark.parametrize("network", ["egnn", "e3nn"])
@@ -170,7 +157,7 @@ def test_networks_have_their_symmetries(name):
 
     torch.manual_seed(0)
     network = (MessagePassing if name == "egnn" else TensorProducts)(16, 4)
-    network = random_network(network.double(), 0.3)
+    network = shaken(network.double(), 0.3)
     n, clock, positions = 4, normal(1, CLOCK_FEATURES), normal(5, 4, 3)
     vectors = n * o3.Irreps("1o")
 
@@ -211,7 +198,7 @@ def test_stiffness_is_the_matrix_of_its_quadratic_form():
 
 
 def test_weights_cannot_make_a_layer_stretch_without_bound():
-    flow = random_network(build(3, 3, 1, "egnn"), 30.0)
+    flow = shaken(build(3, 3, 1, "egnn"), 30.0)
     z = normal(50, flow.dim)
     _, log_det = flow(z, 1)
     assert log_det.abs().max() < 2.0 * 9.0 + 1e-9

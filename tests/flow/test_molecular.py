@@ -8,6 +8,7 @@ import pytest
 import torch
 from e3nn import o3
 from e3nn.util.test import assert_equivariant
+from random_numbers import normal, shaken
 
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.internal import InternalCoordinates
@@ -45,20 +46,6 @@ def flow(request, molecule, chart):
     torch.manual_seed(0)
     flow = MolecularFlow(chart, topology, 4, 8, 2, request.param, seed=0).double()
     return shaken(flow, 0.2)
-
-
-def normal(*shape, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def shaken(module, scale):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(scale * noise)
-    return module
 
 
 def base(chart, n):
