@@ -72,6 +72,12 @@ class TargetSamples:
     u: np.ndarray
     walker: np.ndarray | None
 
+    def at_most(self, n: int) -> "TargetSamples":
+        """All, or n of them, evenly chosen."""
+        chosen = np.unique(np.linspace(0, len(self.u) - 1, n).astype(int))
+        walker = None if self.walker is None else self.walker[chosen]
+        return TargetSamples(self.x[chosen], self.u[chosen], walker)
+
 
 @dataclass(frozen=True)
 class Certificates:

@@ -154,9 +154,11 @@ def measure(
 ) -> tuple[Samples, Evidence]:
     """Draw n samples at one K and collect their evidence; see `evaluate` for `auxiliaries`.
 
-    Samples of the `target` beside them are those that the sampler holds, if there are no better.
+    Samples of the `target` beside them, n at most, are those that the sampler holds, if there are
+    no better: their inverses cost what samples do.
     """
-    flow, chart, target = sampler.flow, sampler.chart, target or sampler.held_out
+    flow, chart = sampler.flow, sampler.chart
+    target = (target or sampler.held_out).at_most(n)
     auxiliaries = auxiliaries if steps else 1  # the base has the same density for all of them
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)

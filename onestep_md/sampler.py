@@ -8,7 +8,6 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from onestep_md.atomic import replacing
@@ -61,15 +60,13 @@ def _held_out(model: Model) -> TargetSamples:
 
 def save_sampler(folder: Path, model: Model) -> None:
     """Write `folder/model.pt`."""
-    held_out = _held_out(model)
-    chosen = np.unique(np.linspace(0, len(held_out.u) - 1, _HELD_OUT).astype(int))
-    arrays = (held_out.x[chosen], held_out.u[chosen], held_out.walker[chosen])
+    held_out = _held_out(model).at_most(_HELD_OUT)
     content = {
         "format": _FORMAT,
         "identity": model.identity,
         "chart": model.chart,
         "flow": {name: value.cpu() for name, value in model.state.teacher.state_dict().items()},
-        "held_out": [torch.from_numpy(array) for array in arrays],
+        "held_out": [torch.from_numpy(of) for of in (held_out.x, held_out.u, held_out.walker)],
     }
     with replacing(folder / NAME) as aside:
         torch.save(content, aside)

@@ -9,7 +9,13 @@ import torch
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.estimators.evidence import bar, elbo, eubo, log_z
 from onestep_md.estimators.weights import ess
-from onestep_md.evaluate import _dense_jacobian, certify, draw_samples, log_weights_at
+from onestep_md.evaluate import (
+    TargetSamples,
+    _dense_jacobian,
+    certify,
+    draw_samples,
+    log_weights_at,
+)
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.particles import LennardJones
@@ -177,3 +183,14 @@ def test_jacobians_of_a_few_among_many_samples_take_little_memory():
         _dense_jacobian(crooked_flow(1), many[:2], 1)
     # a tangent of each direction, were it as large as all samples, would have 29 MB
     assert max(event.self_cpu_memory_usage for event in profile.events()) < 1e6
+
+
+@pytest.mark.parametrize("n", [1, 7, 29, 30, 100])
+@pytest.mark.parametrize("walkers", [True, False])
+def test_target_samples_are_thinned_evenly_and_stay_together(n, walkers):
+    x, u = np.arange(30.0)[:, None], np.arange(30.0)
+    few = TargetSamples(x, u, u // 10 if walkers else None).at_most(n)
+    assert len(few.u) == min(n, 30)
+    assert np.array_equal(few.x[:, 0], few.u)
+    assert np.ptp(np.diff(few.u)) <= 1.0 if n > 1 else few.u == 0.0
+    assert np.array_equal(few.walker, few.u // 10) if walkers else few.walker is None
