@@ -26,7 +26,6 @@ from onestep_md.analysis.measurements import (
     run_warnings,
     text_of,
 )
-from onestep_md.analysis.torsions import chiral_volumes
 from onestep_md.analysis.trajectories import check_finished
 
 FILES = ("topology.pdb", "samples.dcd", "steps.npz", "results.json", "free_energy.json")
@@ -127,7 +126,7 @@ def _read(folder: Path) -> RunRecord:
         explored_by=results.get("explored_by", "dynamics"),  # absent in older runs
         explored_torsions=explored[0],
         explored_u=explored[1],
-        handedness=_handedness(folder / "samples.dcd", topology),
+        handedness=_handedness(results, len(steps[1].u)),
         acceptance=tuple(
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
         ),
@@ -154,17 +153,11 @@ def _samples(arrays: np.lib.npyio.NpzFile, k: int) -> StepSamples:
     return StepSamples(arrays[f"k{k}_log_w"], arrays[f"k{k}_u"], arrays[f"k{k}_torsions"])
 
 
-def _handedness(dcd: Path, reference: mdtraj.Trajectory) -> Handedness:
-    topology = reference.topology
-    bonds = [(a.index, b.index) for a, b in topology.bonds]
-    elements = [atom.element.symbol for atom in topology.atoms]
-    expected = np.sign(chiral_volumes(reference.xyz.astype(np.float64), bonds, elements))
-    if not expected.shape[1]:
-        return Handedness(0, 0, 0)
-    frames = mdtraj.load_dcd(str(dcd), top=topology).xyz
-    found = np.sign(chiral_volumes(frames, bonds, elements))
-    inverted = (found == -expected).any(axis=1)
-    return Handedness(expected.shape[1], int(inverted.sum()), len(frames))
+def _handedness(results: dict, n: int) -> Handedness:
+    if "stereocentres" not in results:  # an older run
+        return Handedness(0, 0, n)
+    inverted = results["wrong_handed"].get("1", 0)  # the trajectory's samples are of one step
+    return Handedness(int(results["stereocentres"]), int(inverted), n)
 
 
 def _molecule_name(config: str) -> str:

@@ -1,4 +1,4 @@
-"""Torsions by name, their angles, regions of torsion space, and the handedness of stereocentres.
+"""Torsions by name, their angles, and regions of torsion space.
 
 Signs follow IUPAC and mdtraj: looking along the middle bond, clockwise is positive. Used by the
 exploration summary, the free energies and the report.
@@ -152,34 +152,3 @@ def region_membership(
             # a range of 360 degrees or more is the whole circle, not the empty range
             inside[:, place] &= offset < (high - low if high - low >= 360 else (high - low) % 360)
     return inside
-
-
-def chiral_volumes(
-    x: np.ndarray, bonds: Sequence[tuple[int, int]], elements: Sequence[str]
-) -> np.ndarray:
-    """Signed volumes spanned by the neighbours of each possible stereocentre.
-
-    A centre is an atom with four neighbours of which at most one is hydrogen; the sign of its
-    volume is its handedness and never changes without breaking a bond.
-
-    Args:
-        x: (n, atoms, 3) nm.
-        bonds: pairs of atom indices.
-        elements: element symbol of each atom.
-
-    Returns:
-        (n, n_centres) nm^3; compare signs with those of the input geometry.
-    """
-    neighbours: list[list[int]] = [[] for _ in elements]
-    for i, j in bonds:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    centres = [
-        sorted(around)
-        for around in neighbours
-        if len(around) == 4 and sum(elements[atom] == "H" for atom in around) <= 1
-    ]
-    if not centres:
-        return np.zeros((len(x), 0))
-    corner, a, b, c = (x[:, index] for index in np.asarray(centres).T)
-    return (np.cross(a - corner, b - corner) * (c - corner)).sum(-1)

