@@ -1,0 +1,31 @@
+"""Shortest files of every kind of target, and the messages that a bad one gives."""
+
+import pytest
+
+from onestep_md.config import Train, load_config
+from onestep_md.errors import ConfigError
+
+TARGET = """\
+target:
+  pdb: a.pdb
+  forcefield: [amber96.xml]
+  temperature: 300.0
+"""  # four lines; what a test adds starts on line 5
+KINDS = {
+    "molecule": TARGET,
+    "density": "target: {kind: density, name: gmm9}\n",
+    "data": "target: {kind: density, name: lgcp, data: pines.csv}\n",
+    "particles": "target: {kind: density, name: dw4}\n",
+    "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
+}
+# these defaults depend on the target
+MOLECULE_TRAIN = Train(
+    steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192,
+    step_shares=(2.0, 1.0, 1.0, 1.0),
+)  # fmt: skip
+
+
+def messages(path, *overrides, seed=None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, seed)
+    return str(caught.value).splitlines()

@@ -1,0 +1,54 @@
+"""What each kind of target and each method of training needs and refuses."""
+
+import pytest
+from short_files import KINDS, messages
+
+from onestep_md.config_types import DENSITIES
+
+NAMES = ", ".join(DENSITIES)
+BAD_TARGETS = {
+    "target: {kind: density}": f"target.name is missing. The benchmark density: {NAMES}.",
+    "target: {kind: density, name: gmm8}": f'target.name = "gmm8", must be one of {NAMES}. '
+    "Did you mean `gmm9`?",
+    "target: {kind: density, name: xyz}": f'target.name = "xyz", must be one of {NAMES}.',
+    "target: {kind: densty, name: gmm9}": 'target.kind = "densty", must be one of molecule, '
+    "density, python. Did you mean `density`?",
+    "target: {name: gmm9}": "target.name needs target.kind: density; the kind here is molecule.",
+    "target: {dim: 2, function: 'a:b'}": "target.function needs target.kind: python; the kind "
+    "here is molecule.",
+    "target: {kind: density, pdb: a.pdb}": "target.pdb needs target.kind: molecule; the kind "
+    "here is density.",
+    "target: {kind: python, function: 'a:b'}": "target.dim is missing. Number of coordinates "
+    "that target.function takes.",
+    "target: {kind: python, dim: 2}": "target.function is missing. Python function of x (batch, "
+    "dim) that returns the log density (batch,), in torch; its module is looked for in the "
+    "folder of the YAML file first.",
+    "target: {kind: python, function: banana.py, dim: 2}": 'target.function = "banana.py", must '
+    "be module:name, such as banana:log_density.",
+    "target: {kind: python, function: 3, dim: 2}": "target.function = 3, must be text.",
+    "target: {kind: python, function: 'a:b', dim: 0}": "target.dim = 0, must be at least 1.",
+    "target: {kind: python, function: 'a:b', dim: 2, data: c}": "target.data has no effect on a "
+    "python density; remove it.",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_TARGETS.items())
+def test_bad_target_gives_its_message(write, text, message):
+    assert messages(write(f"seed: 1\n{text}\n")) == [f"run.yaml:2: {message}"]
+
+
+BAD_TRAINING = {
+    "{method: cdds}": 'train.method = "cdds" needs train.teacher, the run folder of a trained '
+    "sampler.",
+    "{method: cdds, techer: a}": "unknown key `techer` in `train`. Did you mean `teacher`?",
+    "{teacher: a}": 'train.teacher has no effect on train.method = "buffer"; remove it.',
+    "{grid: brownian}": 'train.grid has no effect on train.method = "buffer"; remove it.',
+    "{method: odss, teacher: a}": 'train.method = "odss", must be one of buffer, osds, scds, '
+    "cdds. Did you mean `osds`?",
+    "{likelihood_weight: -1}": "train.likelihood_weight = -1, must be at least 0.",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_TRAINING.items())
+def test_bad_training_gives_its_message(write, text, message):
+    assert messages(write(KINDS["density"] + f"train: {text}\n")) == [f"run.yaml:2: {message}"]

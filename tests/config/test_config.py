@@ -1,0 +1,144 @@
+"""Good files load with their defaults, those that depend on the kind of target among them."""
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+from short_files import KINDS, MOLECULE_TRAIN, TARGET
+
+from onestep_md.config import Config, config_text, load_config
+
+
+def test_particles_in_flat_coordinates(write):
+    flow = load_config(write("target: {kind: density, name: dw4}\nflow: {coordinates: flat}")).flow
+    assert (flow.coordinates, flow.network, flow.bins) == ("flat", None, None)
+
+
+def test_three_keys_are_enough(write):
+    config = load_config(write(TARGET))
+    assert (config.target.kind, config.train) == ("molecule", MOLECULE_TRAIN)
+    ladder = np.array(config.exploration.temperatures)
+    assert (len(ladder), ladder[0], ladder[-1]) == (6, 300.0, 1000.0)
+    assert np.allclose(ladder[1:] / ladder[:-1], (1000 / 300) ** 0.2, rtol=1e-4)
+    assert (config.sample.n, config.sample.steps) == (10000, (0, 1, 2, 4, 8))
+
+
+def test_default_temperatures_rise_from_a_hot_target(write):
+    config = load_config(write(TARGET), ["target.temperature=900"])
+    assert config.exploration.temperatures[0] == 900.0
+    assert config.exploration.temperatures[-1] == 1800.0
+
+
+def test_values_are_coerced_by_their_declared_type(write):
+    # YAML 1.1 reads all four numbers as strings, and `on` as a boolean
+    text = "train: {learning_rate: 5e-4, batch: 1e3}\nsample: {n: 2E4}\nseed: 1e1\n"
+    config = load_config(write(TARGET + text + "regions: {on: {phi: [-1e1, 1e1]}}\n"))
+    assert (config.train.learning_rate, config.train.batch) == (5e-4, 1000)
+    assert (config.sample.n, config.seed) == (20000, 10)
+    assert config.regions == {"on": {"phi": (-10.0, 10.0)}}
+
+
+def test_empty_section_and_empty_key_mean_the_default(write):
+    text = "train:\n  # steps: 5\nexploration:\n  temperatures:\n"
+    config = load_config(write(TARGET + text))
+    assert config == load_config(write(TARGET))
+
+
+def test_overrides_and_seed_replace_values_of_the_file(write):
+    path = write(TARGET + "train: {steps: 5, batch: 6}\nseed: 3\n")
+    options = [
+        "train.steps=200",
+        "train.steps=300",
+        "sample.torsions={a: [0, 1, 2, 3]}",
+        "regions.x.a=[0, 90]",
+        "target.forcefield=",
+        "target.system=s.xml",
+    ]
+    config = load_config(path, options, seed=9)
+    assert (config.train.steps, config.train.batch, config.seed) == (300, 6, 9)
+    assert config.sample.torsions == {"a": (0, 1, 2, 3)}
+    assert config.regions == {"x": {"a": (0.0, 90.0)}}
+    assert (config.target.forcefield, config.target.system) == (None, "s.xml")
+
+
+def test_configuration_is_frozen(write):
+    config = load_config(write(TARGET))
+    with pytest.raises(ValidationError):
+        config.train.steps = 1
+    with pytest.raises(ValidationError):
+        config.seed = 1
+
+
+def test_models_refuse_inconsistent_values_without_a_file():
+    target = {"pdb": "a.pdb", "forcefield": ["f.xml"], "system": "s.xml", "temperature": 300}
+    with pytest.raises(ValidationError, match="are both given"):
+        Config.model_validate({"target": target})
+    with pytest.raises(ValidationError, match="target.dim is missing"):
+        Config.model_validate({"target": {"kind": "python", "function": "a:b"}})
+
+
+def test_two_keys_are_enough_for_a_density(write):
+    config = load_config(write(KINDS["density"]))
+    assert (config.target.kind, config.target.name) == ("density", "gmm9")
+    assert (config.target.pdb, config.target.data, config.target.temperature) == (None,) * 3
+    assert config.exploration.temperatures == ()
+    assert (config.exploration.particles, config.exploration.moves) == (20_000, 8)
+
+
+def test_density_with_a_data_file(write):
+    assert load_config(write(KINDS["data"])).target.data == "pines.csv"
+
+
+@pytest.mark.parametrize("function", ["banana:log_density", "my.package_2:_log_p"])
+def test_density_of_a_python_function(write, function):
+    config = load_config(write(KINDS["python"]), [f"target.function={function}"])
+    assert (config.target.kind, config.target.function) == ("python", function)
+    assert config.target.dim == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight", "train"),
+    [
+        ("molecule", 0.1, (1200, 1024, 256, 8192, (2, 1, 1, 1))),
+        ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("python", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
+        ("particles", 1.0, (2000, 512, 512, 1024, (2, 1, 1, 1))),
+    ],
+)
+def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
+    path = write(KINDS[kind])
+    config = load_config(path)
+    assert (config.flow.bins, config.train.likelihood_weight) == (None, weight)
+    found = config.train
+    sizes = (found.steps, found.batch, found.regression_batch, found.buffer)
+    assert (*sizes, found.step_shares) == train
+    config = load_config(path, ["train.step_shares=[1, 0, 0, 0]", "train.likelihood_weight=0"])
+    assert (config.train.step_shares, config.train.likelihood_weight) == ((1, 0, 0, 0), 0.0)
+
+
+@pytest.mark.parametrize("bins", [0, 8])
+def test_bins_may_be_chosen(write, bins):
+    assert load_config(write(KINDS["density"]), [f"flow.bins={bins}"]).flow.bins == bins
+
+
+def test_training_methods(write):
+    path = write(KINDS["density"])
+    assert load_config(path).train.method == "buffer"
+    for kind in KINDS.values():
+        for method in ("osds", "scds"):
+            config = load_config(write(kind), [f"train.method={method}"])
+            assert (config.train.method, config.train.teacher) == (method, None)
+        config = load_config(write(kind), ["train.method=cdds", "train.teacher=runs/a"])
+        assert config.train.teacher == "runs/a"
+
+
+@pytest.mark.parametrize("text", KINDS.values(), ids=KINDS)
+def test_resolved_configuration_of_each_kind_reads_back_equal(write, text):
+    config = load_config(write(text), ["train.method=cdds", "train.teacher=runs/a"])
+    resolved = yaml.safe_load(config_text(config))
+    assert resolved["flow"].get("bins") == config.flow.bins
+    assert resolved["train"]["likelihood_weight"] == config.train.likelihood_weight
+    assert load_config(write(config_text(config))).model_dump() == config.model_dump()
+    copy = write(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(copy).model_dump() == config.model_dump()
