@@ -62,6 +62,7 @@ class Config(Section):
             self.target.temperature,
             self._default_coordinates(),
             self.flow.base,
+            self.train.method,
         )
         for section, defaults in by_section.items():
             old = getattr(self, section)

@@ -77,7 +77,8 @@ class Exploration(Section):
         None,
         description="dynamics, or annealing: a molecule then starts from its force field's own "
         "bonds and angles and uniform torsions, a density from a Gaussian that is found, and then "
-        "again from its chart. Default: dynamics for molecules; densities have annealing only.",
+        "again from its chart. Default: dynamics for molecules in internal coordinates; densities "
+        "have annealing only.",
     )
     temperatures: types.Temperatures = Field(
         (),
@@ -143,11 +144,19 @@ class Flow(Section):
         "gaussian: of atoms with Gaussian positions, which are moved themselves; much harder to "
         "learn. Default: molecule.",
     )
-    layers: types.Whole = Field(
-        8, ge=1, le=64, description="Coupling layers in one step; more is slower and finer."
+    layers: types.Whole | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Coupling layers in one step; more is slower and finer. Default: 8; in "
+        "cartesian coordinates 6 for molecules, 10 for particles.",
     )
-    width: types.Whole = Field(
-        96, ge=8, le=4096, description="Hidden units of the network in every layer."
+    width: types.Whole | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="Hidden units of the network in every layer. Default: 96; in cartesian "
+        "coordinates 32 for molecules, 48 for particles.",
     )
     orders: types.Whole = Field(
         4,
@@ -190,40 +199,43 @@ class Train(Section):
     steps: types.Whole | None = Field(
         None,
         ge=1,
-        description="Optimizer steps. Default: 2000 for densities, 1200 for molecules.",
+        description="Optimizer steps. Default: 2000 for densities, 1200 for molecules, 60 in "
+        "cartesian coordinates, after train.pretraining.",
     )
     step_shares: types.StepShares | None = Field(
         None,
         description="Shares of the batches of train.method: buffer that train the maps of K = 1, "
         "2, 4 and 8 steps; a batch of K costs K times as much. [1, 0, 0, 0] is fastest, for one "
-        "step alone. Default: [1, 1, 1, 1] for densities in flat coordinates, otherwise "
-        "[2, 1, 1, 1].",
+        "step alone. Default: [1, 1, 1, 1] for densities in flat coordinates, [8, 1, 1, 0] for "
+        "molecules in cartesian ones, otherwise [2, 1, 1, 1].",
     )
-    pretraining: types.Whole = Field(
-        0,
+    pretraining: types.Whole | None = Field(
+        None,
         ge=0,
         description="Steps before these on the likelihood of explored samples alone, each a "
         "fraction of the price; for many independent samples, as of an annealing. At four times "
-        "the learning rate; three quarters of them train one step, the others train.step_shares.",
+        "the learning rate; three quarters of them train one step, the others train.step_shares. "
+        "Default: 0; 3000 for train.method: buffer in cartesian coordinates.",
     )
     batch: types.Whole | None = Field(
         None,
         ge=1,
         description="Flow samples, and so energy evaluations, per step; moves of the buffer's "
-        "chains come on top. Default: 512 for densities, 1024 for molecules.",
+        "chains come on top. Default: 1024 for molecules in internal coordinates, otherwise 512.",
     )
-    learning_rate: types.Number = Field(
-        1e-3,
+    learning_rate: types.Number | None = Field(
+        None,
         gt=0,
         le=1,
         description="Peak learning rate of Adam, and an eighth of that of Muon, which networks in "
-        "cartesian coordinates have; less is taken where the base is nearly exact.",
+        "cartesian coordinates have; less is taken where the base is nearly exact. Default: "
+        "1e-3; 2.5e-4 in cartesian coordinates, where some runs diverge at 7e-4.",
     )
     regression_batch: types.Whole | None = Field(
         None,
         ge=1,
         description="Configurations of the buffer that are learned from, and moved, per step. "
-        "Default: 512 for densities, 256 for molecules.",
+        "Default: 512 for densities, 256 for molecules, 64 for those in cartesian coordinates.",
     )
     likelihood_weight: types.Number | None = Field(
         None,
@@ -231,14 +243,24 @@ class Train(Section):
         description="Weight of the likelihood of buffer configurations. Default: 1 for "
         "densities, 0.1 for molecules.",
     )
-    flow_weight: types.Number = Field(
-        0.01, ge=0, description="Weight of flow matching, the smallest step on the buffer."
+    flow_weight: types.Number | None = Field(
+        None,
+        ge=0,
+        description="Weight of flow matching, the smallest step on the buffer. Default: 0.01; 0 "
+        "for train.method: buffer in cartesian coordinates, where this and the next two take half "
+        "of the time and one step gains nothing by them.",
     )
-    state_weight: types.Number = Field(
-        0.1, ge=0, description="Weight of state consistency, one step against two half steps."
+    state_weight: types.Number | None = Field(
+        None,
+        ge=0,
+        description="Weight of state consistency, one step against two half steps. Default: 0.1, "
+        "see train.flow_weight.",
     )
-    volume_weight: types.Number = Field(
-        0.02, ge=0, description="Weight of volume consistency, see train.volume_loss."
+    volume_weight: types.Number | None = Field(
+        None,
+        ge=0,
+        description="Weight of volume consistency, see train.volume_loss. Default: 0.02, see "
+        "train.flow_weight.",
     )
     volume_loss: Literal["logdet", "tangent"] = Field(
         "logdet",
@@ -249,7 +271,8 @@ class Train(Section):
         None,
         ge=1,
         description="Configurations to learn from: chains that move as the flow learns, the fewer "
-        "the faster. Default: 1024 for densities, 8192 for molecules.",
+        "the faster. Default: 1024 for densities, 8192 for molecules, 2048 for those in cartesian "
+        "coordinates.",
     )
     checkpoint_interval: types.Seconds = Field(
         60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."

@@ -49,7 +49,8 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     chart = FlatChart((x - x.mean(0)) / x.std(0))
     settings = Train(
         method=method, steps=12, batch=32, regression_batch=16, likelihood_weight=1,
-        step_shares=(2, 1, 1, 1),
+        step_shares=(2, 1, 1, 1), learning_rate=1e-3, flow_weight=0.01, state_weight=0.1,
+        volume_weight=0.02,
     )  # fmt: skip
 
     def start():

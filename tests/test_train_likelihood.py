@@ -61,6 +61,9 @@ def settings():
         steps=10,
         learning_rate=5e-3,
         step_shares=(2.0, 1.0, 1.0, 1.0),
+        flow_weight=0.01,
+        state_weight=0.1,
+        volume_weight=0.02,
     )
 
 

@@ -45,7 +45,10 @@ def setting():
 
 
 def settings(method: str, **changes) -> Train:
-    values = {"batch": 128, "regression_batch": 64, "learning_rate": 3e-3, "likelihood_weight": 1}
+    values = {
+        "batch": 128, "regression_batch": 64, "learning_rate": 3e-3, "likelihood_weight": 1,
+        "flow_weight": 0.01, "state_weight": 0.1, "volume_weight": 0.02,
+    }  # fmt: skip
     return Train(method=method, **values | changes)
 
 

@@ -13,6 +13,7 @@ target:
 """  # four lines; what a test adds starts on line 5
 KINDS = {
     "molecule": TARGET,
+    "atoms": TARGET + "flow: {coordinates: cartesian}\n",
     "density": "target: {kind: density, name: gmm9}\n",
     "data": "target: {kind: density, name: lgcp, data: pines.csv}\n",
     "particles": "target: {kind: density, name: dw4}\n",
@@ -21,7 +22,8 @@ KINDS = {
 # these defaults depend on the target
 MOLECULE_TRAIN = Train(
     steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192,
-    step_shares=(2.0, 1.0, 1.0, 1.0),
+    step_shares=(2.0, 1.0, 1.0, 1.0), learning_rate=1e-3, pretraining=0, flow_weight=0.01,
+    state_weight=0.1, volume_weight=0.02,
 )  # fmt: skip
 
 

@@ -100,10 +100,11 @@ def test_density_of_a_python_function(write, function):
     ("kind", "weight", "train"),
     [
         ("molecule", 0.1, (1200, 1024, 256, 8192, (2, 1, 1, 1))),
+        ("atoms", 0.1, (60, 512, 64, 2048, (8, 1, 1, 0))),
         ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
         ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
         ("python", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
-        ("particles", 1.0, (2000, 512, 512, 1024, (2, 1, 1, 1))),
+        ("particles", 1.0, (60, 512, 512, 1024, (2, 1, 1, 1))),
     ],
 )
 def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
@@ -115,6 +116,22 @@ def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
     assert (*sizes, found.step_shares) == train
     config = load_config(path, ["train.step_shares=[1, 0, 0, 0]", "train.likelihood_weight=0"])
     assert (config.train.step_shares, config.train.likelihood_weight) == ((1, 0, 0, 0), 0.0)
+
+
+@pytest.mark.parametrize("method", ["buffer", "osds"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
+    config = load_config(write(KINDS[kind]), [f"train.method={method}"])
+    train, weights = config.train, ("flow_weight", "state_weight", "volume_weight")
+    found = train.pretraining, *(getattr(train, name) for name in weights)
+    equivariant = kind in ("atoms", "particles")
+    alone = equivariant and method == "buffer"  # paths have nothing to begin with
+    assert found == ((3000, 0, 0, 0) if alone else (0, 0.01, 0.1, 0.02))
+    assert train.learning_rate == (2.5e-4 if equivariant else 1e-3)
+    sizes = {"atoms": (6, 32), "particles": (10, 48)}
+    assert (config.flow.layers, config.flow.width) == sizes.get(kind, (8, 96))
+    by = "dynamics" if kind == "molecule" else "annealing"
+    assert config.exploration.method == by
 
 
 @pytest.mark.parametrize("bins", [0, 8])

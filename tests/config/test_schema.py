@@ -32,8 +32,11 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
         del values["flow"]["coordinates"], values["sample"]["auxiliaries"]
-        of_kind = ("steps", "batch", "regression_batch", "likelihood_weight", "buffer")
-        for key in (*of_kind, "step_shares"):
+        for key in ("layers", "width"):
+            del values["flow"][key]
+        sizes = ("pretraining", "steps", "batch", "regression_batch", "buffer", "learning_rate")
+        weights = ("likelihood_weight", "flow_weight", "state_weight", "volume_weight")
+        for key in (*sizes, *weights, "step_shares"):
             del values["train"][key]
     for section in ("exploration", "flow", "train", "cluster", "sample", "regions", "seed"):
         assert listing[section] == defaults[section]

@@ -66,7 +66,8 @@ def trained(learners, n_linear, n_circular, volume_loss):
     evaluators = SerialEvaluators(lambda: Energy(n_linear), "torch")
     settings = Train(
         batch=32, regression_batch=48, likelihood_weight=0.1, volume_loss=volume_loss,
-        step_shares=(2, 1, 1, 1),
+        step_shares=(2, 1, 1, 1), learning_rate=1e-3, flow_weight=0.01, state_weight=0.1,
+        volume_weight=0.02,
     )  # fmt: skip
     # fewer samples than drawn chains
     s = chart.sample_base(200, torch.Generator().manual_seed(5))
