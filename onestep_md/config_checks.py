@@ -188,7 +188,7 @@ def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str
         message = f"cluster.learners = {learners} needs train.method: buffer; use one learner."
         yield ("cluster", "learners"), message
     # what is left out gets a default that is a multiple of this
-    size = {key: train.get(key) or 256 for key in ("batch", "regression_batch", "buffer")}
+    size = {key: train.get(key) or 64 for key in ("batch", "regression_batch", "buffer")}
     for key, value in size.items():
         # the buffer is drawn as a whole where it is the smaller one
         drawn = key != "buffer" or value < size["regression_batch"]

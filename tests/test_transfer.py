@@ -18,7 +18,8 @@ TWO = f"""\
 target:
   - {{pdb: {SYSTEMS}/alanine.pdb, {FORCES}
   - {{pdb: {SYSTEMS}/glycine.pdb, {FORCES}
-exploration: {{duration: 4, equilibration: 1, exchange_interval: 0.5, frame_interval: 0.05}}
+exploration: {{method: dynamics, duration: 4, equilibration: 1, \
+exchange_interval: 0.5, frame_interval: 0.05}}
 flow: {{coordinates: cartesian, layers: 2, width: 8}}
 train: {{pretraining: 3, steps: 3, batch: 16, regression_batch: 8, buffer: 32}}
 sample: {{n: 20, steps: [0, 1]}}
