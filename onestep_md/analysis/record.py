@@ -154,10 +154,9 @@ def _samples(arrays: np.lib.npyio.NpzFile, k: int) -> StepSamples:
 
 
 def _handedness(results: dict, n: int) -> Handedness:
-    if "stereocentres" not in results:  # an older run
-        return Handedness(0, 0, n)
-    inverted = results["wrong_handed"].get("1", 0)  # the trajectory's samples are of one step
-    return Handedness(int(results["stereocentres"]), int(inverted), n)
+    centres = results.get("stereocentres", 0)  # absent in older runs
+    # the trajectory's samples are of one step
+    return Handedness(centres, results["wrong_handed"]["1"] if centres else 0, n)
 
 
 def _molecule_name(config: str) -> str:
