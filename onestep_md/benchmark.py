@@ -53,6 +53,7 @@ def reference(
     from onestep_md import pipeline
 
     overrides = [
+        "exploration.method=dynamics",
         f"exploration.duration={duration}",
         "exploration.equilibration=50",
         "exploration.frame_interval=0.2",

@@ -55,7 +55,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
-        for _, message in inconsistencies(values, _MEANINGS):
+        for _, message in inconsistencies(values):
             raise ValueError(message)
         by_section = defaults_of_kind(
             self.target.kind,
@@ -77,9 +77,6 @@ class Config(Section):
         if self.target.kind == "molecule":
             return "internal"
         return "cartesian" if self.target.name in types.PARTICLES else "flat"
-
-
-_MEANINGS = {name: field.description for name, field in Target.model_fields.items()}
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Config:
@@ -147,7 +144,7 @@ def _values(source: Source) -> dict[str, object]:
     values = checked_values(source, Config)
     # the names in regions can be checked even where a range is wrong
     raw = {"regions": source.data.get("regions")}
-    for key, message in inconsistencies({**raw, **values}, _MEANINGS):
+    for key, message in inconsistencies({**raw, **values}):
         source.mistake(key, message)
     return values
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+from onestep_md.config_defaults import default_exploration
+from onestep_md.config_sections import Exploration, Target
 from onestep_md.config_source import Key, dotted
 from onestep_md.config_types import PARTICLES, suggest
 
@@ -33,31 +35,33 @@ TARGETS = {
     "density": Kind("a density", ("name",), ("data",)),
     "python": Kind("a python density", ("function", "dim")),
 }
+_EXPLORATION = {
+    "dynamics": (
+        "temperatures", "duration", "equilibration", "timestep", "exchange_interval",
+        "frame_interval", "friction",
+    ),
+    "annealing": ("particles", "moves", "snapshots"),
+}  # fmt: skip
 
 
-def inconsistencies(
-    values: Mapping[str, Mapping], meanings: Mapping[str, str]
-) -> Iterator[tuple[Key, str]]:
+def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
     """Key and message of every mistake.
 
     Args:
         values: section -> key -> value, defaults filled in; what is wrong by itself is absent.
-        meanings: description of each key of `target`, for those that are missing.
     """
     target, exploration = values.get("target", {}), values.get("exploration", {})
     torsions, regions = values.get("sample", {}).get("torsions"), values.get("regions")
     if "kind" in target:
-        yield from _check_kind(target, meanings)
+        yield from _check_kind(target)
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
+    yield from _check_exploration(target, exploration, values.get("flow", {}))
     yield from _check_teacher(values.get("train", {}))
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
     yield from _check_coordinates(target, values.get("flow", {}))
     yield from _check_auxiliaries(target, values.get("flow", {}), values.get("sample", {}))
     if target.get("kind", "molecule") != "molecule":
-        if exploration.get("method") == "dynamics":
-            message = "exploration.method = dynamics needs a molecule; remove it."
-            yield ("exploration", "method"), message
         yield from _check_no_torsions(TARGETS[target["kind"]].noun, regions, torsions)
     elif torsions is not None and isinstance(regions, Mapping):
         yield from _check_regions(regions, torsions)
@@ -91,9 +95,9 @@ def mistakes_of_several(
         yield ("cluster", "learners"), "target is a list; it is trained by one learner."
 
 
-def _check_kind(target: Mapping, meanings: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
-    name, kind = target["kind"], TARGETS[target["kind"]]
-    given = [key for key in meanings if key != "kind" and target.get(key) not in (None, "none")]
+def _check_kind(target: Mapping) -> Iterator[tuple[Key, str]]:
+    name, kind, keys = target["kind"], TARGETS[target["kind"]], Target.model_fields
+    given = [key for key in keys if key != "kind" and target.get(key) not in (None, "none")]
     meaningless = [key for key in given if key not in kind.keys]
     wrong = [key for key in kind.keys if key not in target]  # given as well, reported before
     if meaningless and meaningless == given and not wrong:
@@ -106,7 +110,7 @@ def _check_kind(target: Mapping, meanings: Mapping[str, str]) -> Iterator[tuple[
         yield ("target", key), f"target.{key} has no effect on {kind.noun}; remove it."
     for key in kind.required:
         if key in target and target[key] is None:
-            yield ("target", key), f"target.{key} is missing. {meanings[key]}"
+            yield ("target", key), f"target.{key} is missing. {keys[key].description}"
     if name == "molecule" and "forcefield" in target and "system" in target:
         yield from _check_source_of_energies(target)
 
@@ -210,6 +214,28 @@ def _check_no_torsions(
     if torsions not in (None, "auto"):
         message = f"sample.torsions has no effect: {noun} has no torsions; remove it."
         yield ("sample", "torsions"), message
+
+
+def _check_exploration(
+    target: Mapping, exploration: Mapping, flow: Mapping
+) -> Iterator[tuple[Key, str]]:
+    if "kind" not in target or "method" not in exploration or "coordinates" not in flow:
+        return
+    kind, method = target["kind"], exploration["method"]
+    if kind != "molecule" and method == "dynamics":
+        message = "exploration.method = dynamics needs a molecule; remove it."
+        yield ("exploration", "method"), message
+        return
+    if method is not None:  # so that --set may choose the other one
+        return
+    method = default_exploration(kind, flow["coordinates"] == "cartesian")
+    (other,) = _EXPLORATION.keys() - {method}
+    for key in _EXPLORATION[other]:
+        default = Exploration.model_fields[key].default
+        if exploration.get(key, default) != default:
+            message = f"exploration.{key} has no effect on {method}, the default here; remove it"
+            remedy = f", or set exploration.method: {other}." if kind == "molecule" else "."
+            yield ("exploration", key), message + remedy
 
 
 def _check_times(exploration: Mapping[str, float]) -> Iterator[tuple[Key, str]]:

@@ -26,21 +26,23 @@ def defaults_of_kind(
         base: of a molecule in cartesian coordinates.
         method: of training.
     """
+    equivariant = coordinates == "cartesian"
     make = _of_molecules if kind == "molecule" else _of_densities
-    defaults = make(coordinates == "cartesian")
-    flow = _FLOW | defaults["flow"] | {"coordinates": coordinates}
-    train = _TRAIN | defaults["train"]
-    if coordinates == "cartesian":
+    flow, train = make(equivariant)
+    flow, train = _FLOW | flow | {"coordinates": coordinates}, _TRAIN | train
+    if equivariant:
         flow["network"], train["learning_rate"] = "egnn", 2.5e-4
         train |= _EQUIVARIANT if method == "buffer" else {}
-    auxiliary = coordinates == "cartesian" and (kind != "molecule" or base == "gaussian")
+    exploration = {"method": default_exploration(kind, equivariant)}
     if kind == "molecule":
-        defaults["exploration"] |= {"temperatures": _temperatures(temperature)}
+        exploration["temperatures"] = _temperatures(temperature)
+    auxiliary = equivariant and (kind != "molecule" or base == "gaussian")
     sample = {"auxiliaries": 8 if auxiliary else 1}
-    return defaults | {"flow": flow, "train": train, "sample": sample}
+    return {"exploration": exploration, "flow": flow, "train": train, "sample": sample}
 
 
-def _of_densities(equivariant: bool) -> dict[str, dict[str, object]]:
+def _of_densities(equivariant: bool) -> tuple[dict[str, object], dict[str, object]]:
+    """Sections `flow` and `train`."""
     # The particles of an annealing are many independent samples, so their likelihood counts;
     # but a part of the density may be missed, and few chains find it faster than many.
     train = {
@@ -48,10 +50,11 @@ def _of_densities(equivariant: bool) -> dict[str, dict[str, object]]:
         "buffer": 1024, "step_shares": _STEP_SHARES if equivariant else (1.0, 1.0, 1.0, 1.0),
     }  # fmt: skip
     flow = {"layers": 10, "width": 48} if equivariant else {}
-    return {"flow": flow, "train": train, "exploration": {"method": "annealing"}}
+    return flow, train
 
 
-def _of_molecules(equivariant: bool) -> dict[str, dict[str, object]]:
+def _of_molecules(equivariant: bool) -> tuple[dict[str, object], dict[str, object]]:
+    """Sections `flow` and `train`."""
     # Frames of a trajectory are correlated, few of them independent: their likelihood may only
     # steer.
     train = {
@@ -59,12 +62,16 @@ def _of_molecules(equivariant: bool) -> dict[str, dict[str, object]]:
         "buffer": 8192, "step_shares": _STEP_SHARES,
     }  # fmt: skip
     if not equivariant:
-        return {"flow": {}, "train": train, "exploration": {"method": "dynamics"}}
+        return {}, train
     train |= {
         "batch": 512, "regression_batch": 64, "buffer": 2048, "step_shares": (8.0, 1.0, 1.0, 0.0)
     }  # fmt: skip
-    flow = {"layers": 6, "width": 32}
-    return {"flow": flow, "train": train, "exploration": {"method": "annealing"}}
+    return {"layers": 6, "width": 32}, train
+
+
+def default_exploration(kind: str, equivariant: bool) -> str:
+    """exploration.method of a kind of target."""
+    return "dynamics" if kind == "molecule" and not equivariant else "annealing"
 
 
 def _temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:

@@ -171,6 +171,21 @@ BAD_SECTIONS = {
          "5: exploration.snapshots = 0, must be at least 1.",
          "6: flow.bins = 65, must be at most 64."],
     ),
+    "keys of annealing where dynamics is the default": (
+        "exploration:\n  particles: 500\n  moves: 3",
+        ["6: exploration.particles has no effect on dynamics, the default here; remove it, or set"
+         " exploration.method: annealing.",
+         "7: exploration.moves has no effect on dynamics, the default here; remove it, or set"
+         " exploration.method: annealing."],
+    ),
+    "keys of dynamics where annealing is the default": (
+        "exploration:\n  duration: 100.0\n  temperatures: [300, 500]\n"
+        "flow: {coordinates: cartesian}",
+        ["6: exploration.duration has no effect on annealing, the default here; remove it, or set"
+         " exploration.method: dynamics.",
+         "7: exploration.temperatures has no effect on annealing, the default here; remove it, or"
+         " set exploration.method: dynamics."],
+    ),
     "value YAML cannot construct": (
         "seed: 2024-13-45",
         ["5: `seed` cannot be read: month must be in 1..12."],

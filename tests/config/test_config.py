@@ -134,6 +134,14 @@ def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     assert config.exploration.method == by
 
 
+@pytest.mark.parametrize("method", ["dynamics", "annealing"])
+def test_a_file_may_hold_keys_of_both_explorations_and_choose(write, method):
+    keys = ["exploration.particles=500", "exploration.duration=100"]
+    config = load_config(write(KINDS["atoms"]), [*keys, f"exploration.method={method}"])
+    found = config.exploration
+    assert (found.method, found.particles, found.duration) == (method, 500, 100.0)
+
+
 @pytest.mark.parametrize("bins", [0, 8])
 def test_bins_may_be_chosen(write, bins):
     assert load_config(write(KINDS["density"]), [f"flow.bins={bins}"]).flow.bins == bins
