@@ -31,8 +31,9 @@ from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.base import Flow
 
-_NUMBERS = 10**8  # of all dense Jacobians, whatever the dimension: some minutes
-_CHUNK = 2048  # samples in flight at once: bounds memory, keeps evaluators and flow overlapping
+_JACOBIANS = 10**8  # numbers of all dense ones, whatever the dimension: some minutes
+_IN_FLIGHT = 2 * 10**8  # numbers of the samples that pass a flow at once: 1.6 GB
+_CHUNK = 2048  # of them at the most: keeps evaluators and flow overlapping
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def draw_samples(
     base = chart.sample_base(n, generator)
     pending, positions, log_q, joint = [], [], [], []
     with torch.no_grad():
-        for z in base.split(_CHUNK):
+        for z in base.split(_at_once(flow, _CHUNK)):
             s, log_det = flow(z, steps)
             x, log_det_chart = chart.to_x(s)
             pending.append(evaluators.submit(x.numpy()))
@@ -157,11 +158,18 @@ def log_weights_at(
     Returns:
         (n,) log w; +inf where the flow has no density at all.
     """
+    found = []
     with torch.no_grad():
-        s, log_det_chart = chart.from_x(torch.from_numpy(x))
-        log_q = _log_q(flow, chart, s, log_det_chart, steps)
-        log_q = _averaged(log_q, flow, chart, s, steps, generator, auxiliaries)
-    return -u - log_q.numpy()
+        for part in torch.from_numpy(x).split(_at_once(flow, _CHUNK)):
+            s, log_det_chart = chart.from_x(part)
+            log_q = _log_q(flow, chart, s, log_det_chart, steps)
+            found.append(_averaged(log_q, flow, chart, s, steps, generator, auxiliaries))
+    return -u - torch.cat(found).numpy()
+
+
+def _at_once(flow: Flow, most: int) -> int:
+    """How many samples may pass the flow together, `most` or as many as memory allows."""
+    return max(1, min(most, _IN_FLIGHT // flow.footprint))
 
 
 def _log_q(flow: Flow, chart: Chart, s: Tensor, log_det_chart: Tensor, steps: int) -> Tensor:
@@ -200,14 +208,15 @@ def certify(
     In hundreds of dimensions fewer than `checked` Jacobians are formed, for their size.
     """
     z = chart.sample_base(inverted, generator)
-    at_once = max(1, _NUMBERS // (30 * z.shape[-1] ** 2))
-    checked = max(1, min(checked, _NUMBERS // z.shape[-1] ** 2))
+    checked = max(1, min(checked, _JACOBIANS // flow.dim**2))
+    passes = _at_once(flow, 100 * flow.dim)  # a sample takes one in each direction
     with torch.no_grad():
-        s, log_det = flow(z, steps)
-        back, _ = flow.inverse(s, steps)
+        there = [flow(part, steps) for part in z.split(_at_once(flow, _CHUNK))]
+        back = torch.cat([flow.inverse(s, steps)[0] for s, _ in there])
+        log_det = torch.cat([change for _, change in there])
         parts = [
-            torch.linalg.slogdet(_dense_jacobian(flow, part, steps))
-            for part in z[:checked].split(min(100, at_once))
+            torch.linalg.slogdet(_dense_jacobian(flow, part, steps, min(passes, flow.dim)))
+            for part in z[:checked].split(max(1, passes // flow.dim))
         ]
         sign, dense = (torch.cat(found) for found in zip(*parts, strict=True))
     n = flow.n_linear
@@ -222,8 +231,13 @@ def certify(
     )
 
 
-def _dense_jacobian(flow: Flow, z: Tensor, steps: int) -> Tensor:
-    """Jacobian of the K-step map, (batch, dim, dim), one forward-mode pass per column."""
+def _dense_jacobian(flow: Flow, z: Tensor, steps: int, together: int) -> Tensor:
+    """Jacobian of the K-step map, (batch, dim, dim), by forward-mode passes.
+
+    Args:
+        flow, z, steps: the map, and where.
+        together: columns that are computed at once.
+    """
     eye = torch.eye(z.shape[-1], dtype=z.dtype)
     z = z.clone()  # the tangents of a view are as large as all that it is a view of
 
@@ -231,4 +245,4 @@ def _dense_jacobian(flow: Flow, z: Tensor, steps: int) -> Tensor:
         tangent = direction.expand_as(z)
         return torch.func.jvp(lambda state: flow(state, steps)[0], (z,), (tangent,))[1]
 
-    return torch.func.vmap(column)(eye).movedim(0, -1)
+    return torch.func.vmap(column, chunk_size=together)(eye).movedim(0, -1)

@@ -157,11 +157,37 @@ def test_certificates_of_an_injective_map(steps):
 
 
 def test_fewer_jacobians_are_formed_where_they_are_large(monkeypatch):
-    monkeypatch.setattr("onestep_md.evaluate._NUMBERS", 20 * DIM**2)
+    monkeypatch.setattr("onestep_md.evaluate._JACOBIANS", 20 * DIM**2)
     generator = torch.Generator().manual_seed(0)
     found = certify(crooked_flow(1), FlatChart(), 1, generator, 200, 500)
     assert (found.checked, found.inverted) == (20, 500)
     assert found.log_det_error < 1e-9
+
+
+def test_no_more_samples_pass_a_flow_at_once_than_memory_allows(monkeypatch):
+    flow, sizes = crooked_flow(1), []
+
+    def evidence():
+        generator = torch.Generator().manual_seed(0)
+        samples = draw_samples(flow, FlatChart(), QuadraticEvaluators(), 60, 2, generator)
+        held_out = log_weights_at(flow, FlatChart(), samples.x, samples.u, 2, generator)
+        return samples.log_w, held_out, certify(flow, FlatChart(), 2, generator, 20, 50)
+
+    def counted(s, clock, d, inverse):
+        sizes.append(len(s))
+        return move(s, clock, d, inverse)
+
+    move = flow._move
+    monkeypatch.setattr(flow, "_move", counted)
+    *log_w, found = evidence()
+    assert max(sizes) == 60
+    monkeypatch.setattr("onestep_md.evaluate._IN_FLIGHT", 9 * flow.footprint)
+    sizes.clear()
+    *log_w_of_parts, found_of_parts = evidence()
+    assert max(sizes) == 9
+    np.testing.assert_allclose(log_w_of_parts, log_w, rtol=1e-12)
+    assert (found_of_parts.checked, found_of_parts.inverted) == (found.checked, found.inverted)
+    assert max(found.log_det_error, found_of_parts.log_det_error) < 1e-9
 
 
 def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
@@ -180,7 +206,7 @@ def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
 def test_jacobians_of_a_few_among_many_samples_take_little_memory():
     many = torch.zeros(100_000, DIM, dtype=torch.float64)
     with torch.profiler.profile(profile_memory=True) as profile, torch.no_grad():
-        _dense_jacobian(crooked_flow(1), many[:2], 1)
+        _dense_jacobian(crooked_flow(1), many[:2], 1, DIM)
     # a tangent of each direction, were it as large as all samples, would have 29 MB
     assert max(event.self_cpu_memory_usage for event in profile.events()) < 1e6
 

@@ -26,6 +26,7 @@ class Flow(nn.Module, ABC):
     Attributes:
         jacobians: how many dense Jacobians, and ten times as many round trips, certify a one-step
             map: as many as take a minute or so.
+        footprint: numbers that a pass keeps in memory at once for every sample, without gradients.
         muon: whether `optimizer.Optimizer` moves the matrices of its networks by Muon.
     """
 
@@ -35,6 +36,7 @@ class Flow(nn.Module, ABC):
     def __init__(self, n_linear: int, n_circular: int):
         super().__init__()
         self.n_linear, self.n_circular = n_linear, n_circular
+        self.footprint = 30 * self.dim
 
     @abstractmethod
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:

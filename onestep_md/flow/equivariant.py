@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from onestep_md.flow.atom_pairs import AtomPairs
 from onestep_md.flow.base import Flow
 from onestep_md.flow.exponential import LARGEST, exponential
-from onestep_md.flow.message_passing import MessagePassing
+from onestep_md.flow.message_passing import MessagePassing, footprint
 from onestep_md.flow.topology import Topology
 
 # Of the auxiliary positions: what moves X sees it through A alone. In widths of the base, where
@@ -64,6 +64,7 @@ class EquivariantFlow(Flow):
     ):
         n = len(spread)
         super().__init__((2 * n - 1) * space, 0)
+        self.footprint = footprint(n, width, network)
         self.space, self.free = space, (n - 1) * space  # dimension of s_x
         self.noise = NOISE if topology is None else NOISE_OF_ATOMS
         # in float64 also while the weights are not, so that they are inverse when these are

@@ -132,6 +132,14 @@ class Pairs(nn.Module):
         return blocks.transpose(2, 3).flatten(1, 2).flatten(2, 3)
 
 
+def footprint(n: int, width: int, network: str) -> int:
+    """`Flow.footprint` of networks that have a message for every pair of n particles or atoms.
+
+    Measured on 4 to 55 of them, of widths 32 to 64, to within a factor of two.
+    """
+    return n * (n - 1) // 2 * width * {"egnn": 8, "e3nn": 80}[network]
+
+
 def zeros(last: nn.Linear) -> nn.Linear:
     """The layer with all parameters zero, so that an untrained flow is the identity: K = 0."""
     nn.init.zeros_(last.weight)

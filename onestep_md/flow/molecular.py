@@ -26,7 +26,7 @@ from torch.nn.functional import silu
 from onestep_md.coordinates.chart import N_TRAITS, MolecularChart
 from onestep_md.flow.atoms import Surroundings, directions
 from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.message_passing import zeros
+from onestep_md.flow.message_passing import footprint, zeros
 from onestep_md.flow.step import CouplingFlow, CouplingLayer, as_seen, halves
 from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.flow.transforms import bounded
@@ -65,6 +65,7 @@ class MolecularFlow(CouplingFlow):
         seed: int,
     ):
         super().__init__(chart.n_linear, chart.n_circular)
+        self.footprint = footprint(len(topology.atoms), width, network)
         self.chart = copy.deepcopy(chart)
         self.layers = nn.ModuleList(
             CouplingLayer(
