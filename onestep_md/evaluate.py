@@ -31,7 +31,7 @@ from onestep_md.coordinates.base import Chart, wrap
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.base import Flow
 
-_JACOBIANS = 10**8  # numbers of all dense ones, whatever the dimension: some minutes
+_JACOBIANS = 5 * 10**8  # numbers that pass a flow for all dense ones: a minute or so
 _IN_FLIGHT = 2 * 10**8  # numbers of the samples that pass a flow at once: 1.6 GB
 _CHUNK = 2048  # of them at the most: keeps evaluators and flow overlapping
 
@@ -195,6 +195,12 @@ def _averaged(
     return torch.logsumexp(torch.stack(found), dim=0) - math.log(auxiliaries)
 
 
+def affordable_jacobians(flow: Flow, steps: int) -> int:
+    """How many dense Jacobians certify the K-step map: 1000, or as many as take a minute or so."""
+    most = min(1000, _JACOBIANS // (flow.dim * flow.footprint))
+    return max(1, most // max(1, steps))
+
+
 def certify(
     flow: Flow,
     chart: Chart,
@@ -205,10 +211,9 @@ def certify(
 ) -> Certificates:
     """Measure that the K-step map is injective and its log-determinant is the right one.
 
-    In hundreds of dimensions fewer than `checked` Jacobians are formed, for their size.
+    Of `inverted` base samples, and of `checked` of them by dense Jacobians.
     """
     z = chart.sample_base(inverted, generator)
-    checked = max(1, min(checked, _JACOBIANS // flow.dim**2))
     passes = _at_once(flow, 100 * flow.dim)  # a sample takes one in each direction
     with torch.no_grad():
         there = [flow(part, steps) for part in z.split(_at_once(flow, _CHUNK))]

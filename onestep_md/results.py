@@ -20,7 +20,14 @@ from onestep_md.estimators.free_energy import (
     dynamics_free_energies,
     region_free_energies,
 )
-from onestep_md.evaluate import Samples, TargetSamples, certify, draw_samples, log_weights_at
+from onestep_md.evaluate import (
+    Samples,
+    TargetSamples,
+    affordable_jacobians,
+    certify,
+    draw_samples,
+    log_weights_at,
+)
 from onestep_md.model import Model
 from onestep_md.molecule_results import compare_samples, distance_histograms, hand_lines
 from onestep_md.molecule_results import table as distance_table
@@ -164,7 +171,7 @@ def measure(
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator, auxiliaries)
     log_w_target = log_weights_at(flow, chart, target.x, target.u, steps, generator, auxiliaries)
-    checked = min(n, max(1, flow.jacobians // max(1, steps)))  # each costs K times as much
+    checked = min(n, affordable_jacobians(flow, steps))
     inverted = min(n, _ROUND_TRIPS * checked)
     certificates = certify(flow, chart, steps, generator, checked, inverted)
     row = evaluate_evidence(

@@ -24,13 +24,10 @@ class Flow(nn.Module, ABC):
         n_circular: angles.
 
     Attributes:
-        jacobians: how many dense Jacobians, and ten times as many round trips, certify a one-step
-            map: as many as take a minute or so.
         footprint: numbers that a pass keeps in memory at once for every sample, without gradients.
         muon: whether `optimizer.Optimizer` moves the matrices of its networks by Muon.
     """
 
-    jacobians = 1000
     muon = False
 
     def __init__(self, n_linear: int, n_circular: int):

@@ -50,7 +50,6 @@ class EquivariantFlow(Flow):
             of the base.
     """
 
-    jacobians = 50
     muon = True
 
     def __init__(

@@ -51,7 +51,6 @@ class MolecularFlow(CouplingFlow):
         seed: chooses which coordinates share a half.
     """
 
-    jacobians = 50
     muon = True
 
     def __init__(
