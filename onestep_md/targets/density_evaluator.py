@@ -13,6 +13,11 @@ from torch import Tensor
 
 from onestep_md.targets.densities import Density
 
+# Of x, what is evaluated at once: it stays in the cache. 4,000 rows of gmm40 at once take 4 times
+# as long for each, those of lj55_f1 twice.
+_NUMBERS = 2**15
+_ROWS = 100  # at least
+
 
 class DensityEvaluator:
     """Evaluates one density.
@@ -42,8 +47,10 @@ class DensityEvaluator:
             raise ValueError(f"x has shape {x.shape}, expected (batch, {self.density.dim})")
         u, grad_u = np.full(len(x), np.inf), np.zeros_like(x)
         rows = np.flatnonzero(np.isfinite(x).all(axis=1))
-        if len(rows):
-            u[rows], grad_u[rows] = self._evaluate(torch.from_numpy(x[rows]))
+        at_once = max(_ROWS, _NUMBERS // x.shape[1])
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            u[some], grad_u[some] = self._evaluate(torch.from_numpy(x[some]))
         finite = np.isfinite(u) & np.isfinite(grad_u).all(axis=1)
         u[~finite], grad_u[~finite] = np.inf, 0.0
         return u, grad_u
