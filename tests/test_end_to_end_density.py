@@ -1,15 +1,23 @@
-"""Runs on densities from YAML to report: every method, a user's own function, bad input."""
+"""Runs on densities from YAML to report: every method, a user's own function, bad input.
 
+In this process, which has imported what takes most of the time of so small a run;
+`test_end_to_end` starts the command itself.
+"""
+
+import errno
+import importlib
+import io
 import json
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SYSTEMS = ROOT / "systems"
+from onestep_md.run import main
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
 TINY = [
     "exploration.particles=600",
     "exploration.moves=2",
@@ -25,15 +33,11 @@ TINY = [
 
 
 def run(module: str, *arguments: object, expect: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", f"onestep_md.{module}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    app, said = importlib.import_module(f"onestep_md.{module}").app, io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as stopped:
+        main(lambda: app([str(part) for part in arguments]))
+    assert (stopped.value.code or 0) == expect, said.getvalue()
+    return said.getvalue()
 
 
 def settings(*extra: str) -> list[str]:
@@ -163,6 +167,7 @@ def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
     folder = tmp_path / "run"
     run("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
     (tmp_path / "banana.py").unlink()  # the run folder has its own copy
+    del sys.modules["banana"]  # as another process would begin
     said = run("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
     assert "200 samples" in said
 
@@ -184,10 +189,6 @@ def test_a_density_that_has_no_integral_is_refused(tmp_path):
 
 
 def test_a_full_disk_is_one_message_with_an_exit_code(monkeypatch, capsys):
-    import errno
-
-    from onestep_md.run import main
-
     def full():
         raise OSError(errno.ENOSPC, "No space left on device", "results.json")
 
