@@ -294,10 +294,11 @@ class Monitor:
         }
         with self.path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
+        ess = "unknown" if math.isnan(self.ess) else f"{100 * self.ess:.0f} %"
         self.line = (
             f"step {self.state.step}/{self.total}  loss {row['loss_energy']:.2f} kT  "
             f"flow {row['loss_flow']:.3f}  state {row['loss_state']:.4f}  "
-            f"volume {row['loss_volume']:.4f}  one-step ESS {100 * self.ess:.0f} %  "
+            f"volume {row['loss_volume']:.4f}  one-step ESS {ess}  "
             f"{rate / 1000:.1f}k evals/s"
         )
         self.recent = []
