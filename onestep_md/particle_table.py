@@ -5,7 +5,6 @@ give it no weight, so their counterpart is the row `raw`. Those of the molecule 
 """
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onestep_md.estimators.estimate import stored_text
@@ -64,30 +63,26 @@ def molecule_lines(name: str, results: dict) -> list[str]:
     ]
 
 
-def write_table(folders: dict[str, Path], path: Path) -> list[str]:
-    """Write the Markdown table of finished runs, by the names of their systems; its lines."""
-    runs = {name: json.loads((at / "results.json").read_text()) for name, at in folders.items()}
-    lines = [
+_TABLES = (
+    (
+        "evidence",
         "| system | K | ESS | log Z | ELBO | EUBO | det <= 0 | round trip | evaluations | min |",
-        "|" + "---|" * 10,
-        *_of_all(runs, "evidence", evidence_lines),
-        "",
-        "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |",
-        "|" + "---|" * 6,
-        *_of_all(runs, "particles", distance_lines),
-        "",
-        "| molecule | K = 1 | T-W2 (rad) | E-W2 | ESS |",
-        "|" + "---|" * 5,
-        *_of_all(runs, "distances", molecule_lines),
-    ]
+        evidence_lines,
+    ),
+    ("particles", "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |", distance_lines),
+    ("distances", "| molecule | K = 1 | T-W2 (rad) | E-W2 | ESS |", molecule_lines),
+)
+
+
+def write_table(folders: dict[str, Path], path: Path) -> list[str]:
+    """Write the Markdown tables of finished runs, by the names of their systems; their lines."""
+    runs = {name: json.loads((at / "results.json").read_text()) for name, at in folders.items()}
+    lines: list[str] = []
+    for key, head, rows in _TABLES:
+        # particles have one, molecules the other
+        found = [row for name, run in runs.items() if key in run for row in rows(name, run)]
+        if found:
+            between = [""] if lines else []
+            lines += [*between, head, "|" + "---|" * (head.count("|") - 1), *found]
     path.write_text("\n".join(lines) + "\n")
     return lines
-
-
-def _of_all(
-    runs: dict[str, dict], key: str, lines: Callable[[str, dict], list[str]]
-) -> Iterator[str]:
-    """Rows of those runs whose results have a key."""
-    for name, results in runs.items():
-        if key in results:
-            yield from lines(name, results)
