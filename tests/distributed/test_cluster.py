@@ -64,7 +64,7 @@ def assert_right(pool, n=300):
     np.testing.assert_array_equal(grad_u, x)
 
 
-def work_until(pool, alive, seconds=40.0):
+def work_until(pool, alive, seconds=120.0):
     """Evaluate again and again until so many evaluators can work."""
     deadline = time.monotonic() + seconds
     while pool.alive != alive and time.monotonic() < deadline:
