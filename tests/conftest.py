@@ -1,4 +1,4 @@
-"""Every test starts from the same global random state; and the shipped molecules."""
+"""Every test starts from the same global state of torch; and the shipped molecules."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,9 @@ SYSTEMS = Path(__file__).parents[1] / "systems"
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+    threads = torch.get_num_threads()  # a run in this process chooses its own
+    yield
+    torch.set_num_threads(threads)
 
 
 def _shipped(name, *forcefield):
