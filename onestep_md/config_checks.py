@@ -219,14 +219,14 @@ def _check_no_torsions(
 def _check_exploration(
     target: Mapping, exploration: Mapping, flow: Mapping
 ) -> Iterator[tuple[Key, str]]:
-    if "kind" not in target or "method" not in exploration or "coordinates" not in flow:
+    if "kind" not in target or "method" not in exploration:
         return
     kind, method = target["kind"], exploration["method"]
     if kind != "molecule" and method == "dynamics":
         message = "exploration.method = dynamics needs a molecule; remove it."
         yield ("exploration", "method"), message
-        return
-    if method is not None:  # so that --set may choose the other one
+    # one that is given stands beside keys of both, so that --set may choose the other
+    if method is not None or "coordinates" not in flow:
         return
     method = default_exploration(kind, flow["coordinates"] == "cartesian")
     (other,) = _EXPLORATION.keys() - {method}

@@ -52,3 +52,10 @@ BAD_TRAINING = {
 @pytest.mark.parametrize(("text", "message"), BAD_TRAINING.items())
 def test_bad_training_gives_its_message(write, text, message):
     assert messages(write(KINDS["density"] + f"train: {text}\n")) == [f"run.yaml:2: {message}"]
+
+
+def test_dynamics_of_a_density_are_refused_whatever_else_is_wrong(write):
+    text = KINDS["density"] + "exploration: {method: dynamics}\nflow: {coordinates: polar}\n"
+    said = messages(write(text))
+    assert said[0] == "run.yaml:2: exploration.method = dynamics needs a molecule; remove it."
+    assert len(said) == 2 and said[1].startswith('run.yaml:3: flow.coordinates = "polar", must be')
