@@ -8,7 +8,6 @@ import errno
 import importlib
 import io
 import json
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -167,7 +166,6 @@ def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
     folder = tmp_path / "run"
     run("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
     (tmp_path / "banana.py").unlink()  # the run folder has its own copy
-    del sys.modules["banana"]  # as another process would begin
     said = run("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
     assert "200 samples" in said
 

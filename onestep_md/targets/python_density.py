@@ -5,7 +5,7 @@ torch operations. It is called once on a few points when it is loaded, so that a
 at once, with what was expected, and not as a dead evaluator an hour later.
 """
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,20 +77,24 @@ def python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
 def _import(name: str, folder: Path) -> ModuleType:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    # Python remembers folder listings; the file may be younger than that.
+    importlib.invalidate_caches()
+    own = folder / f"{name}.py"
     try:
-        # Python remembers folder listings; the file may be younger than that.
-        importlib.invalidate_caches()
-        module = importlib.import_module(name)
+        return _module_of_file(own) if own.exists() else importlib.import_module(name)
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         reason = f"no {name}.py in {folder}" if missing else f"{type(error).__name__}: {error}"
         raise TargetError(f"target.function: cannot import {name}: {reason}.") from error
-    own = folder / f"{name}.py"
-    if own.exists() and Path(module.__file__ or "").resolve() != own:
-        raise TargetError(
-            f"target.function: {name} is the name of another module, {module.__file__}. "
-            f"Rename {own}."
-        )
+
+
+def _module_of_file(file: Path) -> ModuleType:
+    """Runs a file as a module called like its path: every run's folder has a copy of its own."""
+    spec = importlib.util.spec_from_file_location(str(file), file)
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickle look a module up by its name.
+    sys.modules[str(file)] = module
+    spec.loader.exec_module(module)
     return module
 
 

@@ -26,7 +26,7 @@ def fresh_imports(monkeypatch):
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name in ("banana", "user_model"):
+        if "user_" in name or name.endswith("banana.py"):
             del sys.modules[name]
 
 
@@ -81,10 +81,30 @@ def test_missing_module_and_function(load, tmp_path):
         load("log_density = 3")
 
 
-def test_name_of_another_module_is_refused(tmp_path):
-    (tmp_path / "json.py").write_text("")
-    with pytest.raises(TargetError, match=r"json is the name of another module.*\n?.*Rename"):
-        python_density("json:dumps", 2, tmp_path)
+def test_files_of_one_name_are_modules_of_their_own(tmp_path):
+    """Two runs loaded side by side, each with its copy, or a file named like a library."""
+    x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    for name in ("json", "user_model"):
+        values = []
+        for factor in (1.0, 3.0):
+            folder = tmp_path / f"run {factor}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.py").write_text(
+                "from dataclasses import dataclass\n@dataclass\nclass Scale:\n"
+                f"    value: float = {factor}\n"
+                "def log_density(x):\n    return -Scale().value * x.square().sum(1)\n"
+            )
+            values.append(python_density(f"{name}:log_density", 2, folder))
+        assert [density.log_prob(x).item() for density in values] == [-5.0, -15.0]
+
+
+def test_a_module_of_a_package(tmp_path):
+    (tmp_path / "user_package").mkdir()
+    (tmp_path / "user_package" / "user_model.py").write_text(
+        "def log_density(x):\n    return -x.square().sum(1)\n"
+    )
+    density = python_density("user_package.user_model:log_density", 2, tmp_path)
+    assert density.log_prob(torch.ones(3, 2, dtype=torch.float64)).tolist() == [-2.0] * 3
 
 
 @pytest.mark.parametrize(
