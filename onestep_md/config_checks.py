@@ -225,17 +225,25 @@ def _check_exploration(
     if kind != "molecule" and method == "dynamics":
         message = "exploration.method = dynamics needs a molecule; remove it."
         yield ("exploration", "method"), message
+    if kind != "molecule":
+        for key in _given(exploration, (*_EXPLORATION["dynamics"], "snapshots")):
+            message = f"exploration.{key} has no effect on {TARGETS[kind].noun}; remove it."
+            yield ("exploration", key), message
+        return
     # one that is given stands beside keys of both, so that --set may choose the other
     if method is not None or "coordinates" not in flow:
         return
     method = default_exploration(kind, flow["coordinates"] == "cartesian")
     (other,) = _EXPLORATION.keys() - {method}
-    for key in _EXPLORATION[other]:
-        default = Exploration.model_fields[key].default
-        if exploration.get(key, default) != default:
-            message = f"exploration.{key} has no effect on {method}, the default here; remove it"
-            remedy = f", or set exploration.method: {other}." if kind == "molecule" else "."
-            yield ("exploration", key), message + remedy
+    for key in _given(exploration, _EXPLORATION[other]):
+        message = f"exploration.{key} has no effect on {method}, the default here; remove it, or "
+        yield ("exploration", key), message + f"set exploration.method: {other}."
+
+
+def _given(exploration: Mapping, keys: Sequence[str]) -> list[str]:
+    """Those that are not at their defaults."""
+    defaults = {key: Exploration.model_fields[key].default for key in keys}
+    return [key for key in keys if exploration.get(key, defaults[key]) != defaults[key]]
 
 
 def _check_times(exploration: Mapping[str, float]) -> Iterator[tuple[Key, str]]:

@@ -59,3 +59,13 @@ def test_dynamics_of_a_density_are_refused_whatever_else_is_wrong(write):
     said = messages(write(text))
     assert said[0] == "run.yaml:2: exploration.method = dynamics needs a molecule; remove it."
     assert len(said) == 2 and said[1].startswith('run.yaml:3: flow.coordinates = "polar", must be')
+
+
+@pytest.mark.parametrize("kind", ["density", "python"])
+def test_keys_of_molecules_alone_are_refused_for_densities(write, kind):
+    keys = "{method: annealing, moves: 3, duration: 90, snapshots: 2}"
+    noun = {"density": "a density", "python": "a python density"}[kind]
+    assert messages(write(KINDS[kind] + f"exploration: {keys}\n")) == [
+        f"run.yaml:2: exploration.{key} has no effect on {noun}; remove it."
+        for key in ("duration", "snapshots")
+    ]
