@@ -25,7 +25,7 @@ from onestep_md.targets.particles import LennardJones
 def molecular() -> Flow:
     angles = 2.0 * math.pi * torch.rand(200, 3, dtype=torch.float64) - math.pi
     lens = _Lens(Marginals(angles, torch.full((200,), 0.005, dtype=torch.float64)))
-    return StepFlow(5, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lens)
+    return StepFlow(5, 3, layers=2, width=16, orders=2, bins=0, seed=0, lens=lens)
 
 
 def of_atoms(network: str) -> Flow:
@@ -41,22 +41,22 @@ def of_atoms(network: str) -> Flow:
     q[:, -3:] = torch.remainder(q[:, -3:] + math.pi, 2.0 * math.pi) - math.pi
     chart = MolecularChart(coordinates, q)
     assert chart.n_circular
-    return MolecularFlow(chart, Topology(elements, bonds), 4, 8, 2, network, seed=0)
+    return MolecularFlow(chart, Topology(elements, bonds), 2, 8, 2, network, seed=0)
 
 
 FLOWS = {
     "molecular egnn": partial(of_atoms, "egnn"),
     "molecular e3nn": partial(of_atoms, "e3nn"),
     "molecule": molecular,
-    "splines": lambda: StepFlow(5, 0, layers=4, width=16, orders=2, bins=8, seed=0),
+    "splines": lambda: StepFlow(5, 0, layers=2, width=16, orders=2, bins=8, seed=0),
     "egnn": lambda: EquivariantFlow(LennardJones(4).basis, 2, layers=2, width=8, network="egnn"),
     "e3nn": lambda: EquivariantFlow(LennardJones(4).basis, 3, layers=2, width=8, network="e3nn"),
 }
 
 
 @pytest.mark.parametrize("name", FLOWS)
-@pytest.mark.parametrize("steps", [1, 2])
-def test_every_part_of_a_flow_is_on_its_device(name, steps):
+def test_every_part_of_a_flow_is_on_its_device(name):
+    steps = 2
     flow = FLOWS[name]().to("meta")
     assert flow.device.type == "meta"
     z = torch.empty(6, flow.dim, device="meta")
