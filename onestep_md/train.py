@@ -36,7 +36,7 @@ from onestep_md.train_paths import path_step
 from onestep_md.train_state import StepInfo, TrainState, batch_ess
 
 STEP_COUNTS = (1, 2, 4, 8)
-_LOG_EVERY = 10  # steps between lines of metrics.jsonl
+LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 _AVERAGED = (
@@ -243,6 +243,13 @@ def learning_rate(peak: float, step: int, steps: int) -> float:
     return peak * min(1.0, (step + 1) / _WARMUP) * cosine
 
 
+def forget_rows_after(step: int, path: Path) -> None:
+    """Of a file of metrics: what comes after the checkpoint is done again."""
+    if path.exists():
+        rows = [row for row in path.open() if json.loads(row)["step"] <= step]
+        path.write_text("".join(rows))
+
+
 class Monitor:
     """Keeps time, appends StepInfo averages to metrics.jsonl and makes the one status line."""
 
@@ -252,9 +259,7 @@ class Monitor:
         self.ess, self.line = math.nan, ""
         self.tick = time.monotonic()
         self._mark()
-        if path.exists():  # steps after the checkpoint are done again
-            rows = [row for row in path.open() if json.loads(row)["step"] <= state.step]
-            path.write_text("".join(rows))
+        forget_rows_after(state.step, path)
 
     def start(self) -> None:
         """Steps are timed from here; of one molecule alone, from the end of the step before."""
@@ -271,7 +276,7 @@ class Monitor:
         self.recent.append(info)
         if not math.isnan(info.ess):
             self.ess = info.ess if math.isnan(self.ess) else 0.9 * self.ess + 0.1 * info.ess
-        if self.state.step % _LOG_EVERY == 0:
+        if self.state.step % LOG_EVERY == 0:
             self._write()
         return self.line
 

@@ -5,6 +5,7 @@ no energies, no chains and no second flow. Training then starts where energies t
 instead of at the base, whose samples of steep energies hardly have a weight. Called by `pipeline`.
 """
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from onestep_md.distributed.learners import StopRequest
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.model import Model
-from onestep_md.train import draw_step_count, learning_rate
+from onestep_md.train import LOG_EVERY, draw_step_count, forget_rows_after, learning_rate
 from onestep_md.train_state import GRADIENT_NORM
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They
@@ -25,6 +26,7 @@ from onestep_md.train_state import GRADIENT_NORM
 _ALONE = (1.0, 0.0, 0.0, 0.0)  # shares of K among the batches
 _FIRST_PART = 0.75
 _RATE = 4.0  # times the learning rate of training: energies have gradients of more noise
+METRICS = "pretraining.jsonl"
 
 
 def pretrain(
@@ -35,7 +37,7 @@ def pretrain(
     Args:
         model: its state is changed, and random numbers are drawn from its generator.
         settings: of training; the batch is `regression_batch`.
-        folder: of the run, for checkpoints.
+        folder: of the run, for checkpoints and metrics.
         show: called with fraction and status line.
 
     Raises:
@@ -45,11 +47,11 @@ def pretrain(
     if state.step > 0 or state.pretrained >= steps:
         return
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
-    likelihood = Likelihood(model, settings)
+    likelihood = Likelihood(model, settings, folder / METRICS)
     with StopRequest() as stop:
         while state.pretrained < steps and not stop.requested:
             loss = likelihood.step()
-            if state.pretrained % 10 == 0:
+            if state.pretrained % LOG_EVERY == 0:
                 line = f"pretraining {state.pretrained}/{steps}"
                 show(state.pretrained / steps, f"{line}  -log likelihood {loss:.2f}")
             if time.monotonic() - saved_at > settings.checkpoint_interval:
@@ -67,12 +69,14 @@ def pretrain(
 class Likelihood:
     """The explored samples of a model, and one step after the other on their likelihood."""
 
-    def __init__(self, model: Model, settings: Train):
-        """`settings` as in `pretrain`."""
+    def __init__(self, model: Model, settings: Train, metrics: Path):
+        """`settings` as in `pretrain`; `metrics` is the file that averages are appended to."""
         self.state, self.chart, self.settings = model.state, model.chart, settings
         frames = torch.from_numpy(model.exploration.frames[model.training])
         self._s, _ = self.chart.from_x(frames)
         self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
+        self._metrics, self._recent = metrics, []
+        forget_rows_after(self.state.pretrained, metrics)
 
     def step(self) -> float:
         """Take one; returns the loss."""
@@ -94,4 +98,17 @@ class Likelihood:
         state.optimizer.step()
         state.pretrained += 1
         state.seconds += time.monotonic() - started
+        self._recent.append(loss.item())
+        if state.pretrained % LOG_EVERY == 0:
+            self._write()
         return loss.item()
+
+    def _write(self) -> None:
+        row = {
+            "step": self.state.pretrained,
+            "seconds": round(self.state.seconds, 3),
+            "loss": sum(self._recent) / len(self._recent),
+        }
+        with self._metrics.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        self._recent = []

@@ -27,7 +27,7 @@ from onestep_md.sampler import save_sampler
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import Monitor, learning_rate, train_step
-from onestep_md.train_likelihood import Likelihood
+from onestep_md.train_likelihood import METRICS, Likelihood
 from onestep_md.train_state import TrainState
 
 
@@ -139,7 +139,7 @@ def _trained(
     display.start("training")
     try:
         with keeper.learners:
-            _pretrain_in_turn(models, settings, keeper)
+            _pretrain_in_turn(models, settings, folder, keeper)
             _train_in_turn(models, settings, pool, folder, keeper)
     finally:
         pool.close()
@@ -192,12 +192,17 @@ class _Keeper:
             )
 
 
-def _pretrain_in_turn(models: dict[str, Model], settings: Train, keeper: _Keeper) -> None:
+def _pretrain_in_turn(
+    models: dict[str, Model], settings: Train, folder: Path, keeper: _Keeper
+) -> None:
     """Always a step of the molecule that has had the fewest."""
     states, steps = keeper.states, settings.pretraining
     if not steps or any(state.step > 0 for state in states.values()):
         return
-    likelihoods = {name: Likelihood(model, settings) for name, model in models.items()}
+    likelihoods = {
+        name: Likelihood(model, settings, folder / name / METRICS)
+        for name, model in models.items()
+    }
     while min(state.pretrained for state in states.values()) < steps:
         name = min(states, key=lambda each: states[each].pretrained)
         loss, done = likelihoods[name].step(), states[name].pretrained

@@ -1,5 +1,6 @@
 """Training on the likelihood of explored samples before the energies come in."""
 
+import json
 import math
 import os
 import signal
@@ -18,7 +19,7 @@ from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.model import Model
 from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.particles import LennardJones
-from onestep_md.train_likelihood import pretrain
+from onestep_md.train_likelihood import METRICS, pretrain
 from onestep_md.train_state import start_state
 
 PARTICLES, SPACE = 3, 2
@@ -74,6 +75,10 @@ def likelihood(model: Model) -> float:
     return float(losses.negative_log_likelihood(z, log_det, model.chart.n_linear).mean())
 
 
+def metrics(folder):
+    return [json.loads(line) for line in (folder / METRICS).open()]
+
+
 def test_held_out_likelihood_rises_and_the_teacher_follows(settings, tmp_path):
     model, said = fresh(settings), []
     before = likelihood(model)
@@ -85,6 +90,11 @@ def test_held_out_likelihood_rises_and_the_teacher_follows(settings, tmp_path):
     ):
         assert torch.equal(ours, theirs)
     assert model.state.step == 0
+    rows = metrics(tmp_path)
+    assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
+    assert rows[0]["loss"] - 0.3 > rows[-1]["loss"] > 0
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
 
 
 def test_the_same_seed_gives_the_same_flow(settings, tmp_path):
@@ -114,6 +124,7 @@ def test_nothing_happens_where_none_is_wanted_or_training_has_begun(
 
 def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_path):
     whole, stopped, resumed = (fresh(settings) for _ in range(3))
+    (tmp_path / "whole").mkdir()
     pretrain(whole, settings, tmp_path / "whole", lambda *_: None)
 
     def stop(fraction, line):
@@ -130,6 +141,10 @@ def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_pat
     ):
         assert torch.equal(ours, theirs)
     assert resumed.state.pretrained == 60
+    rows, expected = metrics(tmp_path), metrics(tmp_path / "whole")
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        (row["step"], row["loss"]) for row in expected
+    ]
 
 
 def test_auxiliaries_are_drawn_again(settings):

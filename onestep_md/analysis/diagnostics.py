@@ -204,6 +204,18 @@ def _ends(row: EvidenceRow) -> list[float]:
     return found
 
 
+def pretraining_figure(run: Measurements) -> Figure:
+    """Negative log-likelihood of the explored samples, without its steep beginning."""
+    figure, axes = style.new_figure(2.6)
+    axis, step, loss = axes.item(), run.pretraining["step"], run.pretraining["loss"]
+    axis.plot(step, loss, color=style.GREEN, lw=1.3)
+    low, high = np.nanmin(loss), np.nanquantile(loss, 0.95)
+    margin = 0.05 * (high - low)
+    axis.set_ylim(low - margin, high + margin)
+    style.label(axis, "step of pretraining", "nats", "Negative log-likelihood")
+    return figure
+
+
 def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
     """Losses, live one-step ESS, energy evaluations per second, idle time; `energy`: its name."""
     figure, axes = style.new_figure(5.2, 2, 2)
@@ -218,8 +230,7 @@ def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
         values = np.where(m[name] > 0, m[name], np.nan)
         if np.isfinite(values).any():
             losses.semilogy(step, values, color=colour, lw=1.3, label=title)
-    low, high = losses.get_ylim()
-    losses.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend
+    _room_for_legend(losses)
     style.label(losses, "", "loss", "Losses")
     style.legend(losses, loc="upper right", ncols=2)
     ess.plot(step, 100 * m["ess"], color=style.REWEIGHTED, lw=1.5)
@@ -241,3 +252,13 @@ def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
     style.percent_axis(idle.yaxis)
     style.label(idle, "training step", "", "Learner waiting for energies")
     return figure
+
+
+def _room_for_legend(axis: Axes) -> None:
+    """At the top of a logarithmic axis; one of less than a decade becomes linear."""
+    low, high = axis.get_ylim()
+    if high < 10.0 * low:
+        axis.set_yscale("linear")
+        axis.set_ylim(low, high + 0.3 * (high - low))
+    else:
+        axis.set_ylim(low, high * (high / low) ** 0.3)

@@ -6,7 +6,7 @@ JSON has no infinities: `null` stands for a number that is infinite or unknown a
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,7 @@ class Measurements:
     evidence: tuple[EvidenceRow, ...]  # K rises
     steps: Mapping[int, Weighted]  # samples of every K
     metrics: Mapping[str, np.ndarray]  # column of metrics.jsonl -> values
+    pretraining: Mapping[str, np.ndarray]  # the same of pretraining.jsonl
     cost: tuple[tuple[str, int, float], ...]  # (phase, evaluations, seconds)
     warnings: tuple[str, ...]  # of the run as a whole, beside those of the evidence rows
     environment: tuple[tuple[str, str], ...]
@@ -200,9 +201,17 @@ def run_warnings(results: dict) -> tuple[str, ...]:
 
 def read_metrics(folder: Path) -> dict[str, np.ndarray]:
     """Columns of metrics.jsonl; empty ones if it is not there."""
-    lines = text_of(folder / "metrics.jsonl").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
-    return {name: np.array([number_or_nan(row.get(name)) for row in rows]) for name in _METRICS}
+    return _columns(folder / "metrics.jsonl", _METRICS)
+
+
+def read_pretraining(folder: Path) -> dict[str, np.ndarray]:
+    """Columns of pretraining.jsonl, which only runs with `train.pretraining` have."""
+    return _columns(folder / "pretraining.jsonl", ("step", "loss"))
+
+
+def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    rows = [json.loads(line) for line in text_of(path).splitlines() if line.strip()]
+    return {name: np.array([number_or_nan(row.get(name)) for row in rows]) for name in names}
 
 
 def read_environment(folder: Path) -> tuple[tuple[str, str], ...]:

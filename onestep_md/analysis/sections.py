@@ -132,8 +132,16 @@ def training(run: Measurements, draw: Painter, energy: str = "energy (kT)") -> s
         "The live ESS is that of training batches, weighted by the energies that the evaluators "
         "return while the network trains. An idle learner means that more evaluators would help."
     )
+    before = ""
+    if len(run.pretraining["step"]) > 1:
+        before = draw(
+            "pretraining",
+            diagnostics.pretraining_figure(run),
+            "Of batches of explored samples, up to a constant, before the energies come in. The "
+            "steep beginning lies above the figure.",
+        )
     figure = diagnostics.training_figure(run, energy)
-    return page.section("Training", draw("training", figure, caption))
+    return page.section("Training", before, draw("training", figure, caption))
 
 
 def settings(run: Measurements, usage: str, extra: str = "") -> str:

@@ -1,5 +1,6 @@
 """The report of made-up runs on densities: good, bad, nothing known, 1 to 60 dimensions."""
 
+import dataclasses
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from onestep_md.analysis.density_figures import (
 from onestep_md.analysis.density_record import is_density_run, read_density_run
 from onestep_md.analysis.density_report import write_density_report
 from onestep_md.analysis.density_verdict import judge_density
+from onestep_md.analysis.diagnostics import pretraining_figure, training_figure
 from onestep_md.errors import RunFolderError
 from onestep_md.report import app
 
@@ -144,6 +146,32 @@ def test_one_dimension_without_training_curves(tmp_path):
     assert "1 dimension " in html and "All 3 modes" in html and "<h2>Training" not in html
     assert not (folder / "figures" / "samples.png").exists()
     assert (folder / "figures" / "marginals.png").exists()
+
+
+def test_the_curve_of_pretraining_is_shown_where_there_was_some(tmp_path):
+    folder = write_density_folder(tmp_path, n=1500, steps=(1,))
+    write_density_report(folder)
+    assert not (folder / "figures" / "pretraining.png").exists()
+    steps = range(10, 501, 10)
+    rows = [{"step": k, "seconds": 0.1 * k, "loss": 18 + 900 / k} for k in steps]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "pretraining.jsonl").write_text(text)
+    assert "before the energies come in" in write_density_report(folder).read_text()
+    assert (folder / "figures" / "pretraining.png").exists()
+    (axis,) = pretraining_figure(read_density_run(folder)).axes
+    low, high = axis.get_ylim()
+    assert low < rows[-1]["loss"] and rows[4]["loss"] < high < rows[0]["loss"]
+
+
+@pytest.mark.parametrize(("last", "scale"), [(1.8, "linear"), (0.01, "log")])
+def test_losses_of_less_than_a_decade_have_a_linear_axis(edited, last, scale):
+    run = edited(lambda results: None)
+    loss = np.geomspace(2.0, last, len(run.metrics["step"]))
+    names = ("loss_energy", "loss_flow", "loss_state", "loss_volume")
+    metrics = run.metrics | {name: loss for name in names}
+    losses = training_figure(dataclasses.replace(run, metrics=metrics)).axes[0]
+    assert losses.get_yscale() == scale
+    assert losses.get_ylim()[0] < last and losses.get_ylim()[1] > 2.0
 
 
 def test_points_without_a_place_are_left_out(tmp_path):
