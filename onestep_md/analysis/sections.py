@@ -126,22 +126,21 @@ def _evidence_row(row: EvidenceRow, is_headline: bool, known: Measured) -> str:
 
 def training(run: Measurements, draw: Painter, energy: str = "energy (kT)") -> str:
     """Training curves; nothing if there are none. `energy` names that loss."""
-    if len(run.metrics["step"]) < 2:
-        return ""
-    caption = (
-        "The live ESS is that of training batches, weighted by the energies that the evaluators "
-        "return while the network trains. An idle learner means that more evaluators would help."
-    )
-    before = ""
+    curves = []
     if len(run.pretraining["step"]) > 1:
-        before = draw(
-            "pretraining",
-            diagnostics.pretraining_figure(run),
+        caption = (
             "Of batches of explored samples, up to a constant, before the energies come in. The "
-            "steep beginning lies above the figure.",
+            "steep beginning lies above the figure."
         )
-    figure = diagnostics.training_figure(run, energy)
-    return page.section("Training", before, draw("training", figure, caption))
+        curves.append(draw("pretraining", diagnostics.pretraining_figure(run), caption))
+    if len(run.metrics["step"]) > 1:
+        caption = (
+            "The live ESS is that of training batches, weighted by the energies that the "
+            "evaluators return while the network trains. An idle learner means that more "
+            "evaluators would help."
+        )
+        curves.append(draw("training", diagnostics.training_figure(run, energy), caption))
+    return page.section("Training", *curves) if curves else ""
 
 
 def settings(run: Measurements, usage: str, extra: str = "") -> str:
