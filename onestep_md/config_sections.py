@@ -58,7 +58,9 @@ class Target(Section):
     function: types.Function | None = Field(
         None,
         description="Python function of x (batch, dim) that returns the log density (batch,), in "
-        "torch; its module is looked for in the folder of the YAML file first.",
+        "torch; its module is looked for in the folder of the YAML file first. Any change of the "
+        "code in it, or in modules of the same folder that it imports, makes another target, but "
+        "for comments, docstrings and layout.",
     )
     dim: types.Whole | None = Field(
         None, ge=1, description="Number of coordinates that target.function takes."

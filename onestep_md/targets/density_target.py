@@ -5,18 +5,14 @@ The counterpart of `molecule`. `build` travels to the evaluators, which make the
 
 import functools
 import hashlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from onestep_md.targets.densities import Density, density
-from onestep_md.targets.python_density import python_density
-
-_PROBES = 16  # points at which two densities are compared
+from onestep_md.targets.python_density import probes, python_density
+from onestep_md.targets.python_source import essence, files_of
 
 
 class Settings(Protocol):
@@ -36,7 +32,7 @@ class DensityFingerprint:
     name: str
     dim: int
     log_z: float | None  # known, for comparison only
-    digest: str  # of the log density at fixed points
+    digest: str  # of the log density at fixed points, and of a user's code
 
     @property
     def identity(self) -> str:
@@ -64,13 +60,13 @@ class DensityTarget:
     Attributes:
         density: log density, sampler and constants where they are known.
         build: makes the same density in another process.
-        source: file it was read from, data or Python code, if there is one.
+        sources: files it was read from, data or Python code, if there are any.
         fingerprint: identity of the target.
     """
 
     density: Density
     build: Callable[[], Density]
-    source: Path | None
+    sources: tuple[Path, ...]
     fingerprint: DensityFingerprint
 
 
@@ -87,18 +83,18 @@ def load_density(settings: Settings, folder: Path) -> DensityTarget:
     if settings.kind == "python":
         build = functools.partial(python_density, settings.function, settings.dim, folder)
         built = build()
-        module = importlib.util.find_spec(settings.function.split(":")[0])
-        source = Path(module.origin) if module and module.origin else None
+        sources = () if built.source is None else files_of(built.source)
+        code = [essence(file) for file in sources]
     else:
         source = None if settings.data is None else folder / settings.data
         build = functools.partial(density, settings.name, source)
-        built = build()
-    fingerprint = DensityFingerprint(built.name, built.dim, built.log_z, _digest(built))
-    return DensityTarget(built, build, source, fingerprint)
+        built, sources, code = build(), () if source is None else (source,), []
+    digest = _digest(built, code)
+    fingerprint = DensityFingerprint(built.name, built.dim, built.log_z, digest)
+    return DensityTarget(built, build, sources, fingerprint)
 
 
-def _digest(built: Density) -> str:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(_PROBES, built.dim, generator=generator, dtype=torch.float64)
+def _digest(built: Density, code: list[str]) -> str:
+    x = probes(built.log_prob, built.dim)
     values = [f"{value:.6e}" for value in built.log_prob(x).tolist()]  # equal on other machines
-    return hashlib.sha256(str(values).encode()).hexdigest()
+    return hashlib.sha256("\n".join([str(values), *code]).encode()).hexdigest()

@@ -19,6 +19,7 @@ from onestep_md.errors import TargetError
 from onestep_md.targets.density_evaluator import u_and_grad_u
 
 TRIAL_POINTS = 16
+_WIDTHS = tuple(4.0**k for n in range(1, 10) for k in (n, -n))  # where 1 has nothing inside
 CONTRACT = "It takes (batch, dim) float64 and returns (batch,) float64, in torch operations."
 
 
@@ -30,11 +31,13 @@ class PythonDensity:
         name: `module:function`.
         dim: Number of coordinates.
         function: (batch, dim) to (batch,).
+        source: The Python file that it stands in, if it is one.
     """
 
     name: str
     dim: int
     function: Callable[[Tensor], Tensor]
+    source: Path | None = None
     log_z = None
     modes = None
 
@@ -69,7 +72,9 @@ def python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
             f"target.function: {module_name} ({module.__file__}) has no function "
             f"{function_name!r}. {CONTRACT}"
         )
-    density = PythonDensity(spec, dim, function)
+    file = getattr(module, "__file__", None)
+    source = Path(file) if file and file.endswith(".py") else None
+    density = PythonDensity(spec, dim, function, source)
     _try(density)
     return density
 
@@ -98,9 +103,28 @@ def _module_of_file(file: Path) -> ModuleType:
     return module
 
 
-def _try(density: PythonDensity) -> None:
+def probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
+    """Fixed points (n, dim): standard normals, and if the density is 0 at all of them, others.
+
+    These are the first ones, wider or narrower, of which at least one is inside of the support.
+    """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(TRIAL_POINTS, density.dim, generator=generator, dtype=torch.float64)
+    x = torch.randn(TRIAL_POINTS, dim, generator=generator, dtype=torch.float64)
+    if log_prob(x).isfinite().any():
+        return x
+    for width in _WIDTHS:
+        more = torch.randn(TRIAL_POINTS, dim, generator=generator, dtype=torch.float64)
+        try:
+            found = log_prob(width * more).isfinite().any()
+        except (RuntimeError, ValueError, ArithmeticError, TargetError):
+            continue  # it need not have a value so far out
+        if found:
+            return torch.cat([x, width * more])
+    return x
+
+
+def _try(density: PythonDensity) -> None:
+    x = probes(lambda x: _call(density, x), density.dim)
     log_p = _call(density, x)
     first = _call(density, x[:1])
     if log_p.isnan().all() or (log_p == torch.inf).any():
@@ -115,9 +139,9 @@ def _try(density: PythonDensity) -> None:
         grad_u = u_and_grad_u(density, x)[1]
     except Exception as error:
         raise _broken(density, f"a value without gradient ({error})") from error
-    inside = log_p.isfinite()
-    if inside.any() and not grad_u[inside].isfinite().all(1).any():
-        raise _broken(density, "no finite gradient at any of the points tried")
+    unknown = log_p.isfinite() & ~grad_u.isfinite().all(1)
+    if unknown.any():
+        raise TargetError(_without_gradient(density, x[unknown][0], log_p[unknown][0], unknown))
 
 
 def _call(density: PythonDensity, x: Tensor) -> Tensor:
@@ -136,6 +160,20 @@ def _call(density: PythonDensity, x: Tensor) -> Tensor:
             density, f"shape {tuple(log_p.shape)}, {kind}, for x of shape {tuple(x.shape)}"
         )
     return log_p.detach()
+
+
+def _without_gradient(density: PythonDensity, x: Tensor, log_p: Tensor, unknown: Tensor) -> str:
+    """What is wrong, at x (dim,), where log_p is finite and the gradient is not."""
+    at = ", ".join(f"{value:.4g}" for value in x[:6].tolist()) + (", .." if len(x) > 6 else "")
+    return (
+        f"target.function: {density.name} has no finite gradient at {int(unknown.sum())} of "
+        f"{len(unknown)} points tried, where its value is finite: {log_p:.4g} at x = ({at}).\n"
+        "Often this is torch.where: both of its branches are differentiated, and infinity in the "
+        "one that is not taken times zero is NaN. Make the argument safe inside of the branch: "
+        "instead of\n"
+        "  torch.where(y > 0, torch.sqrt(y), 0.0)\nwrite\n"
+        "  torch.where(y > 0, torch.sqrt(torch.where(y > 0, y, 1.0)), 0.0)"
+    )
 
 
 def _broken(density: PythonDensity, returned: str) -> TargetError:

@@ -5,6 +5,7 @@ import math
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import yaml
 
 from onestep_md.errors import TargetError
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.python_density import python_density
+from onestep_md.targets.density_target import load_density
+from onestep_md.targets.python_density import probes, python_density
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 
@@ -132,7 +134,6 @@ def test_modules_that_cannot_be_imported(load, text, message):
         ("x.square().sum(1) + torch.inf", "returned the log densities .inf, inf"),
         ("-x.square().sum(1) / len(x)", "rows must not depend on each other"),
         ("-x.detach().square().sum(1)", "a value without gradient"),
-        ("torch.sqrt(-x.square().sum(1) * 0)", "no finite gradient"),
         ("-x[:, 2].square()", r"raised IndexError for x of shape \(16, 2\)"),
     ],
 )
@@ -153,3 +154,65 @@ def test_bounded_support_is_accepted(load):
 def test_some_nan_values_are_accepted(load):
     target = load("def log_density(x):\n    return x[:, 0].log() - x.square().sum(1)")
     assert target.log_prob(torch.ones(1, 2).double()).tolist() == [-2.0]
+
+
+def test_a_gradient_that_torch_where_spoils_is_refused_and_explained(load):
+    body = "torch.where(x[:, 0] > 0, -torch.sqrt(x[:, 0]), x[:, 0])"
+    with pytest.raises(TargetError, match="no finite gradient at .* of 16 points") as caught:
+        load(f"def log_density(x):\n    return {body}")
+    assert "torch.where(y > 0, torch.sqrt(torch.where(y > 0, y, 1.0)), 0.0)" in str(caught.value)
+    safe = "torch.where(x[:, 0] > 0, x[:, 0], 1.0)"
+    load(f"def log_density(x):\n    return {body.replace('sqrt(x[:, 0])', f'sqrt({safe})')}")
+
+
+# ---- identity
+
+
+BALL = """
+def log_density(x):
+    "A ball."  # of radius 1
+    return torch.where((x - 40.0).square().sum(1) < 1.0, x[:, 0], -torch.inf)
+"""
+
+
+@pytest.fixture
+def digest(tmp_path):
+    """The digest of a text of `user_model.py`, and of another one of `user_helper.py`."""
+
+    def digest(text: str, helper: str = "") -> str:
+        (tmp_path / "user_helper.py").write_text(helper)
+        (tmp_path / "user_model.py").write_text("import torch\n" + text)
+        sys.modules.pop("user_helper", None)
+        settings = SimpleNamespace(kind="python", function="user_model:log_density", dim=2)
+        return load_density(settings, tmp_path).fingerprint.digest
+
+    return digest
+
+
+def test_another_number_is_another_density_wherever_it_acts(digest):
+    first = digest(BALL)
+    for old, new in (("< 1.0", "< 1.1"), ("40.0", "41.0"), ("x[:, 0]", "x[:, 1]")):
+        assert digest(BALL.replace(old, new)) != first
+    assert digest(BALL) == first
+
+
+def test_comments_docstrings_and_layout_make_no_other_density(digest):
+    other = BALL.replace("# of radius 1", "").replace("A ball.", "The ball.")
+    other = '"""A module."""\n\n' + other.replace("x[:, 0], -torch", "x[:, 0],\n        -torch")
+    assert digest(other) == digest(BALL)
+
+
+def test_code_beside_the_function_belongs_to_it(digest, tmp_path):
+    text = "from user_helper import RADIUS\n" + BALL.replace("< 1.0", "< RADIUS")
+    assert digest(text, "RADIUS = 1.0") != digest(text, "RADIUS = 2.0")
+    settings = SimpleNamespace(kind="python", function="user_model:log_density", dim=2)
+    names = [path.name for path in load_density(settings, tmp_path).sources]
+    assert names == ["user_model.py", "user_helper.py"]
+
+
+def test_probes_reach_a_support_far_out_or_narrow():
+    for middle in (40.0, 0.0015):
+        x = probes(
+            lambda x, m=middle: torch.where((x - m).abs() < 0.3 * m, 0.0, -torch.inf)[:, 0], 1
+        )
+        assert len(x) == 32 and ((x - middle).abs() < 0.3 * middle).any()

@@ -1,0 +1,51 @@
+"""The source of a user's function: which files it is made of, and what in them matters.
+
+Called by `density_target`: no finite set of points tells an edited number far out from the one
+before, so the code itself identifies the density, but for its comments and its layout.
+"""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+_LINE = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+
+
+def files_of(module: Path) -> tuple[Path, ...]:
+    """A module and the modules beside it that it imports, and these import."""
+    found, waiting = [], [module]
+    while waiting:
+        file = waiting.pop(0)
+        if file not in found:
+            found.append(file)
+            beside = (file.with_name(f"{name}.py") for name in _imported(file))
+            waiting += sorted(path for path in beside if path.exists())
+    return tuple(found)
+
+
+def _imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def essence(file: Path) -> str:
+    """The words of the code, line by line, without comments, docstrings and empty lines."""
+    lines, line = [], []
+    for token in tokenize.generate_tokens(io.StringIO(file.read_text()).readline):
+        if token.type in _LINE:
+            # a line that is a string and nothing else is a docstring
+            if any(kind != tokenize.STRING for kind, _ in line):
+                lines.append(" ".join(text for _, text in line))
+            line = []
+            if token.type != tokenize.NEWLINE:  # where a block begins and ends, however deep
+                lines.append(tokenize.tok_name[token.type])
+        elif token.type not in _LAYOUT:
+            line.append((token.type, token.string))
+    return "\n".join(lines)
