@@ -33,12 +33,15 @@ from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.train_paths import path_step
-from onestep_md.train_state import StepInfo, TrainState, batch_ess
+from onestep_md.train_state import StepInfo, TrainState, batch_ess, typical
 
 STEP_COUNTS = (1, 2, 4, 8)
 LOG_EVERY = 10  # steps between lines of metrics.jsonl
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
+# The path gradient lacks what flows through the boundary of a bounded support: it pushes ever more
+# samples out. Beyond this share of a batch the likelihood of the chains alone brings them back.
+OUTSIDE = 0.05
 _AVERAGED = (
     "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
 )  # fmt: skip
@@ -143,14 +146,22 @@ def train_step(
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
     # towards the target with its rare wells emphasised; the weights that are reported undo it
     emphasis = chart.log_emphasis(wide)
-    evaluated = Configurations(wide, log_det_chart - u + emphasis, chart.pull_back(wide, grad_u))
+    force = chart.pull_back(wide, grad_u)
+    known = ~force.isnan().any(-1)  # the others have an energy and no gradient
+    force = torch.where(known[:, None], force, 0.0)
+    evaluated = Configurations(wide, log_det_chart - u + emphasis, force)
     samples, proposed = evaluated[:n], evaluated[n:]
     mine = _log_w(chart, samples, z, log_det)
     log_w = learners.gather(mine)
     # every rare well has an emphasis of its own
     wells = learners.gather(emphasis[:n]), chart.log_emphasis(drawn.s.double())
-    share = learners.share(losses.influence(log_w, *wells))
-    losses.energy(s, score, samples.force, share).backward()
+    share = learners.share(losses.influence(log_w, *wells)) * known[:n]
+    # chart and target both end somewhere, but charts where nearly nothing is
+    outside = (u[:n].isposinf() & log_det_chart[:n].isfinite()).double()
+    if learners.gather(outside).mean() > OUTSIDE:
+        state.walled += 1
+    else:
+        losses.energy(s, score, samples.force, share).backward()
 
     # ---- the drawn chains move on, before the flow changes
     chains, log_w_old = old, _log_w(chart, old, z_old, log_det_old)
@@ -190,7 +201,7 @@ def _step_info(
     log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
     matching, state_loss, volume_loss = regressed.tolist()
     return StepInfo(
-        loss_energy=float(log_z - log_w.median()),
+        loss_energy=float(log_z - typical(log_w)),
         loss_flow=matching,
         loss_state=state_loss,
         loss_volume=volume_loss,

@@ -22,7 +22,7 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
-from onestep_md.train_state import StepInfo, TrainState, batch_ess
+from onestep_md.train_state import StepInfo, TrainState, batch_ess, typical
 
 PATH_STEPS = 32
 _LEARNED = 4  # steps of every path whose kernels the objective differentiates
@@ -87,7 +87,7 @@ def _path_measure(
     u, _ = evaluators.collect(ticket)
     log_w = log_det - torch.from_numpy(u) + (paths.log_noising - paths.log_sampling).double()
     loss = log_variance(log_p, log_w.float()) / flow.dim
-    spread = torch.logsumexp(log_w, 0) - math.log(len(log_w)) - log_w.median()
+    spread = torch.logsumexp(log_w, 0) - math.log(len(log_w)) - typical(log_w)
     infinite = int((~torch.isfinite(log_w)).sum())
     return loss, float(spread), paths.s, batch_ess(log_w), infinite
 

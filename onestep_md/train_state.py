@@ -26,6 +26,7 @@ class TrainState:
     peak_rate: float  # of the learning rates
     pretrained: int = 0  # steps of pretraining
     step: int = 0
+    walled: int = 0  # steps without the energy's gradient: too many samples outside the support
     evaluations: int = 0
     seconds: float = 0.0
 
@@ -44,6 +45,7 @@ class TrainState:
             "generator": self.generator.get_state(),
             "pretrained": self.pretrained,
             "step": self.step,
+            "walled": self.walled,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
         }
@@ -56,6 +58,7 @@ class TrainState:
         self.buffer = Buffer.from_state(saved["buffer"])
         self.generator.set_state(saved["generator"])
         self.pretrained, self.step = saved["pretrained"], saved["step"]
+        self.walled = saved.get("walled", 0)  # runs from before it was counted
         self.evaluations, self.seconds = saved["evaluations"], saved["seconds"]
 
     @torch.no_grad()
@@ -77,7 +80,7 @@ class TrainState:
 class StepInfo:
     """What one step tells the log."""
 
-    loss_energy: float  # log mean w - median log w of the batch, kT; zero for an exact flow
+    loss_energy: float  # log mean w - median log w > -inf of the batch, kT; zero if exact
     loss_flow: float
     loss_state: float
     loss_volume: float
@@ -99,3 +102,8 @@ def batch_ess(log_w: Tensor) -> float:
     """Kish ESS of one batch, as a fraction."""
     w = torch.softmax(log_w, 0)
     return float(1.0 / (w.square().sum() * len(w)))
+
+
+def typical(log_w: Tensor) -> Tensor:
+    """Median of the log weights that are finite; nan if none is."""
+    return log_w[log_w.isfinite()].median()

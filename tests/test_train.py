@@ -1,8 +1,9 @@
-"""The training loop when its evaluators are lost."""
+"""The training loop: lost evaluators, bounded supports, energies without gradients."""
 
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,13 +11,14 @@ from onestep_md.buffer import Buffer, Configurations
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.flat import FlatChart
+from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.errors import PoolError
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.train import train
-from onestep_md.train_state import start_state
+from onestep_md.train import train, train_step
+from onestep_md.train_state import TrainState, start_state
 
 DIM = 2
 
@@ -42,22 +44,28 @@ class Mortal(SerialEvaluators):
         self.published.append(values)
 
 
+def short(**others) -> Train:
+    return Train(
+        batch=32, regression_batch=16, likelihood_weight=1, step_shares=(2, 1, 1, 1),
+        learning_rate=1e-3, flow_weight=0.01, state_weight=0.1, volume_weight=0.02, **others,
+    )  # fmt: skip
+
+
+def state_of(explored: Configurations) -> TrainState:
+    torch.manual_seed(0)
+    flow = StepFlow(DIM, 0, layers=2, width=16, orders=1, bins=0, seed=0)
+    return start_state(flow, Buffer(explored), 1e-3, seed=1)
+
+
 @pytest.mark.parametrize("method", ["buffer", "osds"])
 def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: Path, method):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, DIM, generator=generator, dtype=torch.float64)
     chart = FlatChart((x - x.mean(0)) / x.std(0))
-    settings = Train(
-        method=method, steps=12, batch=32, regression_batch=16, likelihood_weight=1,
-        step_shares=(2, 1, 1, 1), learning_rate=1e-3, flow_weight=0.01, state_weight=0.1,
-        volume_weight=0.02,
-    )  # fmt: skip
+    settings = short(method=method, steps=12)
 
     def start():
-        torch.manual_seed(0)
-        flow = StepFlow(DIM, 0, layers=2, width=16, orders=1, bins=0, seed=0)
-        explored = Configurations(x[:50], -0.5 * x[:50].square().sum(-1), -x[:50])
-        return start_state(flow, Buffer(explored), settings.learning_rate, seed=1)
+        return state_of(Configurations(x[:50], -0.5 * x[:50].square().sum(-1), -x[:50]))
 
     def go_on(state, folder, batches):
         folder.mkdir(exist_ok=True)
@@ -78,3 +86,61 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     for ours, theirs in zip(resumed.flow.parameters(), expected.flow.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(resumed.buffer.chains.s, expected.buffer.chains.s)
+
+
+class Walls:
+    """U = 0 left of an edge, and outside of the support right of it."""
+
+    dim = DIM
+
+    def __init__(self, edge: float):
+        self.edge = edge
+
+    def log_prob(self, x):
+        return torch.where(x[:, 0] < self.edge, 0.0 * x[:, 0], -torch.inf)
+
+
+@pytest.mark.parametrize(("edge", "walled"), [(-1.0, True), (0.0, True), (5.0, False)])
+def test_too_many_samples_outside_teach_the_likelihood_alone(edge, walled):
+    state, evaluators, chart = among(functools.partial(Walls, edge), lambda x: x[:, 0] < edge)
+    before = torch.cat([p.detach().flatten() for p in state.flow.parameters()])
+    info = train_step(state, ENERGY_ALONE, chart, evaluators, Alone())
+    after = torch.cat([p.detach().flatten() for p in state.flow.parameters()])
+    assert torch.equal(before, after) == walled == bool(state.walled)
+    assert np.isfinite(info.loss_energy)
+    state.restore(state.dump() | {"walled": 7})
+    assert state.walled == 7
+
+
+class Trap:
+    """N(0, I), on one side without a gradient."""
+
+    dim = DIM
+
+    def log_prob(self, x):
+        y = x[:, 0]
+        nothing = torch.where(y > 0, torch.sqrt(y), 0.0) * 0.0
+        return torch.where(y > 0, nothing, 0.0) - 0.5 * x.square().sum(1)
+
+
+def test_energies_without_gradients_have_weights_and_no_pull():
+    state, evaluators, chart = among(Trap, lambda x: x[:, 0] < 9.0)
+    for _ in range(3):
+        info = train_step(state, ENERGY_ALONE, chart, evaluators, Alone())
+    assert info.infinite == 0 and evaluators.gaps.gradients > 20 and not state.walled
+    assert all(p.isfinite().all() for p in state.flow.parameters())
+    assert state.buffer.chains.force.isfinite().all()
+
+
+ENERGY_ALONE = short(steps=1).model_copy(
+    update=dict.fromkeys(["likelihood_weight", "flow_weight", "state_weight", "volume_weight"], 0)
+)
+
+
+def among(density, inside):
+    """A state whose chains are in a part of N(0, I), evaluators of a density, a chart."""
+    x = torch.randn(500, DIM, generator=torch.Generator().manual_seed(0)).double()
+    chains = x[inside(x)]
+    explored = Configurations(chains, torch.zeros(len(chains)).double(), torch.zeros_like(chains))
+    evaluators = SerialEvaluators(functools.partial(DensityEvaluator, density), "torch")
+    return state_of(explored), evaluators, FlatChart(x)

@@ -135,17 +135,17 @@ def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
 
     Every well is compared with itself, and has a say by its share of the chains: where the flow
     fits a rare well badly, all weights there are small, and next to the others its samples would
-    never count.
+    never count. Medians are those of finite weights, however many samples have none.
 
     Args:
         log_w: (batch,) log weights.
         well: (batch,) labels, equal for samples of the same well.
         well_of_chains: (n,) the same for chains of the target.
     """
-    middle = log_w.median()
-    share = torch.zeros_like(log_w)
-    for label in well.unique():
-        inside = well == label
+    finite, share = log_w.isfinite(), torch.zeros_like(log_w)
+    middle = log_w[finite].median() if finite.any() else None
+    for label in well[finite].unique():
+        inside = (well == label) & finite
         own = log_w[inside]
         if own.median() < middle - _HOPELESS:
             continue

@@ -184,4 +184,4 @@ def log_variance(log_sampling: Tensor, log_w: Tensor) -> Tensor:
     finite = log_w.isfinite()
     centred = torch.where(finite, log_w - log_w[finite].mean(), 0.0)
     # d/dtheta of 1/2 Var(log w) = -Cov(log w, d log_sampling / dtheta)
-    return -(centred.detach() * log_sampling).sum() / finite.sum()
+    return -(centred.detach() * log_sampling).sum() / finite.sum().clamp(min=1)

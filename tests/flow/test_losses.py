@@ -230,3 +230,17 @@ def test_a_well_of_clashes_or_without_chains_has_no_say(visited):
     share = losses.influence(log_w, well, chains)
     assert share[:3].sum() == 0.0
     torch.testing.assert_close(share.sum(), torch.tensor(1.0).double())
+
+
+@pytest.mark.parametrize("outside", [0.4, 0.6, 0.95])
+def test_samples_outside_of_the_support_change_no_other_share(outside):
+    generator = torch.Generator().manual_seed(1)
+    log_w = torch.randn(200, generator=generator).double()
+    lost = torch.arange(200) < 200 * outside
+    share = one_well(torch.where(lost, -torch.inf, log_w))
+    torch.testing.assert_close(share[~lost], one_well(log_w[~lost]))
+    assert (share[lost] == 0).all()
+
+
+def test_where_all_are_outside_nothing_has_a_share():
+    assert (one_well(torch.full((5,), -torch.inf).double()) == 0).all()
