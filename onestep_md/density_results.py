@@ -68,7 +68,7 @@ def write_density_results(
         table += particle_table(particles, target.density.dim)
         with replacing(folder / "particles.npz") as aside:
             np.savez(aside, **particle_histograms(ensembles))
-    warnings = [text for row in evidence for text in row.warnings()]
+    warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)
     write_text(folder / "evidence.txt", "\n".join(table) + "\n")

@@ -25,6 +25,7 @@ from onestep_md.progress import Display
 from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.gaps import filled
 from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.molecule import Molecule
 from onestep_md.targets.smc import Annealed, RunawayError
@@ -105,7 +106,7 @@ def _anneal_in(
     with torch.no_grad():
         x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
     u, grad_u = evaluators.evaluate(x)
-    return dataclasses.replace(found, x=x, u=u, grad_u=grad_u)
+    return dataclasses.replace(found, x=x, u=u, grad_u=filled(grad_u))
 
 
 def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
@@ -175,5 +176,5 @@ class _ChartEnergy:
         u, grad_u = self.evaluators.evaluate(x.numpy())
         force = self.chart.pull_back(states, torch.from_numpy(grad_u)).numpy()
         energy = u - log_det.numpy()
-        finite = np.isfinite(energy) & np.isfinite(force).all(axis=1)
-        return np.where(finite, energy, np.inf), np.where(finite[:, None], -force, 0.0)
+        inside = np.isfinite(energy)
+        return np.where(inside, energy, np.inf), np.where(inside[:, None], -force, 0.0)

@@ -26,6 +26,7 @@ from onestep_md.run_folder import (
     check_folder,
     keep_origin,
     load_run_config,
+    recorded_platform,
     write_json,
 )
 from onestep_md.sampler import load_sampler, save_sampler
@@ -34,7 +35,7 @@ from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.exploration import explore
 from onestep_md.targets.molecule import Molecule, load_molecule
-from onestep_md.train import train
+from onestep_md.train import OUTSIDE, train
 from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
 
@@ -85,7 +86,7 @@ def run(config: Config, folder: Path, resume: bool, local: bool, address: str | 
 def _run_stages(
     config: Config, target: Target, folder: Path, local: bool, address: str | None
 ) -> None:
-    evaluators = open_pool(config, target, local, address)
+    evaluators = open_pool(config, target, local, address, recorded_platform(folder))
     resources = learner.resources(config.cluster, evaluators)
     resumed = (folder / "config.yaml").exists()
     if not resumed:  # only now: an error before this point leaves no half-made run folder behind
@@ -260,6 +261,13 @@ def _trained(
         f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
         f"{state.seconds:.0f} s"
     )
+    if state.walled:
+        display.say(
+            f"bounded support: in {state.walled} of these steps more than "
+            f"{100 * OUTSIDE:.0f} % of the samples lay outside; they taught the likelihood alone"
+        )
+    for text in evaluators.gaps.warnings():
+        display.say(f"WARNING {text}")
 
 
 def _dynamics_evaluations(config: Config) -> float:

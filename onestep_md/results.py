@@ -99,7 +99,7 @@ def write_results(
     table += distance_table(distances) + free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
-    warnings = [text for row in evidence for text in row.warnings()]
+    warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)
     write_text(folder / "free_energy.txt", "\n".join(table) + "\n")

@@ -61,9 +61,16 @@ def _keep_target(folder: Path, target: Molecule | DensityTarget) -> None:
     if isinstance(target, Molecule):
         write_text(folder / "input.pdb", target.pdb_text)
         write_text(folder / "system.xml", target.system_xml)
-    elif target.source is not None:
-        with replacing(folder / target.source.name) as aside:
-            shutil.copyfile(target.source, aside)
+    else:
+        for source in target.sources:
+            with replacing(folder / source.name) as aside:
+                shutil.copyfile(source, aside)
+
+
+def recorded_platform(folder: Path) -> str | None:
+    """OpenMM platform of the evaluators that a run has had so far; None if it is new."""
+    path = folder / "environment.json"
+    return json.loads(path.read_text())["resources"]["platform"] if path.exists() else None
 
 
 def load_run_config(folder: Path) -> Config:

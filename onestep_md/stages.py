@@ -48,14 +48,16 @@ def open_pool(
     address: str | None,
     platform: str | None = None,
 ) -> Evaluators:
-    """Evaluators as the configuration asks for them; `platform` is one that was chosen before.
+    """Evaluators as the configuration asks for them.
 
-    Those of several molecules are for `distributed.shared`.
+    Those of several molecules are for `distributed.shared`. `platform` is what `auto` has chosen
+    before: timed again it might choose another one, whose energies have other last digits.
     """
     one = target[0] if isinstance(target, tuple) else target
     if isinstance(one, Molecule):
-        platform = platform or config.cluster.platform
-        platform = time_platforms(one).name if platform == "auto" else platform
+        if config.cluster.platform != "auto":
+            platform = config.cluster.platform
+        platform = platform or time_platforms(one).name
     else:
         platform = "torch"
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
@@ -100,6 +102,8 @@ def explored(
     seconds = time.monotonic() - start
     exploration.save(cache, key)
     write_json(clock, {"seconds": seconds})
+    for text in evaluators.gaps.warnings():
+        display.say(f"WARNING {text}")
     display.say(
         f"exploration: {len(exploration.frames)} frames, {exploration.evaluations:.3g} energy "
         f"evaluations in {seconds:.0f} s"

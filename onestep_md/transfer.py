@@ -22,7 +22,7 @@ from onestep_md.errors import Interrupted, PoolError
 from onestep_md.model import Model, build_model
 from onestep_md.progress import Display
 from onestep_md.results import write_results
-from onestep_md.run_folder import check_folder, keep_origin, write_text
+from onestep_md.run_folder import check_folder, keep_origin, recorded_platform, write_text
 from onestep_md.sampler import save_sampler
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
@@ -90,7 +90,7 @@ def _begun(
     display: Display,
 ) -> tuple[Model, float]:
     """One molecule up to its untrained model, and the seconds that its exploration took."""
-    evaluators = open_pool(config, target, local, address)
+    evaluators = open_pool(config, target, local, address, recorded_platform(folder))
     try:
         keep_origin(folder, config, target, learner.resources(config.cluster, evaluators))
         for line in target.fingerprint.lines():
@@ -131,7 +131,8 @@ def _trained(
         return
     size = sum(p.numel() for p in next(iter(states.values())).flow.parameters())
     display.say(f"flow: {size:,} parameters, shared by {', '.join(states)}")
-    pool = open_pool(config, tuple(targets.values()), local, address)
+    platform = recorded_platform(folder / next(iter(targets)))
+    pool = open_pool(config, tuple(targets.values()), local, address, platform)
     display.say(
         f"evaluators: {present(pool)} on {pool.platform}, for all molecules; "
         f"{learner.describe(config.cluster, local)}, float32, weights in float64"
@@ -253,7 +254,7 @@ def _finished(
     """Sampler, results and report of one molecule."""
     save_sampler(folder, model)
     display.say(f"\n{folder.name}")
-    evaluators = open_pool(config, target, local, address)
+    evaluators = open_pool(config, target, local, address, recorded_platform(folder))
     try:
         write_results(config, target, model, evaluators, folder, display, seconds)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from onestep_md.distributed.pool import EvaluatorFactory
+from onestep_md.distributed.pool import EvaluatorFactory, evaluate_blocks
 from onestep_md.errors import OneStepError, PoolError
 from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
 
@@ -43,11 +43,11 @@ class EvaluatorActor:
         assert self._evaluator is not None
         return socket.gethostname(), os.getpid()
 
-    def evaluate(self, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-        """((u, grad_u), seconds) of x (batch, atoms, 3)."""
+    def evaluate(self, blocks: list[np.ndarray]) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+        """((u, grad_u), seconds) of all rows of the blocks, each (batch, atoms, 3)."""
         evaluator = self._evaluator
         started = time.perf_counter()
-        result = evaluator.evaluate(x)
+        result = evaluate_blocks(evaluator, blocks)
         return result, time.perf_counter() - started
 
     def run_segments(self, segments: list[Segment]) -> tuple[list[SegmentResult], float]:

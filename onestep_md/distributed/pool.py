@@ -12,8 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from onestep_md.distributed.jobs import blocks
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
+from onestep_md.targets.gaps import Gaps
 
 EvaluatorFactory = Callable[[], PotentialEvaluator | DensityEvaluator]
 
@@ -26,7 +28,7 @@ class Evaluators(Protocol):
         alive: how many of them can work now
         platform: name of the OpenMM platform
         evaluations: force evaluations that entered a result so far, dynamics included
-        infinite: conformations that came back as u = +inf so far
+        gaps: conformations so far without an energy, or without a gradient
         wait_seconds: time the driver has spent waiting in `collect` so far
         repairs: jobs so far that were done again because their worker died or was overdue
     """
@@ -35,7 +37,7 @@ class Evaluators(Protocol):
     alive: int
     platform: str
     evaluations: int
-    infinite: int
+    gaps: Gaps
     wait_seconds: float
     repairs: int
 
@@ -43,7 +45,10 @@ class Evaluators(Protocol):
         """Start on x, (batch, atoms, 3) in nm or (batch, dim), and return a ticket at once."""
 
     def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
-        """Wait for u (batch,) in kT and grad_u of the shape of x, in input order."""
+        """Wait for u (batch,) in kT and grad_u of the shape of x, in input order.
+
+        See `targets.gaps` for +inf and NaN among them.
+        """
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`collect(submit(x))`."""
@@ -68,7 +73,7 @@ class SerialEvaluators:
         """Build the evaluator here. `factory` takes no argument; `platform` is its name."""
         self.platform = platform
         self.evaluations = 0
-        self.infinite = 0
+        self.gaps = Gaps()
         self.wait_seconds = 0.0
         self._evaluator = factory()
         self._waiting: dict[int, np.ndarray] = {}
@@ -84,9 +89,9 @@ class SerialEvaluators:
         """Evaluate what `submit` remembered."""
         started = time.perf_counter()
         x = self._waiting.pop(ticket)
-        u, grad_u = self._evaluator.evaluate(x)
+        u, grad_u = evaluate_blocks(self._evaluator, blocks(x))
         self.evaluations += len(x)
-        self.infinite += int(np.isposinf(u).sum())
+        self.gaps.count(x, u, grad_u)
         self.wait_seconds += time.perf_counter() - started
         return u, grad_u
 
@@ -105,6 +110,14 @@ class SerialEvaluators:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def evaluate_blocks(
+    evaluator: PotentialEvaluator | DensityEvaluator, parts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies and gradients of the rows of all parts, each part by itself."""
+    found = [evaluator.evaluate(part) for part in parts]
+    return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
 
 
 def present(evaluators: Evaluators) -> str:

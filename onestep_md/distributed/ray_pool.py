@@ -19,11 +19,12 @@ import ray
 from ray import exceptions
 
 from onestep_md.distributed.connection import connect
-from onestep_md.distributed.jobs import SMALLEST_JOB_SECONDS, Job, number_of_jobs
+from onestep_md.distributed.jobs import SMALLEST_JOB_SECONDS, Job, cut, number_of_jobs
 from onestep_md.distributed.metrics import RunMetrics
 from onestep_md.distributed.pool import EvaluatorFactory
 from onestep_md.distributed.roster import LOST, Roster, Worker, cluster_cpus, user_error
 from onestep_md.targets.evaluator import Segment, SegmentResult
+from onestep_md.targets.gaps import Gaps
 
 QUEUE_DEPTH = 8  # jobs per actor in Ray's hands, at least
 LONGEST_QUEUE = 64  # jobs per actor in Ray's hands when the driver goes away to compute
@@ -74,7 +75,7 @@ class RayEvaluators:
         self._owns_ray = connect(address, workers)
         self.platform = platform
         self.evaluations = 0
-        self.infinite = 0
+        self.gaps = Gaps()
         self.wait_seconds = 0.0
         self.health = PoolHealth()
         self._deadline = deadline
@@ -99,8 +100,8 @@ class RayEvaluators:
         """Send x (batch, atoms, 3) in nm to the actors; returns while they compute."""
         x = np.array(x, dtype=np.float64)  # a copy: the caller may reuse its array
         pace = statistics.median(self._pace) if self._pace else None
-        pieces = np.array_split(x, number_of_jobs(len(x), max(1, self.alive), pace))
-        jobs = [Job("evaluate", piece, len(piece)) for piece in pieces]
+        payloads = cut(x, number_of_jobs(len(x), max(1, self.alive), pace))
+        jobs = [Job("evaluate", parts, sum(map(len, parts))) for parts in payloads]
         self._queue.extend(jobs)
         self._next_ticket += 1
         self._tickets[self._next_ticket] = jobs
@@ -118,7 +119,7 @@ class RayEvaluators:
         u = np.concatenate([job.result[0] for job in jobs])
         grad_u = np.concatenate([job.result[1] for job in jobs])
         self.evaluations += len(u)
-        self.infinite += int(np.isposinf(u).sum())
+        self.gaps.count(np.concatenate([part for job in jobs for part in job.payload]), u, grad_u)
         self.wait_seconds += time.perf_counter() - started
         return u, grad_u
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.targets.evaluator import Segment, SegmentResult
+from onestep_md.targets.gaps import Gaps
 from onestep_md.targets.several import marked
 
 
@@ -19,7 +20,8 @@ class SharedEvaluators:
         self._pool, self._which = pool, which
         self.platform = pool.platform
         self.evaluations = 0
-        self.infinite = 0
+        self.gaps = Gaps()
+        self._waiting: dict[int, np.ndarray] = {}
 
     @property
     def workers(self) -> int:
@@ -43,14 +45,17 @@ class SharedEvaluators:
 
     def submit(self, x: np.ndarray) -> int:
         """As `Evaluators.submit`."""
-        return self._pool.submit(marked(np.asarray(x), self._which))
+        ticket = self._pool.submit(marked(np.asarray(x), self._which))
+        self._waiting[ticket] = np.array(x)
+        return ticket
 
     def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
         """As `Evaluators.collect`."""
         u, grad_u = self._pool.collect(ticket)
         self.evaluations += len(u)
-        self.infinite += int(np.isposinf(u).sum())
-        return u, grad_u[:, :-1]
+        grad_u = grad_u[:, :-1]
+        self.gaps.count(self._waiting.pop(ticket), u, grad_u)
+        return u, grad_u
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Evaluators.evaluate`."""

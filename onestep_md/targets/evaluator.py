@@ -14,6 +14,7 @@ import openmm
 from openmm import unit
 
 from onestep_md.errors import TargetError
+from onestep_md.targets import gaps
 from onestep_md.targets.molecule import Molecule
 
 HYDROGEN_MASS = 3.0  # Da; slows the fastest vibrations so that 2 fs steps are stable
@@ -113,7 +114,8 @@ class PotentialEvaluator:
 
         Returns:
             u (batch,) in kT and grad_u (batch, atoms, 3) in kT/nm, float64. Where the energy
-            or a force is not a finite number, u is +inf and the gradient 0.
+            is not a finite number, u is +inf and the gradient 0; where a force alone is not, the
+            gradient is NaN.
         """
         x = np.ascontiguousarray(x, dtype=np.float64)
         if x.ndim != 3 or x.shape[1:] != (self._atoms, 3):
@@ -127,10 +129,7 @@ class PotentialEvaluator:
                 energy[i] = _read_energy_and_forces(self._state(), force[i])
             except openmm.OpenMMException:
                 continue  # energy[i] stays NaN
-        u, grad_u = energy / self._kT, force / -self._kT
-        finite = np.isfinite(u) & np.isfinite(grad_u).all(axis=(1, 2))
-        u[~finite], grad_u[~finite] = np.inf, 0.0
-        return u, grad_u
+        return gaps.mark(energy / self._kT, force / -self._kT)
 
     def run_segment(self, segment: Segment) -> SegmentResult:
         """Langevin dynamics (BAOAB-type "middle" scheme), a pure function of the segment.

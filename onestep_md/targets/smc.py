@@ -81,28 +81,33 @@ class RunawayError(TargetError):
 
 
 class Checked:
-    """Counts the evaluations of a target and refuses numbers that mean nothing."""
+    """Counts the evaluations of a target and refuses energies that mean nothing.
+
+    Where there is an energy and no gradient, moves go as if that were zero: it is as good a guess
+    as any, and they are accepted by the energy.
+    """
 
     def __init__(self, target: mala.EnergyFunction):
         self.target, self.count = target, 0
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As the target does.
+        """As the target does, with a gradient everywhere.
 
         Raises:
-            TargetError: an energy or a gradient that is no number.
+            TargetError: an energy that is no number.
         """
         u, grad_u = self.target.evaluate(x)
         self.count += len(x)
-        good = (u == np.inf) | (np.isfinite(u) & np.isfinite(grad_u).all(axis=1))
+        good = (u == np.inf) | np.isfinite(u)
         if not good.all():
             i = int(np.argmin(good))
             raise TargetError(
-                f"at x = {np.array2string(x[i], precision=4, threshold=8)} the energy is {u[i]} "
-                "or its gradient is not finite. Return u = +inf outside the support; a density "
-                "that is infinite at a point has to be transformed or cut off there."
+                f"at x = {np.array2string(x[i], precision=4, threshold=8)} the energy is {u[i]}. "
+                "Return u = +inf outside the support; a density that is infinite at a point has "
+                "to be transformed or cut off there."
             )
-        return u, grad_u
+        known = np.isfinite(grad_u).all(axis=1)
+        return u, np.where(known[:, None], grad_u, 0.0)
 
 
 class Gaussian:

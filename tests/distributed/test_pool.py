@@ -9,9 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from onestep_md.distributed.jobs import number_of_jobs
+from onestep_md.distributed.jobs import blocks, cut, number_of_jobs
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.errors import PoolError, TargetError
+from onestep_md.targets.densities import density
+from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
 ATOMS = 3
@@ -102,7 +104,7 @@ def test_serial_counts_evaluations_and_infinite_frames():
     assert np.isposinf(u[2]) and np.isfinite(np.delete(u, 2)).all() and (u[:2] > 0).all()
     assert (grad_u[2] == 0).all()
     pool.map_segments(segments(2))
-    assert (pool.evaluations, pool.infinite) == (7 + 2 * 11, 1)
+    assert (pool.evaluations, pool.gaps.infinite) == (7 + 2 * 11, 1)
 
 
 @pytest.mark.cluster
@@ -124,8 +126,41 @@ def test_equals_serial_for_any_number_of_workers(open_pool, workers):
         np.testing.assert_array_equal(mine.positions, theirs.positions)
         assert mine.u_end == theirs.u_end
     assert pool.evaluations == serial.evaluations == 301 + 1 + 85 + 5 * 11
-    assert pool.infinite == serial.infinite == 3 + 1 + 1
+    assert pool.gaps.infinite == serial.gaps.infinite == 3 + 1 + 1
     assert pool.map_segments([]) == []
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", ["seeds", "lj13_f1"])
+def test_densities_are_equal_to_the_last_bit_for_any_number_of_workers(open_pool, name):
+    factory = functools.partial(DensityEvaluator, functools.partial(density, name, None))
+    serial = SerialEvaluators(factory, "torch")
+    dim = factory().density.dim
+    sizes = (1000, 700, 64, 2 * 64 + 1, 1)
+    batches = [np.random.default_rng(n).normal(size=(n, dim)) for n in sizes]
+    batches[0][[5, 70]] = np.nan
+    expected = [serial.evaluate(x) for x in batches]
+    for workers in (1, 2, 3):
+        pool = open_pool(workers=workers, factory=factory)
+        for _ in range(2):  # the second time jobs have been timed, and are cut otherwise
+            for x, (u, grad_u) in zip(batches, expected, strict=True):
+                ours = pool.evaluate(x)
+                np.testing.assert_array_equal(ours[0], u)
+                np.testing.assert_array_equal(ours[1], grad_u)
+        pool.close()
+
+
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 1000, 20_000])
+def test_blocks_of_a_density_depend_on_the_batch_alone(n):
+    x = np.arange(2 * n).reshape(n, 2)
+    expected = blocks(x)
+    assert len(expected) <= 32 and all(len(part) >= 64 for part in expected[:-1])
+    for jobs in (1, 2, 3, 7, 100):
+        payloads = cut(x, jobs)
+        assert len(payloads) == min(jobs, len(expected)) and all(payloads)
+        found = [part for payload in payloads for part in payload]
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.cluster

@@ -42,4 +42,4 @@ def test_energies_that_overflow_are_counted_for_their_molecule(molecules):
     )
     shared = SharedEvaluators(pool, 1)
     u, _ = shared.evaluate(np.zeros((2, *molecules[1].positions.shape)))
-    assert np.isposinf(u).all() and shared.infinite == 2
+    assert np.isposinf(u).all() and shared.gaps.infinite == 2

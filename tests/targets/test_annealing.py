@@ -206,6 +206,20 @@ def test_uniform_density_has_no_gradient_at_all():
     assert abs(found.log_z - 2 * np.log(2)) < 4 * found.d_log_z < 0.2
 
 
+def test_where_there_is_no_gradient_there_are_samples_all_the_same():
+    """Exp(-|x|), left of zero without a gradient: half of it is there."""
+
+    def formula(x):
+        right = (x > 0).astype(float)
+        return np.abs(x).sum(axis=1), np.where(x > 0, right, np.nan)
+
+    energy = Energy(lambda x: (np.abs(x).sum(axis=1), np.ones_like(x)))
+    energy.evaluate = formula
+    found = anneal(energy, 1, 4000, 0)
+    assert abs(found.log_z - np.log(2)) < 4 * found.d_log_z < 0.3
+    assert np.isfinite(found.grad_u).all() and abs((found.x < 0).mean() - 0.5) < 0.1
+
+
 def test_record_of_the_run():
     energy, messages = mixture(NINE, 0.3), []
     found = anneal(

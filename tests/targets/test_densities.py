@@ -15,6 +15,7 @@ from onestep_md.config_types import PARTICLES
 from onestep_md.errors import TargetError
 from onestep_md.targets.densities import BUILDERS, density
 from onestep_md.targets.density_evaluator import DensityEvaluator
+from onestep_md.targets.gaps import Gaps
 from onestep_md.targets.posteriors import DATA_SETS
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
@@ -245,6 +246,26 @@ def test_one_row_that_raises_does_not_take_the_others_with_it():
     u, grad_u = DensityEvaluator(Picky).evaluate(np.array([[1.0], [-1.0], [2.0]]))
     np.testing.assert_array_equal(u, [1.0, np.inf, 4.0])
     np.testing.assert_array_equal(grad_u, [[2.0], [0.0], [4.0]])
+
+
+def test_a_row_without_a_gradient_keeps_its_energy():
+    class Trap:
+        dim = 2
+
+        def log_prob(self, x):
+            y = x[:, 0]
+            return torch.where(y > 0, -torch.sqrt(y), y) - x[:, 1].square()
+
+    x = np.array([[4.0, 1.0], [-3.0, 1.0], [np.nan, 0.0], [1.0, 0.0]])
+    u, grad_u = DensityEvaluator(Trap).evaluate(x)
+    np.testing.assert_array_equal(u, [3.0, 4.0, np.inf, 1.0])
+    np.testing.assert_array_equal(grad_u, [[0.25, 2.0], [np.nan] * 2, [0.0, 0.0], [0.5, 0.0]])
+    found = Gaps()
+    found.count(x, u, grad_u)
+    assert (found.infinite, found.gradients, found.example.tolist()) == (1, 1, [-3.0, 1.0])
+    (text,) = found.warnings()
+    assert "at 1 of the points" in text and "x = [-3.  1.]" in text
+    assert Gaps().warnings() == []
 
 
 # ---- names and files

@@ -1,0 +1,61 @@
+"""Rows that have no energy, and rows that have an energy and no gradient.
+
+A row without an energy is outside of the support. A row without a gradient is not: a weight needs
+the energy alone. So an evaluator returns u = +inf and a gradient of zero for the one, and u with a
+gradient of NaN for the other; what follows gradients takes those for zero.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Gaps:
+    """How many rows so far.
+
+    Attributes:
+        infinite: with u = +inf.
+        gradients: with a finite u and no gradient.
+        example: (...) the first of these.
+    """
+
+    infinite: int = 0
+    gradients: int = 0
+    example: np.ndarray | None = None
+
+    def count(self, x: np.ndarray, u: np.ndarray, grad_u: np.ndarray) -> None:
+        """Add what was evaluated at x (batch, ...)."""
+        self.infinite += int(np.isposinf(u).sum())
+        unknown = np.isnan(grad_u).any(axis=_within(grad_u))
+        self.gradients += int(unknown.sum())
+        if self.example is None and unknown.any():
+            self.example = x[unknown.argmax()].copy()
+
+    def warnings(self) -> list[str]:
+        """Nothing, or one sentence on rows without a gradient."""
+        if not self.gradients:
+            return []
+        at = np.array2string(self.example.ravel(), precision=4, threshold=8, edgeitems=3)
+        return [
+            f"at {self.gradients} of the points evaluated so far the energy is finite and its "
+            f"gradient is not, first at x = {at}. Their weights count in full, but training and "
+            "moves saw a gradient of zero there, and may be slow to reach what lies around."
+        ]
+
+
+def mark(u: np.ndarray, grad_u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mark both kinds in energies (batch,) and gradients (batch, ...) as they came, in place."""
+    finite = np.isfinite(u)
+    unknown = finite & ~np.isfinite(grad_u).all(axis=_within(grad_u))
+    u[~finite], grad_u[~finite], grad_u[unknown] = np.inf, 0.0, np.nan
+    return u, grad_u
+
+
+def filled(grad_u: np.ndarray) -> np.ndarray:
+    """Gradients (batch, ...) with zero where there is none."""
+    return np.where(np.isnan(grad_u), 0.0, grad_u)
+
+
+def _within(rows: np.ndarray) -> tuple[int, ...]:
+    return tuple(range(1, rows.ndim))
