@@ -80,12 +80,14 @@ def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
 
 
 def table(rows: dict[str, TorsionComparison]) -> list[str]:
-    """Lines of text, one per kind of samples."""
+    """Lines of text, one per kind of samples; without T-W2 where no torsion is reported."""
+    turning = not all(np.isnan(row.torsion_w2) for row in rows.values())
+    head = f"{'T-W2 (rad)':>10}  " if turning else ""
     return [
         "",
-        f"{'distances, K = 1':<18}  {'T-W2 (rad)':>10}  {'E-W2 (kT)':>10}",
+        f"{'distances, K = 1':<18}  {head}{'E-W2 (kT)':>10}",
         *(
-            f"{name:<18}  {row.torsion_w2:10.3f}  {row.energy_w2:10.3g}"
+            f"{name:<18}  {f'{row.torsion_w2:10.3f}  ' if turning else ''}{row.energy_w2:10.3g}"
             for name, row in rows.items()
         ),
     ]

@@ -1,5 +1,6 @@
 """Every test starts from the same global state of torch; and the shipped molecules."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from onestep_md.targets.molecule import load_molecule
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_molecules
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 

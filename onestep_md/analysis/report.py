@@ -188,20 +188,28 @@ def _distances(run: RunRecord) -> str:
     if not run.distances:
         return ""
     names = {"raw": "raw one-step", "reweighted": "reweighted"}
-    head = "<tr><th>samples</th><th>T-W2 (rad)</th><th>E-W2 (kT)</th></tr>"
+    torsion = "<th>T-W2 (rad)</th>" if run.torsions else ""
+    head = f"<tr><th>samples</th>{torsion}<th>E-W2 (kT)</th></tr>"
     rows = [
         f"<tr><td>{names.get(kind, kind)}</td>"
-        + cell(number(number_or_nan(row["torsion_w2"]), ".3g"))
+        + (cell(number(number_or_nan(row["torsion_w2"]), ".3g")) if run.torsions else "")
         + cell(number(number_or_nan(row["energy_w2"]), ".3g"))
         + "</tr>"
         for kind, row in run.distances.items()
     ]
     coupled = next(iter(run.distances.values()))["coupled"]
-    note = (
+    on_torus = (
         f"T-W2: 2-Wasserstein distance on the torus of the reported torsions, of {coupled:,} "
         f"samples to as many held-out ones of the {run.explored_by}; E-W2: the same of the "
-        f"energies, of all samples. The last row is the {run.explored_by}'s own other part: what "
-        "is left between finite sets of one density."
+        "energies, of all samples. "
+    )
+    of_energies = (
+        "E-W2: 2-Wasserstein distance of the energies to those of the held-out samples of the "
+        f"{run.explored_by}. "
+    )
+    note = (
+        f"{on_torus if run.torsions else of_energies}The last row is the {run.explored_by}'s own "
+        "other part: what is left between finite sets of one density."
     )
     return page.table(head, rows) + f'<p class="note">{note}</p>'
 

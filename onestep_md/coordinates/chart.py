@@ -53,7 +53,7 @@ class MolecularChart(Chart):
         self.coordinates = coordinates
         first = coordinates.n_bonds + coordinates.n_angles
         torsions = q[:, first:]
-        rotatable = is_rotatable(torsions)
+        rotatable = is_rotatable(torsions) & coordinates.periodic
         rotatable[list(puckers)] = True
         is_line = torch.cat([torch.ones(first, dtype=torch.bool), ~rotatable])
         self.register_buffer("line", is_line.nonzero().squeeze(-1))
@@ -82,7 +82,8 @@ class MolecularChart(Chart):
         slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ deviation)
         self.register_buffer("slope", slope)
         self.centre -= mean @ slope
-        self._whiten(torch.cov((deviation - waves @ slope).T, aweights=weight))
+        covariance = torch.cov((deviation - waves @ slope).T, aweights=weight)
+        self._whiten(covariance.reshape(2 * (self.n_linear,)))  # of one coordinate it is a number
 
     @property
     def n_linear(self) -> int:
@@ -125,7 +126,8 @@ class MolecularChart(Chart):
 
     def __str__(self) -> str:
         names = "; ".join(name.partition(" ")[2] for name in self.names)
-        return f"{self.n_linear} stiff coordinates, {self.n_circular} rotatable torsions ({names})"
+        turning = f"{self.n_circular} rotatable torsions ({names})" if names else "rigid"
+        return f"{self.n_linear} stiff coordinates, {turning}"
 
     def _deviation(self, q: Tensor) -> Tensor:
         deviation = q[:, self.line] - self.centre

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart, wrap
-from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.internal import InternalCoordinates, third_bend
 
 _BOND_WIDTH = 0.005  # nm; where the force field has no harmonic term
 _ANGLE_WIDTH = 0.08  # rad; the same
@@ -57,6 +57,13 @@ class ForceFieldChart(Chart):
             width[column] = _BOND_WIDTH if closes else _ANGLE_WIDTH
             if known:
                 rest[column], width[column] = known[0], known[1] ** -0.5
+        for i in coordinates.straight.nonzero().squeeze(-1).tolist():
+            column = coordinates.n_bonds + i
+            if i == 0:
+                rest[column], width[column] = third_bend(float(width[column]))
+            else:  # X and Y
+                for part in (column, first + i - 1):
+                    rest[part], width[part] = 0.0, width[column]
         rings = networkx.Graph(row[:2] for row in rows[1:])
         rings.add_edges_from(bonds)
         in_ring = set(map(frozenset, rings.edges)) - set(map(frozenset, networkx.bridges(rings)))

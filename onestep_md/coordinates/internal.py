@@ -9,11 +9,21 @@ With dOmega the Haar measure of SO(3), of total volume 8 pi^2,
     dx = dx_0 dOmega exp(log_det) dq,  log_det = sum_{i>=1} 2 log b_i + sum_{i>=2} log sin theta_i.
 
 Rigid motion is integrated out and its constant log(8 pi^2 V) is left out, the same for every
-conformation: log Z of a molecule is meant up to it.
+conformation: log Z of a molecule is meant up to it. Two atoms have no third rotation: there it is
+log(4 pi V).
 
 An atom that closes a ring is located by two bonds, b to one neighbour and r to another one at the
 distance R of the first, and r stands for theta: r^2 = b^2 + R^2 - 2 b R cos(theta), so that
 dtheta = r dr / (b R sin theta).
+
+An atom that continues a bond in a straight line (theta = pi) is located by X and Y instead of
+theta and phi: by the equal-area map (X, Y) = R (cos phi, sin phi), R = 2 cos(theta/2), of the
+sphere without the point backwards onto a disc of radius 2 (Lambert's projection), so that
+
+    sin(theta) dtheta dphi = dX dY,  (X, Y) ~ Gaussian for a harmonic bend.
+
+In row 2, which has no phi, a harmonic R has the density R exp(-k R^2 / 2). q = R^(5/9), nearly
+Gaussian then, stands for it: R dR = 9/5 q^(13/5) dq.
 
 A constrained bond is not in q, its length enters log_det as a constant: the density of an
 infinitely stiff spring, from which constrained dynamics differs by the (for bonds to hydrogen very
@@ -29,6 +39,7 @@ from torch import Tensor, nn
 
 from onestep_md.coordinates.zmatrix import ZMatrix
 
+_POWER = 5.0 / 9.0  # of R in row 2: the Weibull distribution that is left has no skewness
 _TINY = 1e-24  # nm^2 and nm^4: lengths below 1e-12 have no direction
 
 
@@ -39,9 +50,13 @@ class InternalCoordinates(nn.Module):
         n_atoms, n_bonds, n_angles, n_torsions, dim: sizes; `n_bonds` counts free bonds only, and
             not those that close a ring, which are among the angles.
         closing: (n_angles,) bool, which of the angles are lengths of closing bonds.
+        straight: (n_angles,) bool, which of them are deviations from a straight line, as are the
+            torsions of the same rows.
         torsion_proper: (n_torsions,) bool, rotations about bonds; the others are siblings.
         names: label of every coordinate, with element and atom number.
     """
+
+    _has_lines = False  # for models that were stored before there were any
 
     def __init__(self, zmatrix: ZMatrix, centres: Sequence[tuple[int, int, int, int]] = ()):
         """Take a z-matrix, and what `stereo.stereocentres` found in its molecule."""
@@ -50,17 +65,17 @@ class InternalCoordinates(nn.Module):
         self.n_atoms = len(zmatrix.atom)
         self.n_bonds = int(free.sum())
         self.n_angles = self.n_atoms - 2
-        self.n_torsions = self.n_atoms - 3
+        self.n_torsions = max(0, self.n_atoms - 3)
         self.dim = self.n_bonds + self.n_angles + self.n_torsions
         self.names = _names(zmatrix, free)
         self._order = zmatrix.atom.tolist()
-        self._third_on_second = bool(zmatrix.bond_to[2] == zmatrix.atom[1])
+        self._third_on_second = bool((zmatrix.bond_to[2:3] == zmatrix.atom[1]).all())
         closing = zmatrix.closing
         self._levels = [
             (start, stop, _references(zmatrix, start, stop), bool(closing[start:stop].any()))
             for start, stop in zmatrix.levels
         ]
-        self._has_rings = bool(closing.any())
+        self._has_rings, self._has_lines = bool(closing.any()), bool(zmatrix.straight.any())
         # the bonds of all rows are [q bonds | fixed lengths] taken at `bond_column`
         column = np.empty(self.n_atoms - 1, dtype=np.int64)
         column[free] = np.arange(self.n_bonds)
@@ -69,6 +84,8 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("bond_fixed", torch.as_tensor(zmatrix.fixed_length[1:][~free]))
         self.register_buffer("bond_free", torch.as_tensor(np.flatnonzero(free)))
         self.register_buffer("closing", torch.as_tensor(closing[2:]))
+        self.register_buffer("straight", torch.as_tensor(zmatrix.straight[2:]))
+        self.register_buffer("_is_third", torch.arange(self.n_angles) == 0)
         self.register_buffer("torsion_proper", torch.as_tensor(zmatrix.proper[3:]))
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
         centres = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
@@ -81,8 +98,15 @@ class InternalCoordinates(nn.Module):
         rows = self.rows.T
         count = torch.arange(4, device=rows.device)
         bonds = rows[1:][self.bond_free]
-        table = [(bonds, 2), (rows[2:], 3), (rows[3:], 4)]
+        # X is told by all four atoms, as Y is
+        angles = torch.where(self.straight, 4, 3)[:, None] if self._has_lines else 3
+        table = [(bonds, 2), (rows[2:], angles), (rows[3:], 4)]
         return torch.cat([torch.where(count < n, part, -1) for part, n in table])
+
+    @property
+    def periodic(self) -> Tensor:
+        """Which of the torsions are angles, (n_torsions,) bool; deviations from lines are not."""
+        return ~self.straight[1:] if self._has_lines else torch.ones_like(self.torsion_proper)
 
     def to_cartesian(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Place the atoms.
@@ -107,15 +131,25 @@ class InternalCoordinates(nn.Module):
         # where the new atom lies from `bond_to`: along the axis, and off it in two directions
         along, off = -bonds[:, 1:] * angles.cos(), bonds[:, 1:] * angles.sin()
         across, out = torsions.cos(), torsions.sin()
+        log_det = self._log_volume(bonds, angles, torsions)
+        if self._has_lines:
+            x, y = self._deviations(angles, torsions)
+            bend = x * x + y * y  # R^2, and cos(theta) = R^2 / 2 - 1
+            turned = bonds[:, 1:] * (1.0 - 0.25 * bend).clamp(min=_TINY).sqrt()
+            along = torch.where(self.straight, bonds[:, 1:] * (1.0 - 0.5 * bend), along)
+            # off the axis in two directions, but for row 2, which lies in the plane
+            off = torch.where(self.straight, turned * torch.where(self._is_third, x, 1.0), off)
+            across = torch.where(self.straight[1:], x[:, 1:], across)
+            out = torch.where(self.straight[1:], y[:, 1:], out)
 
         placed: list[Tensor | None] = [None] * self.n_atoms
-        first, second, third = self._order[:3]
+        first, second = self._order[:2]
         placed[first] = torch.stack([zero, zero, zero], dim=-1)
         placed[second] = torch.stack([bonds[:, 0], zero, zero], dim=-1)
-        corner, sign = (second, 1.0) if self._third_on_second else (first, -1.0)
-        step = [sign * along[:, 0], off[:, 0], zero]
-        placed[third] = placed[corner] + torch.stack(step, dim=-1)
-        log_det = _log_volume(bonds, angles, self.closing)
+        if self.n_angles:
+            corner, sign = (second, 1.0) if self._third_on_second else (first, -1.0)
+            step = [sign * along[:, 0], off[:, 0], zero]
+            placed[self._order[2]] = placed[corner] + torch.stack(step, dim=-1)
         for start, stop, references, closes in self._levels:
             c, b, a = (torch.stack([placed[i] for i in column], 1) for column in references)
             axis, plane, normal = _frame(a, b, c)
@@ -165,7 +199,13 @@ class InternalCoordinates(nn.Module):
         free = lengths[:, self.bond_free]
         if self._has_rings:
             angles = torch.where(self.closing, _norm(bond[:, 1:] + axis), angles)
-        log_det = _log_volume(self._all_bonds(free), angles, self.closing)
+        if self._has_lines:
+            radius = 2.0 * torch.cos(0.5 * angles)
+            both = [radius[:, :1] ** _POWER, radius[:, 1:] * torsions.cos()]
+            angles = torch.where(self.straight, torch.cat(both, dim=-1), angles)
+            sideways = radius[:, 1:] * torsions.sin()
+            torsions = torch.where(self.straight[1:], sideways, torsions)
+        log_det = self._log_volume(self._all_bonds(free), angles, torsions)
         if self._has_rings:
             _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
             log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
@@ -179,9 +219,40 @@ class InternalCoordinates(nn.Module):
             u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
             return ((torch.linalg.cross(u, v) * w).sum(-1) <= 0).any(-1)
 
+    def _deviations(self, angles: Tensor, torsions: Tensor) -> tuple[Tensor, Tensor]:
+        """X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""
+        radius = torch.where(angles > 0, angles, 1.0) ** (1.0 / _POWER)
+        y = torch.cat([torch.zeros_like(angles[:, :1]), torsions], dim=-1)
+        return torch.where(self._is_third, radius, angles), y
+
+    def _log_volume(self, bonds: Tensor, angles: Tensor, torsions: Tensor) -> Tensor:
+        """Volume element but for what closing bonds add to it, -inf outside the ranges."""
+        if not self._has_lines:
+            return _log_volume(bonds, angles, self.closing)
+        total = _log_volume(bonds, torch.where(self.straight, 0.5 * math.pi, angles), self.closing)
+        x, y = self._deviations(angles, torsions)
+        inside = ~self.straight | (x * x + y * y < 4.0)
+        if self.straight[0]:
+            third = angles[:, 0]
+            inside[:, 0] &= third > 0
+            log_third = torch.where(third > 0, third, 1.0).log()
+            total = total + (2.0 / _POWER - 1.0) * log_third - math.log(_POWER)
+        return torch.where(inside.all(-1), total, -torch.inf)
+
     def _all_bonds(self, free: Tensor) -> Tensor:
         fixed = self.bond_fixed.expand(len(free), -1)
         return torch.cat([free, fixed], dim=-1)[:, self.bond_column]
+
+
+def third_bend(width: float) -> tuple[float, float]:
+    """Mean and standard deviation of the coordinate of a straight row 2.
+
+    Args:
+        width: standard deviation of the bend in each of its two directions, in rad.
+    """
+    scale = (math.sqrt(2.0) * width) ** _POWER
+    mean = math.gamma(1.0 + 0.5 * _POWER)
+    return scale * mean, scale * math.sqrt(math.gamma(1.0 + _POWER) - mean * mean)
 
 
 def _references(zmatrix: ZMatrix, start: int, stop: int) -> tuple[list[int], ...]:
@@ -193,18 +264,21 @@ def _names(zmatrix: ZMatrix, free: np.ndarray) -> tuple[str, ...]:
     columns = (zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
     chains = [[zmatrix.labels[i] for i in row if i >= 0] for row in zip(*columns, strict=True)]
     bonds = [chain[:2] for chain, keep in zip(chains[1:], free, strict=True) if keep]
-    angles = [
-        f"bond {chain[0]}-{chain[2]}" if closes else f"angle {'-'.join(chain[:3])}"
-        for chain, closes in zip(chains[2:], zmatrix.closing[2:], strict=True)
-    ]
+    kinds = zip(zmatrix.proper, zmatrix.closing, zmatrix.straight, strict=True)
     kinds = [
-        "flap" if closes else "torsion" if proper else "improper"
-        for proper, closes in zip(zmatrix.proper[3:], zmatrix.closing[3:], strict=True)
+        "flap" if closes else "bend" if straight else "torsion" if proper else "improper"
+        for proper, closes, straight in kinds
+    ]
+    angles = [
+        f"bond {chain[0]}-{chain[2]}"
+        if kind == "flap"
+        else f"{'bend' if kind == 'bend' else 'angle'} {'-'.join(chain[:3])}"
+        for kind, chain in zip(kinds[2:], chains[2:], strict=True)
     ]
     return (
         *(f"bond {'-'.join(chain)}" for chain in bonds),
         *angles,
-        *(f"{kind} {'-'.join(chain)}" for kind, chain in zip(kinds, chains[3:], strict=True)),
+        *(f"{kind} {'-'.join(chain)}" for kind, chain in zip(kinds[3:], chains[3:], strict=True)),
     )
 
 

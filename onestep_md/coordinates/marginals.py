@@ -137,6 +137,8 @@ def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor
     counts = torch.zeros(angles.shape[1], _GRID, dtype=torch.float64)
     shares = weight.expand(angles.shape[1], -1).contiguous()
     counts.scatter_add_(1, _nearest(angles).T, shares / _STEP)
+    if not len(counts):  # a rigid molecule; no FFT takes nothing
+        return counts
     smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=_GRID)
     smooth = smooth.clamp(min=0.0)
     return smooth / (smooth.sum(-1, keepdim=True) * _STEP)

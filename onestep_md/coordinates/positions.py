@@ -14,6 +14,8 @@ an atom. Mean-free positions have the same rotations, and n^{3/2} times their vo
 positions of the centre, so
 
     log|det dx/ds_x| = 3 log|det B^T M| + 3/2 log n - log 8 pi^2 - h log 2,   B orthonormal.
+
+Of two atoms there are the rotations of a line alone, 4 pi instead of 8 pi^2.
 """
 
 import math
@@ -61,7 +63,8 @@ class PositionChart(AugmentedChart):
         deviations = variances[1:].sqrt()
         self.register_buffer("spread", vectors[:, 1:] * deviations)
         self.register_buffer("gather", (vectors[:, 1:] / deviations).T)
-        motion = 1.5 * math.log(self.particles) - math.log(8.0 * math.pi**2)
+        rotations = 4.0 * math.pi if self.particles == 2 else 8.0 * math.pi**2
+        motion = 1.5 * math.log(self.particles) - math.log(rotations)
         copies = math.log(2.0) * len(
             {_parent_of_four(group[0], bonds) for group in twins} - {None}
         )

@@ -10,10 +10,15 @@ placed neighbours, `bond_to` and `angle_to`, and the length of its second bond s
 angle: every bond of a ring is a coordinate, and the torsion about the line between the two
 neighbours is the flap of its envelope. What else hangs on these three atoms is placed relative to
 the ring.
+
+An atom that continues a bond in a straight line, as in nitriles, has no torsion about it: its
+angle is 180 degrees, where angle and torsion are polar coordinates at their pole. It is located by
+its deviation from the line in two directions. In molecules that are linear as a whole the frame of
+these directions is what the thermal bending of the first three atoms makes of it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import networkx as nx
@@ -21,9 +26,9 @@ import numpy as np
 
 from onestep_md.errors import TargetError
 
-# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, the second
-# the least that is accepted; nothing closer to a line is ever used as a reference.
-_MARGINS = (15.0, 5.0)
+# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, nearer to 180
+# is straight; the second the least that is accepted of a reference, where there is any other.
+_COMFORTABLE, _LEAST = 15.0, 5.0
 _ROOTS_TRIED = 8
 
 
@@ -39,6 +44,7 @@ class ZMatrix:
         proper: (n,) bool, the torsion is the one rotation about a bond between four bonded atoms;
             the others place siblings, or atoms that close a ring or are next to linear groups.
         closing: (n,) bool, the atom closes a ring: a bond joins it to `angle_to` as well.
+        straight: (n,) bool, the atom continues the bond from `angle_to` to `bond_to` in a line.
         fixed_length: (n,) constrained bond length in nm, nan where the bond is free.
         levels: (start, stop) row ranges from row 3 on; rows of a range need only earlier ranges.
         labels: element and number of every atom, in the order of the molecule.
@@ -50,6 +56,7 @@ class ZMatrix:
     torsion_to: np.ndarray
     proper: np.ndarray
     closing: np.ndarray
+    straight: np.ndarray
     fixed_length: np.ndarray
     levels: tuple[tuple[int, int], ...]
     labels: tuple[str, ...]
@@ -63,6 +70,7 @@ class _Row:
     torsion_to: int = -1
     proper: bool = False
     closing: bool = False
+    straight: bool = False
 
 
 def build_zmatrix(
@@ -80,8 +88,8 @@ def build_zmatrix(
         positions: (atoms, 3) nm, a reasonable geometry, used to stay away from straight lines.
 
     Raises:
-        TargetError: fewer than four atoms, several molecules, a constraint that is not a bond of
-            the tree, or atoms that can only be placed along a straight line.
+        TargetError: a single atom, several molecules, a constraint that is not a bond of the
+            tree, no free coordinate, or atoms that lie on top of each other.
     """
     labels = tuple(f"{element}{i}" for i, element in enumerate(elements))
     graph = _bond_graph(labels, bonds)
@@ -98,17 +106,14 @@ def build_zmatrix(
             return _assemble(builder.rows, lengths, labels)
         unplaced = min(unplaced, builder.unplaced(), key=len)
     raise TargetError(
-        f"no z-matrix for this geometry: {', '.join(labels[i] for i in unplaced)} can only be "
-        "placed along straight lines.\nMinimise the PDB structure first; a molecule that is "
-        "linear at rest, or has some ten atoms in a row, cannot be used."
+        f"no z-matrix for this geometry: {', '.join(labels[i] for i in unplaced)} cannot be "
+        "placed, because atoms lie on top of each other.\nMinimise the PDB structure first."
     )
 
 
 def _bond_graph(labels: tuple[str, ...], bonds: Iterable[tuple[int, int]]) -> nx.Graph:
-    if len(labels) < 4:
-        raise TargetError(
-            f"the molecule has {len(labels)} atoms; internal coordinates need at least 4."
-        )
+    if len(labels) < 2:
+        raise TargetError("a single atom has no internal coordinates: there is nothing to sample.")
     graph = nx.Graph()
     graph.add_nodes_from(range(len(labels)))
     graph.add_edges_from((int(i), int(j)) for i, j in bonds)
@@ -135,6 +140,11 @@ def _constrained_lengths(
                 "to hydrogen only, or with none."
             )
         lengths[frozenset((int(i), int(j)))] = float(length)
+    if len(lengths) == 1 and len(labels) == 2:
+        raise TargetError(
+            "the only bond of the molecule is constrained: there is nothing to sample. Build the "
+            "System without constraints."
+        )
     cycles = nx.cycle_basis(nx.Graph(tuple(pair) for pair in lengths))
     if cycles:
         ring = ", ".join(labels[i] for i in cycles[0])
@@ -146,7 +156,7 @@ def _constrained_lengths(
 
 
 def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> list[int]:
-    """Atoms with a bent pair of neighbours: heavy and central ones first, well connected."""
+    """Atoms with a bent pair of neighbours, or all: heavy and central first, well connected."""
     reach = nx.eccentricity(graph)
 
     def rank(atom: int) -> tuple[bool, int, int, int]:
@@ -155,9 +165,9 @@ def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> l
 
     def is_bent(atom: int) -> bool:
         pairs = combinations(graph[atom], 2)
-        return any(_bent(positions, i, atom, k, _MARGINS[-1]) for i, k in pairs)
+        return any(_bent(positions, i, atom, k, _COMFORTABLE) for i, k in pairs)
 
-    return sorted(filter(is_bent, graph), key=rank)
+    return sorted(list(filter(is_bent, graph)) or graph, key=rank)
 
 
 class _Builder:
@@ -204,9 +214,9 @@ class _Builder:
         return True
 
     def _next_row(self, atoms: list[int]) -> _Row | None:
-        for margin in _MARGINS:
+        for margin, least in ((_COMFORTABLE, _LEAST), (_LEAST, _LEAST), (_LEAST, 0.0)):
             for atom in atoms:
-                row = self._find_row(atom, margin)
+                row = self._find_row(atom, margin, least)
                 if row is not None:
                     return row
         return None
@@ -221,28 +231,41 @@ class _Builder:
                 ((row.angle_to, self.parent.get(row.angle_to)), row.atom),
             ):
                 self.first_on_axis.setdefault(bond, first)
-        elif row.angle_to >= 0:
+        elif row.angle_to >= 0 and not row.straight:
             self.first_on_axis.setdefault((row.bond_to, row.angle_to), row.atom)
         if row.proper:
             self.turning.add(frozenset((row.bond_to, row.angle_to)))
 
-    def _find_row(self, atom: int, margin: float) -> _Row | None:
+    def _find_row(self, atom: int, margin: float, least: float) -> _Row | None:
+        """References of an atom, or None; those of its torsion are bent by `least` or more."""
         bond_to = self.parent[atom]
         if len(self.rows) == 1:
             return _Row(atom, bond_to)
         if len(self.rows) > 2 and (row := self._find_closing_row(atom, margin)):
             return row
-        for angle_to in self._candidates(bond_to, excluded=(bond_to,)):
-            if not _bent(self.positions, atom, bond_to, angle_to, margin):
-                continue
-            if len(self.rows) == 2:
-                return _Row(atom, bond_to, angle_to)
-            first = self.first_on_axis.get((bond_to, angle_to))
-            others = self._candidates(angle_to, excluded=(bond_to, angle_to))
-            for torsion_to in others if first is None else [first]:
-                if _bent(self.positions, bond_to, angle_to, torsion_to, _MARGINS[-1]):
-                    proper = first is None and self._turns(atom, bond_to, angle_to, torsion_to)
-                    return _Row(atom, bond_to, angle_to, torsion_to, proper)
+        around = [i for i in self.graph[bond_to] if i in self.placed]
+        around.sort(key=lambda i: (not self.tree.has_edge(bond_to, i), self.placed[i]))
+        bent = [i for i in around if _bent(self.positions, atom, bond_to, i, margin)]
+        straight = [i for i in around if _straight(self.positions, atom, bond_to, i)]
+        if len(self.rows) == 2:
+            if bent:
+                return _Row(atom, bond_to, bent[0])
+            # only where no atom of the molecule is bent
+            found = straight and margin < _COMFORTABLE
+            return _Row(atom, bond_to, straight[0], straight=True) if found else None
+        for angle_to in bent + straight:
+            row = self._find_torsion(atom, bond_to, angle_to, least)
+            if row is not None:
+                return row if angle_to in bent else replace(row, proper=False, straight=True)
+        return None
+
+    def _find_torsion(self, atom: int, bond_to: int, angle_to: int, least: float) -> _Row | None:
+        first = self.first_on_axis.get((bond_to, angle_to))
+        others = self._candidates(angle_to, excluded=(bond_to, angle_to))
+        for torsion_to in others if first is None else [first]:
+            if _bent(self.positions, bond_to, angle_to, torsion_to, least):
+                proper = first is None and self._turns(atom, bond_to, angle_to, torsion_to)
+                return _Row(atom, bond_to, angle_to, torsion_to, proper)
         return None
 
     def _find_closing_row(self, atom: int, margin: float) -> _Row | None:
@@ -253,12 +276,17 @@ class _Builder:
             if not _bent(self.positions, atom, bond_to, other, margin):
                 continue
             for torsion_to in self._candidates(bond_to, excluded=(bond_to, other)):
-                if _bent(self.positions, bond_to, other, torsion_to, _MARGINS[-1]):
+                if _bent(self.positions, bond_to, other, torsion_to, _LEAST):
                     return _Row(atom, bond_to, other, torsion_to, closing=True)
         return None
 
-    def _turns(self, *chain: int) -> bool:
-        return nx.is_path(self.graph, chain) and frozenset(chain[1:3]) not in self.turning
+    def _turns(self, atom: int, bond_to: int, angle_to: int, torsion_to: int) -> bool:
+        """Whether this is the rotation about a bond, or about several in a straight line."""
+        chain = [atom, bond_to, *nx.shortest_path(self.graph, angle_to, torsion_to)]
+        inner = zip(chain[1:], chain[2:], chain[3:-1], strict=False)
+        straight = all(_straight(self.positions, *three) for three in inner)
+        is_path = len(set(chain)) == len(chain)
+        return is_path and straight and frozenset(chain[1:3]) not in self.turning
 
     def _candidates(self, centre: int, excluded: tuple[int, ...]) -> Iterable[int]:
         """Placed references around an atom: its neighbours in the tree, in the ring, the rest."""
@@ -274,12 +302,21 @@ class _Builder:
 
 
 def _bent(positions: np.ndarray, i: int, j: int, k: int, margin: float) -> bool:
-    """Whether the angle i-j-k stays `margin` degrees away from 0 and 180."""
+    """Whether the angle i-j-k stays `margin` degrees away from 0 and 180; 0: whether it is one."""
+    angle = _angle(positions, i, j, k)
+    return margin <= angle <= 180.0 - margin
+
+
+def _straight(positions: np.ndarray, i: int, j: int, k: int) -> bool:
+    return _angle(positions, i, j, k) > 180.0 - _COMFORTABLE
+
+
+def _angle(positions: np.ndarray, i: int, j: int, k: int) -> float:
+    """Degrees; nan where atoms coincide."""
     a, b = positions[i] - positions[j], positions[k] - positions[j]
-    if not (a.any() and b.any()):  # coincident atoms
-        return False
-    angle = np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
-    return bool(margin < angle < 180.0 - margin)
+    if not (a.any() and b.any()):
+        return float("nan")
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
 
 
 def _spanning_tree(
@@ -314,6 +351,7 @@ def _assemble(
         level[row.atom] = max(needs, default=-1) + 1 if number < 3 else max([2, *needs]) + 1
     rows = sorted(rows, key=lambda row: level[row.atom])  # stable: keeps the placement order
     starts = [i for i in range(3, len(rows)) if level[rows[i].atom] != level[rows[i - 1].atom]]
+    stops = [*starts, len(rows)][1:]
     fixed = [lengths.get(frozenset((row.atom, row.bond_to)), np.nan) for row in rows]
     return ZMatrix(
         atom=np.array([row.atom for row in rows]),
@@ -322,7 +360,8 @@ def _assemble(
         torsion_to=np.array([row.torsion_to for row in rows]),
         proper=np.array([row.proper for row in rows]),
         closing=np.array([row.closing for row in rows]),
+        straight=np.array([row.straight for row in rows]),
         fixed_length=np.array(fixed, dtype=np.float64),
-        levels=tuple(zip(starts, [*starts[1:], len(rows)], strict=True)),
+        levels=tuple(zip(starts, stops, strict=True)),
         labels=labels,
     )

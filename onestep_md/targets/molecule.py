@@ -184,10 +184,10 @@ def _existing(name: str, folder: Path, key: str) -> Path:
 def _read_pdb(path: Path) -> app.PDBFile:
     lines = path.read_text(errors="replace").splitlines()
     count = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
-    if count < 4:
+    if count < 2:
         raise TargetError(
-            f"{path} holds {count} ATOM and HETATM records; a molecule of at least 4 atoms is "
-            "needed, in PDB format."
+            f"{path} holds {count} ATOM and HETATM records; a molecule of at least two atoms is "
+            "needed, in PDB format: a single atom has nothing to sample."
         )
     try:
         pdb = app.PDBFile(str(path))

@@ -210,6 +210,18 @@ def test_one_row_per_residue_and_no_regions(tmp_path):
     assert "Ramachandran" in html and "Free energies of conformations" not in html
 
 
+def test_molecule_without_torsions(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=())
+    results = json.loads((folder / "results.json").read_text())
+    results["distances"] = {"raw": {"torsion_w2": None, "energy_w2": 0.1, "coupled": 2000}}
+    (folder / "results.json").write_text(json.dumps(results))
+    regions = json.loads((folder / "free_energy.json").read_text())
+    (folder / "free_energy.json").write_text(json.dumps(regions | {"regions": []}))
+    text = write_report(folder).read_text()
+    assert "orsion" not in text and "T-W2" not in text and "E-W2" in text
+    assert not (folder / "figures" / "torsions.png").exists()
+
+
 @pytest.mark.parametrize("torsions", [("chi", "gamma", "delta"), ("chi",)])
 def test_molecule_without_backbone(tmp_path, torsions):
     folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=torsions)

@@ -81,6 +81,17 @@ def test_log_z_is_that_of_internal_coordinates():
     assert float(torch.logsumexp(log_w, 0)) - math.log(20_000) == pytest.approx(log_z, abs=1e-3)
 
 
+def test_log_z_of_two_atoms_is_that_of_their_bond():
+    """r^2 dr: Z = int r^2 exp(-r^2) dr = sqrt(pi) / 4."""
+    coordinates = InternalCoordinates(build_zmatrix("HH", [(0, 1)], (), normal(2, 3).numpy()))
+    chart = PositionChart(normal(500, 2, 3, seed=5), coordinates, [(0, 1)], [])
+    s = chart.sample_base(20_000, torch.Generator().manual_seed(6))
+    x, log_det = chart.to_x(s)
+    energy = (x[:, 0] - x[:, 1]).square().sum(-1)
+    w = (log_det - energy - chart.log_base(s)).exp()
+    assert abs(w.mean() - math.sqrt(math.pi) / 4.0) < 4.0 * w.std() / len(w) ** 0.5 < 0.02
+
+
 def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates, shipped):
     molecule = shipped("alanine")
     groups = twins(molecule.elements, molecule.bonds)

@@ -45,13 +45,36 @@ def butyne():
     return list("CCCC") + ["H"] * 6, bonds, np.concatenate([chain, *ends])
 
 
+def line(n: int):
+    """Atoms in a row, slightly bent as by the digits of a file."""
+    x = np.arange(n)[:, None] * np.array([0.12, 0.0, 0.0])
+    x[1::2, 1] = 1e-4
+    return ["C"] * n, [(i, i + 1) for i in range(n - 1)], x
+
+
+def polyyne():
+    """Two methyls at the far ends of a line of six triple bonds."""
+    elements, bonds, x = line(14)
+    ends = [methyl(x[0], -1), methyl(x[13], 1, turn=0.4)]
+    bonds += [(0, 14 + i) for i in range(3)] + [(13, 17 + i) for i in range(3)]
+    return elements + ["H"] * 6, bonds, np.concatenate([x, *ends])
+
+
 def benzene():
     angles = np.arange(6) * np.pi / 3
     ring = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
     return ["C"] * 6 + ["H"] * 6, BENZENE_BONDS, np.concatenate([0.139 * ring, 0.247 * ring])
 
 
-MOLECULES = {"acetonitrile": acetonitrile, "butyne": butyne, "benzene": benzene}
+MOLECULES = {
+    "acetonitrile": acetonitrile,
+    "butyne": butyne,
+    "benzene": benzene,
+    "polyyne": polyyne,
+    "diacetylene": lambda: line(6),
+    "carbon dioxide": lambda: line(3),
+    "hydrogen": lambda: line(2),
+}
 
 
 def references(z: ZMatrix) -> np.ndarray:
@@ -69,7 +92,7 @@ def bend(x: np.ndarray, i: int, j: int, k: int) -> float:
     return float(np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))))
 
 
-def check_is_valid(z: ZMatrix, bonds, x: np.ndarray) -> None:
+def check_is_valid(z: ZMatrix, bonds, x: np.ndarray, on_a_line: bool = False) -> None:
     n = len(x)
     assert sorted(z.atom) == list(range(n))
     graph = nx.Graph(bonds)
@@ -82,12 +105,13 @@ def check_is_valid(z: ZMatrix, bonds, x: np.ndarray) -> None:
         if row:
             assert graph.has_edge(z.atom[row], z.bond_to[row])
         if row > 1:
-            assert 5.0 < bend(x, z.atom[row], z.bond_to[row], z.angle_to[row]) < 175.0
-        if row > 2:
+            angle = bend(x, z.atom[row], z.bond_to[row], z.angle_to[row])
+            assert angle > 165.0 if z.straight[row] else 5.0 < angle < 175.0
+        if row > 2 and not on_a_line:
             assert 5.0 < bend(x, *refs) < 175.0
     # levels tile rows 3..n and never refer into themselves
-    assert [start for start, _ in z.levels] == [3, *[stop for _, stop in z.levels[:-1]]]
-    assert z.levels[-1][1] == n
+    assert [0, 0, 3, *(stop for _, stop in z.levels)][-1] == max(n, 3)
+    assert [start for start, _ in z.levels] == [3, *(stop for _, stop in z.levels)][:-1]
     for start, stop in z.levels:
         assert all(row_of[i] < start for i in references(z)[start:stop].ravel())
 
@@ -102,7 +126,20 @@ def test_random_molecules_are_valid(seed, random_molecule):
 @pytest.mark.parametrize("name", MOLECULES)
 def test_linear_groups_and_rings_are_valid(name):
     elements, bonds, x = MOLECULES[name]()
-    check_is_valid(build_zmatrix(elements, bonds, [], x), bonds, x)
+    on_a_line = name in ("polyyne", "diacetylene")
+    check_is_valid(build_zmatrix(elements, bonds, [], x), bonds, x, on_a_line)
+
+
+def test_what_is_bent_is_the_reference_of_what_is_not():
+    """One rotation about the line between two methyls, and no other torsion turns."""
+    for molecule, straight in ((acetonitrile, 1), (butyne, 2)):
+        elements, bonds, x = molecule()
+        z = build_zmatrix(elements, bonds, [], x)
+        assert z.straight.sum() == straight and not z.straight[:3].any()
+        assert z.proper.sum() == straight - 1
+    elements, bonds, x = line(5)
+    z = build_zmatrix(elements, bonds, [], x)
+    assert z.straight.tolist() == [False, False, True, True, True] and not z.proper.any()
 
 
 def test_every_bond_of_a_ring_is_a_coordinate():
@@ -182,8 +219,10 @@ def test_a_constrained_ring_bond_is_never_the_cut_one(cut):
 
 def test_refuses_what_it_cannot_place():
     x = np.random.default_rng(0).normal(size=(22, 3))
-    with pytest.raises(TargetError, match="3 atoms"):
-        build_zmatrix(list("OHH"), [(0, 1), (0, 2)], [], x[:3])
+    with pytest.raises(TargetError, match="a single atom"):
+        build_zmatrix(["O"], [], [], x[:1])
+    with pytest.raises(TargetError, match="nothing to sample"):
+        build_zmatrix(["Cl", "H"], [(0, 1)], [(0, 1, 0.13)], x[:2])
     with pytest.raises(TargetError, match="2 separate parts.*O2, H4"):
         build_zmatrix(list("OOOHH"), [(0, 1), (1, 3), (2, 4)], [], x[:5])
     with pytest.raises(TargetError, match="H1-H2 is constrained but is not a bond"):
@@ -195,11 +234,8 @@ def test_refuses_what_it_cannot_place():
         build_zmatrix(ALANINE_ELEMENTS, ALANINE_BONDS, [], np.where(x > 1, np.nan, x))
 
 
-def test_refuses_straight_lines_and_names_the_atoms():
-    line = np.arange(4)[:, None] * np.array([0.1, 0.0, 0.0])
-    with pytest.raises(TargetError, match="C0, C1, H2, H3 .*straight"):
-        build_zmatrix(list("CCHH"), [(0, 1), (0, 2), (1, 3)], [], line[[1, 2, 0, 3]])
+def test_refuses_atoms_on_top_of_each_other_and_names_them():
     elements, bonds, x = acetonitrile()
     x[5] = x[0]  # a hydrogen on top of its carbon
-    with pytest.raises(TargetError, match="H5 can only"):
+    with pytest.raises(TargetError, match="H5 cannot be placed.*on top"):
         build_zmatrix(elements, bonds, [], x)

@@ -236,7 +236,7 @@ def test_another_serialized_object_is_no_system(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "no PDB at all\n", ALANINE[:160]])
 def test_a_pdb_without_molecule(tmp_path, text):
-    assert "at least 4 atoms is needed" in refusal(load_text, tmp_path, text)
+    assert "at least two atoms is needed" in refusal(load_text, tmp_path, text)
 
 
 def test_a_pdb_with_unreadable_coordinates(tmp_path):
