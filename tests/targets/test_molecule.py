@@ -234,7 +234,7 @@ def test_another_serialized_object_is_no_system(tmp_path):
     assert "VerletIntegrator, not a System" in message
 
 
-@pytest.mark.parametrize("text", ["", "no PDB at all\n", ALANINE[:160]])
+@pytest.mark.parametrize("text", ["", "no PDB at all\n", ALANINE[:80]])
 def test_a_pdb_without_molecule(tmp_path, text):
     assert "at least two atoms is needed" in refusal(load_text, tmp_path, text)
 
