@@ -7,12 +7,14 @@
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
+    python -m onestep_md.benchmark gpu --minutes 10   # what only a GPU can show
 
 The reference is a long replica-exchange run of the same target, kept as populations of regions in
 `systems/reference/`.
 """
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -160,6 +162,22 @@ def chaos(
 
     for line in measure_chaos(system, drivers, steps, seed):
         print(line)
+
+
+@app.command()
+def gpu(
+    minutes: Annotated[float, typer.Option(help="In all; each part is cut.")] = 10.0,
+    out: Annotated[Path, typer.Option(help="Folder of table, logs and models.")] = Path(
+        "runs/gpu"
+    ),
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path("systems"),
+    local: Annotated[bool, typer.Option(help="No Ray: energies in each process.")] = False,
+) -> None:
+    """Numbers, speeds and trainings on a GPU; fails if its numbers differ from the CPU's."""
+    started = time.time()  # imports count
+    from onestep_md.benchmark_gpu import Plan, measure_gpu
+
+    measure_gpu(minutes, out, systems, local, Plan(), started)
 
 
 def summary(run: Path, reference_path: Path) -> list[str]:

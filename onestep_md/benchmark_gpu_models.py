@@ -1,0 +1,86 @@
+"""Flows of every kind, of a size that is asked for, without an exploration behind them.
+
+For what depends on the arithmetic alone: numbers on two devices, and the time of a step.
+"""
+
+import numpy as np
+import torch
+
+from onestep_md.config import Config
+from onestep_md.distributed.pool import SerialEvaluators
+from onestep_md.energy_exploration import force_field_chart
+from onestep_md.model import Model, Target, build_model
+from onestep_md.stages import factory_of
+from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.molecule import Molecule
+
+_STIRRED = 0.05  # standard deviation of what is added to untrained parameters
+
+
+class FreeEvaluators:
+    """Energies that are zero and cost nothing, for the time of all else.
+
+    Attributes as those of `distributed.pool.Evaluators`, of which training reads some.
+    """
+
+    workers = alive = 1
+    platform, repairs, evaluations, infinite, wait_seconds = "none", 0, 0, 0, 0.0
+
+    def __init__(self):
+        self._waiting: dict[int, np.ndarray] = {}
+        self._tickets = 0
+
+    def submit(self, x: np.ndarray) -> int:
+        """Remember the shape of x."""
+        self._tickets += 1
+        self._waiting[self._tickets] = np.zeros_like(x)
+        return self._tickets
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros."""
+        grad_u = self._waiting.pop(ticket)
+        return np.zeros(len(grad_u)), grad_u
+
+
+def serial_evaluators(target: Target, platform: str) -> SerialEvaluators:
+    """In this process; the platform counts for molecules only."""
+    platform = platform if isinstance(target, Molecule) else "torch"
+    return SerialEvaluators(factory_of(target, platform), platform)
+
+
+def rough_exploration(target: Target, n: int) -> Exploration:
+    """What an annealing starts from; its energies are real."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(target, Molecule):
+        chart = force_field_chart(target)
+        with torch.no_grad():
+            x, _ = chart.to_x(chart.sample_base(n, generator))
+    else:
+        x = target.density.sample(n, generator)
+        if x is None:
+            x = torch.randn(n, target.density.dim, generator=generator, dtype=torch.float64)
+    x = x.numpy()
+    u, grad_u = serial_evaluators(target, "Reference").evaluate(x)
+    finite = np.isfinite(u)
+    return Exploration(
+        frames=x[finite],
+        u=u[finite],
+        grad_u=grad_u[finite],
+        replica=np.zeros(finite.sum(), dtype=int),
+        temperatures=np.ones(1),
+        exchange_acceptance=np.zeros(0),
+        evaluations=n,
+        restarts=0,
+    )
+
+
+def rough_model(config: Config, target: Target, n: int) -> Model:
+    """A model whose flow and averaged flow are equal, and no identity; n frames behind it."""
+    model = build_model(config, target, rough_exploration(target, n))
+    state = model.state
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in state.flow.parameters():
+            parameter.add_(_STIRRED * torch.randn(parameter.shape, generator=generator))
+    state.teacher.load_state_dict(state.flow.state_dict())
+    return model

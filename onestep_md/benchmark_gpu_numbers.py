@@ -1,0 +1,137 @@
+"""The same numbers on two devices: samples, weights, scores and gradients of every kind of flow.
+
+The flow is on one device or the other, everything else is where it always is. All in float64, so
+what differs by more than rounding is a mistake.
+"""
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.benchmark_gpu_models import rough_model, serial_evaluators
+from onestep_md.benchmark_jobs import Row, Send, failure
+from onestep_md.config import load_config
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.evaluate import draw_samples, log_weights_at
+from onestep_md.flow import losses
+from onestep_md.flow.base import Flow
+from onestep_md.sampler import Sampler, sampler_of
+from onestep_md.stages import load_target
+
+PART = "numbers"
+TOLERANCE = 1e-9  # of numbers of size one and below; relative, of larger ones
+_STEPS = 2  # K
+_FRAMES = 400
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of flow: its name, a YAML file by its name, and keys of it that are replaced."""
+
+    name: str
+    system: str
+    overrides: tuple[str, ...] = ()
+
+
+KINDS = (
+    Kind("internal coordinates", "alanine"),
+    Kind("Cartesian, egnn", "alanine-cartesian"),
+    Kind("Cartesian, e3nn", "alanine-cartesian", ("flow.network=e3nn",)),
+    Kind("atoms from a Gaussian", "alanine-gaussian"),
+    Kind("particles, egnn", "lj13_f1"),
+    Kind("particles, e3nn", "lj13_f1", ("flow.network=e3nn",)),
+    Kind("particles in the plane", "dw4"),
+    Kind("flat", "gmm9", ("flow.bins=0",)),
+    Kind("flat, splines", "gmm9", ("flow.bins=32",)),
+)
+
+
+def compare_kinds(
+    kinds: tuple[Kind, ...], systems: Path, device: str, n: int, send: Send, deadline: float
+) -> None:
+    """Send a row for every kind of flow."""
+    for kind in kinds:
+        if time.time() > deadline:
+            return
+        try:
+            send(compare_kind(kind, systems, torch.device(device), n))
+        except Exception as error:
+            send(failure(PART, kind.name, error))
+
+
+def compare_kind(kind: Kind, systems: Path, device: torch.device, n: int) -> Row:
+    """Differences between the device and the CPU over n samples."""
+    small = ["flow.layers=4", "flow.width=16", "train.buffer=64"]
+    config = load_config(systems / f"{kind.system}.yaml", [*small, *kind.overrides])
+    target = load_target(config)
+    model = rough_model(config, target, _FRAMES)
+    sampler = sampler_of(model)
+    evaluators = serial_evaluators(target, "Reference")
+    auxiliaries = config.sample.auxiliaries
+    found = [
+        _numbers(sampler, placed(sampler.flow, of), evaluators, n, auxiliaries)
+        for of in (torch.device("cpu"), device)
+    ]
+    here, there = found
+    values = {name: difference(there[name], here[name]) for name in here}
+    rough = _single_precision(sampler, placed(model.state.teacher, device), n)
+    text = ", ".join(f"{name} {value:.0e}" for name, value in values.items())
+    verdict = "ok" if max(values.values()) <= TOLERANCE else "wrong"
+    text = f"{text} apart (float32 {rough:.0e})"
+    return Row(PART, kind.name, text, verdict, values | {"float32": rough})
+
+
+def placed(flow: Flow, device: torch.device) -> Flow:
+    """A copy of a flow on a device."""
+    return copy.deepcopy(flow).to(device)
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative where numbers are larger than one; +inf if one is no number."""
+    same = found == expected  # infinities too
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
+    apart = np.where(same, 0.0, apart)
+    return float(np.where(np.isfinite(apart), apart, np.inf).max())
+
+
+def _numbers(
+    sampler: Sampler, flow: Flow, evaluators: Evaluators, n: int, auxiliaries: int
+) -> dict[str, np.ndarray]:
+    """What must be the same wherever the flow is."""
+    chart, generator = sampler.chart, torch.Generator().manual_seed(0)
+    samples = draw_samples(flow, chart, evaluators, n, _STEPS, generator, auxiliaries)
+    held_out = sampler.held_out.at_most(n)
+    log_w = log_weights_at(flow, chart, held_out.x, held_out.u, _STEPS, generator, auxiliaries)
+    z = chart.sample_base(n, generator)
+    flow.requires_grad_(True)
+    s, _, score = flow.forward_with_score(z, _STEPS)
+    back, log_det = flow.inverse(s, _STEPS)
+    likelihood = losses.negative_log_likelihood(back, log_det, flow.n_linear)
+    (likelihood.mean() + (score * s).mean()).backward()
+    gradient = torch.cat([p.grad.flatten().cpu() for p in flow.parameters()])
+    return {
+        "samples": samples.x,
+        "weights": samples.log_w,
+        "weights of frames": log_w,
+        "scores": _by_largest(score.detach()),
+        "inverse": back.detach().numpy(),
+        "gradients": _by_largest(gradient),
+    }
+
+
+def _by_largest(vector: torch.Tensor) -> np.ndarray:
+    return (vector / vector.abs().max().clamp(min=1.0)).numpy()
+
+
+def _single_precision(sampler: Sampler, trained: Flow, n: int) -> float:
+    """How far log-determinants of the flow that is trained, in float32, are off, in nats."""
+    z = sampler.chart.sample_base(n, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, exact = sampler.flow(z, _STEPS)
+        _, rough = trained(z.float(), _STEPS)
+    return float((rough.double() - exact).abs().median())

@@ -1,0 +1,221 @@
+"""How fast the learner is on two devices, and what evaluators have to deliver to feed it.
+
+A step is one of training, `train.train_step`, for one K; or of pretraining, on the likelihood of
+explored samples. Energies cost nothing, or come from evaluators that are timed alone and in use.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.benchmark_gpu_models import FreeEvaluators, rough_model, serial_evaluators
+from onestep_md.benchmark_jobs import Row, Send, failure
+from onestep_md.config import Config, Train, load_config
+from onestep_md.distributed.learners import Alone
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.model import Model
+from onestep_md.stages import load_target, open_pool
+from onestep_md.targets.molecule import Molecule
+from onestep_md.train import STEP_COUNTS, train_step
+from onestep_md.train_likelihood import Likelihood
+
+SPEED, FEED = "speed", "evaluators"
+_FRAMES = 1024
+_SECONDS = 1.0  # of steps that are timed, one at least
+_LONG = 4.0  # s of a first step that is not repeated
+_RATED = 2000  # energies of which evaluators are timed
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps to time: a YAML file by its name, keys of it that are replaced, and numbers K.
+
+    Attributes:
+        pretraining: time steps of pretraining as well.
+    """
+
+    system: str
+    counts: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+    pretraining: bool = False
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return " ".join([self.system, *(text.split(".")[1] for text in self.overrides)])
+
+
+SPEEDS = (
+    Steps("trialanine", (1, 2, 4, 8)),
+    Steps("alanine-gaussian", (1,), pretraining=True),
+    Steps("alanine-gaussian", (1,), ("train.batch=1024", "train.regression_batch=1024"), True),
+    Steps("lj55_f1", (1,), ("train.batch=16", "train.regression_batch=16"), True),
+    Steps("lj13_f1", (1,), pretraining=True),
+    Steps("alanine-cartesian", (1, 2, 4), pretraining=True),
+    Steps("alanine-cartesian", (1,), ("flow.network=e3nn",)),
+    Steps("gmm9", (1, 8)),
+)
+
+
+def time_learner(
+    timed: tuple[Steps, ...], systems: Path, device: str, send: Send, deadline: float
+) -> None:
+    """Send a row for every system and K, of the device and of all CPUs."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    devices = dict.fromkeys((device, "cpu"))
+    for steps in timed:
+        try:
+            config = load_config(systems / f"{steps.system}.yaml", list(steps.overrides))
+            models = {of: prepared(config, of) for of in devices}
+        except Exception as error:
+            send(failure(SPEED, steps.name, error))
+            continue
+        for count in (*([None] if steps.pretraining else []), *steps.counts):
+            if time.time() > deadline:
+                return
+            name = f"{steps.name}, " + (f"K = {count}" if count else "likelihood")
+            try:
+                rates = {of: _rate(model, config.train, count) for of, model in models.items()}
+            except Exception as error:
+                send(failure(SPEED, name, error))
+                continue
+            text = ", ".join(f"{rate:,.0f} samples/s on {of}" for of, rate in rates.items())
+            send(Row(SPEED, name, text, values=rates))
+
+
+def prepared(config: Config, device: str) -> Model:
+    """A model on a device, its exploration a rough one."""
+    model = rough_model(config, load_target(config), _FRAMES)
+    model.state.to(torch.device(device))
+    return model
+
+
+def _rate(model: Model, settings: Train, count: int | None) -> float:
+    """Samples per second of training one map of K = `count` steps, or of pretraining."""
+    if count is None:
+        return settings.regression_batch / likelihood_seconds(model, settings)
+    return settings.batch / step_seconds(model, settings, count, FreeEvaluators())
+
+
+def step_seconds(model: Model, settings: Train, count: int, evaluators: Evaluators) -> float:
+    """Of a training step for K = `count`."""
+    shares = tuple(float(count == k) for k in STEP_COUNTS)
+    settings = settings.model_copy(update={"step_shares": shares})
+    chart, alone = model.chart, Alone()
+    return seconds(lambda: train_step(model.state, settings, chart, evaluators, alone))
+
+
+def likelihood_seconds(model: Model, settings: Train) -> float:
+    """Of a step of pretraining."""
+    settings = settings.model_copy(update={"pretraining": settings.pretraining or 1000})
+    with tempfile.TemporaryDirectory() as folder:
+        return seconds(Likelihood(model, settings, Path(folder) / "metrics.jsonl").step)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of one call, without what only the first one does, unless that takes long."""
+    started = time.perf_counter()
+    work()
+    _wait()
+    first = time.perf_counter() - started
+    if first > _LONG:
+        return first
+    started, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - started < _SECONDS:
+        work()
+        _wait()
+        calls += 1
+    return (time.perf_counter() - started) / calls
+
+
+def _wait() -> None:
+    """For the GPU, which works on when a call returns."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+# --- evaluators -----------------------------------------------------------------------------
+
+
+def time_evaluators(
+    names: tuple[str, ...], systems: Path, device: str, local: bool, send: Send, deadline: float
+) -> None:
+    """Send a row for every molecule and every kind of evaluators, alone and feeding a learner."""
+    for name in names:
+        config = load_config(systems / f"{name}.yaml")
+        molecule = load_target(config)
+        model = prepared(config, device)
+        free = step_seconds(model, config.train, 1, FreeEvaluators())
+        with _shared_ray(local):
+            for kind, opened in _kinds(config, molecule, local).items():
+                if time.time() > deadline:
+                    return
+                where = f"{name}, {kind}"
+                try:
+                    evaluators = opened()
+                    try:
+                        send(_fed(where, model, config, molecule, evaluators, free))
+                    finally:
+                        evaluators.close()
+                except Exception as error:
+                    send(failure(FEED, where, error))
+
+
+def _shared_ray(local: bool):
+    if local:
+        return nullcontext()
+    from onestep_md.distributed.connection import one_ray
+
+    return one_ray("local", os.cpu_count() or 1)
+
+
+def _kinds(config: Config, molecule: Molecule, local: bool) -> dict[str, Callable[[], Evaluators]]:
+    """What opens evaluators, by what the table calls them."""
+
+    def alone(platform: str) -> Callable[[], Evaluators]:
+        return lambda: serial_evaluators(molecule, platform)
+
+    def pool(platform: str, workers: int) -> Callable[[], Evaluators]:
+        asked = {"cluster": config.cluster.model_copy(update={"evaluators": workers})}
+        return lambda: open_pool(config.model_copy(update=asked), molecule, False, None, platform)
+
+    kinds = {f"1 x {name}": alone(name) for name in ("Reference", "CPU", "CUDA")}
+    if not local:
+        workers = max(1, (os.cpu_count() or 1) - 2)
+        kinds |= {f"{n} x {of}": pool(of, n) for n, of in ((workers, "CPU"), (4, "CUDA"))}
+    return kinds
+
+
+def _fed(
+    where: str,
+    model: Model,
+    config: Config,
+    molecule: Molecule,
+    evaluators: Evaluators,
+    free: float,
+) -> Row:
+    """Evaluations per second alone and during training, and how long the learner waits."""
+    noise = np.random.default_rng(0).normal(0.0, 0.003, (_RATED, *molecule.positions.shape))
+    x = molecule.positions + noise
+    evaluators.evaluate(x[: _RATED // 10])
+    alone = _RATED / seconds(lambda: evaluators.evaluate(x))
+    before, waited, started = evaluators.evaluations, evaluators.wait_seconds, time.perf_counter()
+    step = step_seconds(model, config.train, 1, evaluators)
+    elapsed = time.perf_counter() - started
+    used = (evaluators.evaluations - before) / elapsed
+    idle = (evaluators.wait_seconds - waited) / elapsed
+    rate = config.train.batch / step
+    text = (
+        f"{alone:,.0f} evaluations/s alone, {used:,.0f}/s in training at K = 1: {rate:,.0f} "
+        f"samples/s ({config.train.batch / free:,.0f} if energies were free), learner waits "
+        f"{100 * idle:.0f} %"
+    )
+    values = {"alone": alone, "in_training": used, "samples": rate, "idle": idle}
+    return Row(FEED, where, text, values=values)

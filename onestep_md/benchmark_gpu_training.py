@@ -1,0 +1,309 @@
+"""Explorations and trainings that end when their time is over, in run folders of the usual kind.
+
+An exploration is shrunk to what its time allows, or its frames are those of a finished model of
+the same target. A training is planned by timed steps, stopped by a signal where the plan was too
+bold, and leaves its model. `python -m onestep_md.run FOLDER/config.yaml --out FOLDER --resume`
+makes the usual results and report of it.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md import learner
+from onestep_md.benchmark_gpu_speed import likelihood_seconds, step_seconds
+from onestep_md.benchmark_jobs import Row, Send
+from onestep_md.config import Config, load_config
+from onestep_md.distributed.learners import interruptible
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.energy_exploration import force_field_chart
+from onestep_md.errors import Interrupted, RunFolderError
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.weights import normalised_weights
+from onestep_md.evaluate import draw_samples
+from onestep_md.model import Model, Target, build_model, exploration_key
+from onestep_md.progress import Display
+from onestep_md.results import measure
+from onestep_md.run_folder import keep_origin, load_run_config, write_json
+from onestep_md.sampler import load_sampler, sampler_of, save_sampler
+from onestep_md.stages import explored, load_target, open_pool
+from onestep_md.targets.exploration import Exploration
+from onestep_md.targets.molecule import Molecule
+from onestep_md.train import STEP_COUNTS, train
+from onestep_md.train_likelihood import pretrain
+
+EXPLORATION, TRAINING = "explored", "training"
+_FEWEST = 200  # particles
+_COSTS = {"molecule": 60, "density": 150}  # temperatures, or what costs as much
+_SPARE = 0.7  # of the time of an exploration, and of a training before its samples are drawn
+_DRAWN = 60_000  # samples of a finished model, before they are resampled
+_PLANNING = 0.3  # of the time of training, at most, for timing steps
+_SURE = 0.85  # of what is left is planned for
+_ENERGIES = 0.3  # at most, of the time of training, where there is pretraining
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train.
+
+    Attributes:
+        system: YAML file by its name, and run folder.
+        share: of the time of all trainings, relative to the others.
+        overrides: keys that are replaced on every machine.
+        on_gpu: and on a GPU.
+        frames_of: folder beside the YAML files of a finished model of the same target, whose
+            samples take the place of an exploration.
+    """
+
+    system: str
+    share: float
+    overrides: tuple[str, ...] = ()
+    on_gpu: tuple[str, ...] = ()
+    frames_of: str | None = None
+
+
+_BRIEF = ("train.checkpoint_interval=15", "sample.steps=[0,1]")
+TRAININGS = (
+    Training(
+        "alanine-gaussian",
+        0.4,
+        (*_BRIEF, "exploration.method=annealing", "sample.n=4000"),
+        ("flow.width=64", "train.batch=512", "train.regression_batch=512"),
+        "models/alanine-cartesian",
+    ),
+    Training("trialanine", 0.3, _BRIEF),
+    Training(
+        "lj55_f1",
+        0.3,
+        (*_BRIEF, "exploration.moves=16", "sample.n=2000"),
+        ("train.batch=256", "train.regression_batch=256"),
+    ),
+)
+
+
+def configure(training: Training, systems: Path, device: str, evaluators: int | None) -> Config:
+    """The configuration, but for the numbers of particles and steps."""
+    overrides = [*training.overrides, f"cluster.device={device}"]
+    if device == "cuda":
+        overrides += training.on_gpu
+    if evaluators:
+        overrides.append(f"cluster.evaluators={evaluators}")
+    return load_config(systems / f"{training.system}.yaml", overrides)
+
+
+# --- exploration ----------------------------------------------------------------------------
+
+
+def explore_system(
+    training: Training,
+    systems: Path,
+    out: Path,
+    device: str,
+    evaluators: int,
+    local: bool,
+    send: Send,
+    deadline: float,
+) -> None:
+    """Leave a run folder with an exploration in it."""
+    config = configure(training, systems, device, evaluators)
+    learner.prepare(config.cluster, local)
+    target, folder, started = load_target(config), out / training.system, time.time()
+    pool = open_pool(config, target, local, None)
+    try:
+        if training.frames_of is None:
+            budget = _SPARE * (deadline - started)
+            particles = min(
+                config.exploration.particles, _affordable(config, target, pool, budget)
+            )
+            changed = config.exploration.model_copy(update={"particles": particles})
+            config = config.model_copy(update={"exploration": changed})
+        keep_origin(folder, config, target, learner.resources(config.cluster, pool))
+        if training.frames_of is None:
+            found, _ = explored(config, target, pool, folder, Display(folder / "log.txt"))
+            origin = f"annealing of {particles} particles"
+        else:
+            found = _frames_of(systems / training.frames_of, target, pool, deadline)
+            found.save(folder / "exploration.npz", exploration_key(config, target))
+            origin = f"samples of {training.frames_of}, resampled by their weights"
+    finally:
+        pool.close()
+    taken = time.time() - started
+    text = f"{len(found.u)} frames in {taken:.0f} s, {origin}"
+    send(Row(EXPLORATION, training.system, text, values={"seconds": taken}))
+
+
+def _affordable(config: Config, target: Target, pool: Evaluators, budget: float) -> int:
+    """Particles whose annealing takes this many seconds or so, by what some energies take."""
+    generator, n = torch.Generator().manual_seed(0), 1000
+    if isinstance(target, Molecule):
+        chart = force_field_chart(target)
+        s = chart.sample_base(n, generator)
+    else:
+        s = torch.randn(n, target.density.dim, generator=generator, dtype=torch.float64)
+    for _ in range(2):  # the first time evaluators may have to start
+        started = time.perf_counter()
+        x = chart.to_x(s)[0] if isinstance(target, Molecule) else s
+        _, grad_u = pool.evaluate(x.numpy())
+        if isinstance(target, Molecule):
+            chart.pull_back(s, torch.from_numpy(grad_u))
+        each = (time.perf_counter() - started) / n
+    return max(
+        _FEWEST, int(budget / (each * config.exploration.moves * _COSTS[config.target.kind]))
+    )
+
+
+def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) -> Exploration:
+    """Independent frames of the target: one-step samples of a finished model, resampled."""
+    theirs = load_run_config(folder)
+    source = load_target(theirs)
+    if source.fingerprint.identity != target.fingerprint.identity:
+        raise RunFolderError(
+            f"{folder} samples {source.fingerprint.identity}, and its frames are wanted for "
+            f"{target.fingerprint.identity}"
+        )
+    sampler = load_sampler(theirs, source, folder)
+    sampler.flow.to(learner.device(theirs.cluster))
+    generator, parts, drawn, started = torch.Generator().manual_seed(0), [], 0, time.time()
+    while not parts or (drawn < _DRAWN and time.time() < started + 0.3 * (deadline - started)):
+        parts.append(draw_samples(sampler.flow, sampler.chart, pool, 2000, 1, generator))
+        drawn += len(parts[-1].u)
+    w = normalised_weights(np.concatenate([part.log_w for part in parts]))
+    n = max(_FEWEST, int(1.0 / (w * w).sum()))  # as many as they are worth
+    # systematic resampling, at evenly spaced quantiles: hardly a frame twice
+    quantiles = (np.arange(n) + np.random.default_rng(0).random()) / n
+    chosen = np.minimum(np.searchsorted(np.cumsum(w), quantiles), len(w) - 1)
+    x = np.concatenate([part.x for part in parts])[chosen]
+    u, grad_u = pool.evaluate(x)
+    return Exploration(
+        frames=x,
+        u=u,
+        grad_u=grad_u,
+        replica=np.arange(n),
+        temperatures=np.ones(1),
+        exchange_acceptance=np.zeros(0),
+        evaluations=drawn + n,
+        restarts=0,
+    )
+
+
+# --- training -------------------------------------------------------------------------------
+
+
+def train_system(training: Training, out: Path, local: bool, send: Send, deadline: float) -> None:
+    """Train what `explore_system` left, write the model, and send what it is worth."""
+    started, folder = time.time(), out / training.system
+    config = load_run_config(folder)
+    config = config.model_copy(
+        update={"cluster": config.cluster.model_copy(update={"evaluators": "auto"})}
+    )
+    learner.prepare(config.cluster, local)
+    target = load_target(config)
+    found = Exploration.load(folder / "exploration.npz", exploration_key(config, target))
+    pool = open_pool(config, target, local, None)
+    try:
+        resources = learner.resources(config.cluster, pool)
+        display = Display(folder / "log.txt")
+        stop_at = started + _SPARE * (deadline - started)
+        model, config = _trained(config, target, found, pool, folder, display, stop_at)
+        save_sampler(folder, model)
+        state = model.state
+        taken = f"{state.pretrained} steps of likelihood, {state.step} with energies"
+        send(Row(TRAINING, training.system, f"{taken} in {state.seconds:.0f} s; model.pt"))
+        keep_origin(folder, config, target, resources)
+        sampler = sampler_of(model)
+        for steps in (1, 0):
+            sample = config.sample
+            _, evidence = measure(sampler, pool, sample.n, steps, config.seed, sample.auxiliaries)
+            write_json(folder / f"evidence_{steps}.json", evidence.as_dict())
+            values = {"ess": evidence.ess, "log_z": evidence.log_z.value}
+            text = (
+                f"ESS {100 * evidence.ess:.1f} +- {100 * evidence.ess_error:.1f} %, log Z "
+                f"{evidence.log_z.format('')}, BAR {_text(evidence.bar)}, EUBO "
+                f"{_text(evidence.eubo)}, {evidence.seconds:.1f} s for {sample.n} samples"
+            )
+            send(Row(TRAINING, f"{training.system}, K = {steps}", text, values=values))
+    finally:
+        pool.close()
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimate.format("")
+
+
+def _trained(
+    config: Config,
+    target: Target,
+    found: Exploration,
+    pool: Evaluators,
+    folder: Path,
+    display: Display,
+    stop_at: float,
+) -> tuple[Model, Config]:
+    """A model trained until about `stop_at`, and the configuration with the numbers of steps."""
+    device, now = learner.device(config.cluster), time.time()
+    model = build_model(config, target, found)
+    model.state.to(device)
+    counts = planned(model, config, pool, stop_at - time.time())
+    display.say(f"plan: {counts}")
+    config = _with_counts(config, counts)
+    model = build_model(config, target, found)  # the steps that were timed have changed it
+    model.state.to(device)
+    try:
+        with interruptible("its time is up"), stopped_after(stop_at - time.time()):
+            display.start("training")
+            pretrain(model, config.train, folder, display.advance)
+            train(
+                model.state, config.train, model.chart, pool, folder, model.identity,
+                display.advance,
+            )  # fmt: skip
+    except Interrupted as stopped:
+        display.say(f"{stopped}")
+    display.say(f"{time.time() - now:.0f} s in all")
+    state = model.state
+    reached = {"pretraining": state.pretrained, "steps": max(1, state.step)}
+    return model, _with_counts(config, reached)
+
+
+def _with_counts(config: Config, counts: dict[str, int]) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=counts)})
+
+
+def planned(model: Model, config: Config, pool: Evaluators, budget: float) -> dict[str, int]:
+    """Numbers of steps for a training of so many seconds; uses up the model.
+
+    Pretraining takes what the steps with energies of the file leave. Without it these take all.
+    Where steps are too long to be timed, the numbers are those of the file, to be cut.
+    """
+    settings, started = config.train, time.time()
+    try:
+        with interruptible("steps are long"), stopped_after(_PLANNING * budget):
+            cheap = likelihood_seconds(model, settings) if settings.pretraining else 0.0
+            each, total = 0.0, sum(settings.step_shares)
+            for count, share in zip(STEP_COUNTS, settings.step_shares, strict=True):
+                if share:
+                    each += share / total * step_seconds(model, settings, count, pool)
+    except Interrupted:
+        return {"pretraining": settings.pretraining, "steps": settings.steps}
+    left = _SURE * (budget - (time.time() - started))
+    if not settings.pretraining:
+        return {"pretraining": 0, "steps": max(1, int(left / each))}
+    steps = max(1, min(settings.steps, int(_ENERGIES * left / each)))
+    return {"pretraining": max(1, int((left - steps * each) / cheap)), "steps": steps}
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """The process gets SIGTERM after some time, unless the block has ended."""
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
