@@ -42,6 +42,7 @@ EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles
 _COSTS = {"molecule": 60, "density": 150}  # temperatures, or what costs as much
 _SPARE = 0.7  # of the time of an exploration, and of a training before its samples are drawn
+_AT_ONCE = 2000
 _DRAWN = 60_000  # samples of a finished model, before they are resampled
 _PLANNING = 0.3  # of the time of training, at most, for timing steps
 _SURE = 0.85  # of what is left is planned for
@@ -171,7 +172,7 @@ def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) 
     sampler.flow.to(learner.device(theirs.cluster))
     generator, parts, drawn, started = torch.Generator().manual_seed(0), [], 0, time.time()
     while not parts or (drawn < _DRAWN and time.time() < started + 0.3 * (deadline - started)):
-        parts.append(draw_samples(sampler.flow, sampler.chart, pool, 2000, 1, generator))
+        parts.append(draw_samples(sampler.flow, sampler.chart, pool, _AT_ONCE, 1, generator))
         drawn += len(parts[-1].u)
     w = normalised_weights(np.concatenate([part.log_w for part in parts]))
     n = max(_FEWEST, int(1.0 / (w * w).sum()))  # as many as they are worth
@@ -219,13 +220,15 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
         sampler = sampler_of(model)
         for steps in (1, 0):
             sample = config.sample
-            _, evidence = measure(sampler, pool, sample.n, steps, config.seed, sample.auxiliaries)
+            samples, evidence = measure(
+                sampler, pool, sample.n, steps, config.seed, sample.auxiliaries
+            )
             write_json(folder / f"evidence_{steps}.json", evidence.as_dict())
             values = {"ess": evidence.ess, "log_z": evidence.log_z.value}
             text = (
                 f"ESS {100 * evidence.ess:.1f} +- {100 * evidence.ess_error:.1f} %, log Z "
                 f"{evidence.log_z.format('')}, BAR {_text(evidence.bar)}, EUBO "
-                f"{_text(evidence.eubo)}, {evidence.seconds:.1f} s for {sample.n} samples"
+                f"{_text(evidence.eubo)}, {samples.seconds:.1f} s for {sample.n} samples"
             )
             send(Row(TRAINING, f"{training.system}, K = {steps}", text, values=values))
     finally:
