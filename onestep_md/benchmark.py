@@ -4,6 +4,7 @@
     python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
     python -m onestep_md.benchmark particles dw4
+    python -m onestep_md.benchmark molecules          # thirty small ones, log Z checked
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
@@ -115,6 +116,31 @@ def particles(
         _finish(systems / f"{name}.yaml", override or (), seed, folders[name])
         table = write_table(folders, out / "table.md")
     for line in table:
+        print(line)
+
+
+@app.command()
+def molecules(
+    only: Annotated[str, typer.Option(help="Names with commas between them.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of all the runs.")] = Path("runs/molecules"),
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path(
+        "systems/molecules"
+    ),
+    reference: Annotated[bool, typer.Option(help="Make what they are compared with.")] = False,
+    duration: Annotated[float, typer.Option(help="ps of a replica, for --reference.")] = 4000.0,
+    seed: Annotated[int | None, typer.Option(help="Instead of that of the files.")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
+) -> None:
+    """Small molecules: log Z and regions beside independent values; finished runs are kept."""
+    from onestep_md.benchmark_molecules import make_references, measure_molecules
+
+    names = only.split(",") if only else sorted(path.stem for path in systems.glob("*.yaml"))
+    files = [systems / f"{name}.yaml" for name in names]
+    references = systems.parent / "reference" / "molecules.json"
+    if reference:
+        make_references(files, references, duration)
+        return
+    for line in measure_molecules(files, references, out, override or (), seed):
         print(line)
 
 

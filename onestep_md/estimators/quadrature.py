@@ -1,0 +1,230 @@
+r"""Log Z by quadrature over the torsions of a molecule, with nothing trained.
+
+F(q) = u(x(q)) - log|det dx/dq| is a function of torsions tau, which turn, and of other coordinates
+y, which are stiff. At every node of a grid in tau, y is relaxed to the minimum y* of F, and F is
+expanded there: H its Hessian, s = dF/dtau. With S = -H_yy^{-1} H_ytau
+
+    F(tau + delta, y) ~ F* + s delta + (y - y* - S delta)^T H_yy (y - y* - S delta) / 2,
+
+of which every cell of the grid has its integral in closed form. Without torsions to turn it is the
+harmonic limit. What is expanded is only a proposal: samples of it, drawn cell by cell, carry the
+exact weights exp(-F) / proposal, and log Z is their mean, free of any bias of the expansion.
+Rings have several minima y* at the same tau; then every cell is a mixture of them, the wells.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.weights import ess, relative_weights
+
+Energy = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+_NUDGE = 0.01  # in units of a coordinate's width: step of the numerical Hessian
+_SOFTEST = 0.05  # least curvature, in units of the widths
+_FARTHEST = 3.0  # largest step of a relaxation, in widths
+_STEEPEST = 20.0  # kT across half a cell
+_WIDER = 1.1  # variance of the proposal: tails a little heavier than those of a minimum
+_ROWS = 20_000  # conformations evaluated at a time
+_SAMPLES = 500  # drawn at a time
+
+
+@dataclass(frozen=True)
+class Quadrature:
+    """Samples of the proposal with their exact weights.
+
+    Attributes:
+        log_z: with its standard error.
+        q: (n, dim) coordinates.
+        log_w: (n,) log weights.
+    """
+
+    log_z: Estimate
+    q: np.ndarray
+    log_w: np.ndarray
+
+    @property
+    def ess(self) -> float:
+        """Kish's effective sample size as a fraction."""
+        return ess(self.log_w)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What is known of the coordinates beforehand.
+
+    Attributes:
+        turning: columns of the torsions on the grid.
+        angular: (dim,) bool, which coordinates are periodic.
+        width: (dim,) the length over which a coordinate typically varies.
+    """
+
+    turning: np.ndarray
+    angular: np.ndarray
+    width: np.ndarray
+
+    @property
+    def stiff(self) -> np.ndarray:
+        """The other columns."""
+        return np.setdiff1d(np.arange(len(self.width)), self.turning)
+
+    def difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """From b to a along the last axis, the short way round."""
+        d = a - b
+        turn = 2.0 * math.pi
+        return np.where(self.angular, d - turn * np.round(d / turn), d)
+
+
+def torsion_quadrature(
+    energy: Energy,
+    wells: np.ndarray,
+    known: Coordinates,
+    points: int,
+    n: int,
+    generator: np.random.Generator,
+) -> Quadrature:
+    """Log Z from n weighted samples.
+
+    Args:
+        energy: F and its gradient at (n, dim); F is inf outside of the coordinates' domain.
+        wells: (wells, dim) one geometry of every well of the stiff coordinates.
+        known: of the coordinates.
+        points: of the grid, for every torsion that turns.
+        n: number of samples.
+        generator: draws them.
+    """
+    cells = _Cells(energy, wells, known, points)
+    drawn = [cells.sample(len(part), generator) for part in _parts(np.empty(n), _SAMPLES)]
+    q = np.concatenate([part for part, _ in drawn])
+    log_w = -_evaluate(energy, q)[0] - np.concatenate([density for _, density in drawn])
+    w = relative_weights(log_w)
+    error = w.std(ddof=1) / w.mean() / math.sqrt(n)
+    return Quadrature(Estimate(float(log_w.max() + np.log(w.mean())), float(error)), q, log_w)
+
+
+class _Cells:
+    """The grid with the expansion at its nodes, one array row per cell and well."""
+
+    def __init__(self, energy: Energy, wells: np.ndarray, known: Coordinates, points: int):
+        self.known, self.points, self.wells = known, points, len(wells)
+        self.half = math.pi / points
+        k = len(known.turning)
+        axis = (2.0 * np.arange(points) + 1.0) * self.half - math.pi
+        grid = np.array(list(itertools.product(axis, repeat=k)))  # cells, k
+        nodes = np.repeat(wells[None], len(grid), axis=0)  # cells, wells, dim
+        nodes[:, :, known.turning] = grid[:, None]
+        f, slope, hessian, self.q = relax(energy, nodes.reshape(-1, nodes.shape[-1]), known)
+        stiff = known.stiff
+        value, vectors = _curvature(hessian, known)
+        self.root = vectors / np.sqrt(value)[:, None, :]  # root root^T = H_yy^{-1}
+        self.log_det = np.log(value).sum(-1) - 2.0 * np.log(known.width[stiff]).sum()
+        mixed = hessian[:, stiff][:, :, known.turning]
+        self.follow = -self.root @ (self.root.transpose(0, 2, 1) @ mixed)
+        limit = _STEEPEST / self.half
+        self.slope = np.clip(slope[:, known.turning], -limit, limit)
+        inside = 2.0 * self.half * _sinhc(self.slope * self.half)
+        self.log_p = -f - 0.5 * self.log_det + np.log(inside).sum(-1)
+        self.log_p -= np.logaddexp.reduce(self.log_p)
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (n, dim) and the logarithm of their density (n,)."""
+        p = np.exp(self.log_p)
+        row = generator.choice(len(p), size=n, p=p / p.sum())
+        uniform = generator.random((n, len(self.known.turning)))
+        x = self.slope[row] * self.half
+        # the distribution of delta / half in [-1, 1] with density exp(-x delta / half)
+        inverse = -np.log(np.exp(x) * (1.0 - uniform) + np.exp(-x) * uniform)
+        flat = np.abs(x) < 1e-6
+        delta = self.half * np.where(flat, 2.0 * uniform - 1.0, inverse / np.where(flat, 1.0, x))
+        noise = generator.normal(size=(n, len(self.known.stiff))) * math.sqrt(_WIDER)
+        q = self.q[row]
+        q[:, self.known.stiff] += np.einsum("nij,nj->ni", self.follow[row], delta)
+        q[:, self.known.stiff] += np.einsum("nij,nj->ni", self.root[row], noise)
+        q[:, self.known.turning] += delta
+        return q, self._log_density(q, row // self.wells)
+
+    def _log_density(self, q: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        stiff = self.known.stiff
+        rows = cell[:, None] * self.wells + np.arange(self.wells)
+        away = self.known.difference(q[:, None], self.q[rows])
+        delta = away[..., self.known.turning]
+        y = away[..., stiff] - np.einsum("nwij,nwj->nwi", self.follow[rows], delta)
+        # root^{-1} = sqrt(value) vectors^T, and vectors / sqrt(value) = root
+        z = np.linalg.solve(self.root[rows], y[..., None])[..., 0]
+        constant = len(stiff) * math.log(2.0 * math.pi * _WIDER)
+        log_y = -0.5 * ((z * z).sum(-1) / _WIDER + constant - self.log_det[rows])
+        slope = self.slope[rows]
+        log_tau = -slope * delta - np.log(2.0 * self.half * _sinhc(slope * self.half))
+        return np.logaddexp.reduce(self.log_p[rows] + log_y + log_tau.sum(-1), axis=1)
+
+
+def relax(
+    energy: Energy, q: np.ndarray, known: Coordinates, rounds: int = 6
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Newton steps in the stiff coordinates, each only as far as F falls.
+
+    Args:
+        energy: F and its gradient.
+        q: (n, dim) where they start.
+        known: of the coordinates.
+        rounds: number of steps.
+
+    Returns:
+        F (n,), gradient (n, dim) and Hessian (n, dim, dim), where the steps ended: q (n, dim).
+    """
+    q, stiff = q.copy(), known.stiff
+    f, gradient = _evaluate(energy, q)
+    for _ in range(rounds):
+        hessian = _hessian(energy, q, known)
+        value, vectors = _curvature(hessian, known)
+        downhill = np.einsum("nij,ni->nj", vectors, gradient[:, stiff]) / value
+        step = -np.einsum("nij,nj->ni", vectors, downhill)
+        longest = np.abs(step / known.width[stiff]).max(-1, initial=_FARTHEST)
+        step *= (_FARTHEST / longest)[:, None]
+        for part in (1.0, 0.25):
+            tried = q.copy()
+            tried[:, stiff] += part * step
+            f_tried, gradient_tried = _evaluate(energy, tried)
+            better = f_tried < f
+            q[better], f[better], gradient[better] = (
+                tried[better], f_tried[better], gradient_tried[better]
+            )  # fmt: skip
+            step[better] = 0.0
+    return f, gradient, _hessian(energy, q, known), q
+
+
+def _hessian(energy: Energy, q: np.ndarray, known: Coordinates) -> np.ndarray:
+    """Central differences of the gradient, (n, dim, dim); zero where F is not finite."""
+    n, dim = q.shape
+    nudge = np.diag(_NUDGE * known.width)
+    moved = (q[:, None, None] + np.stack([nudge, -nudge], 1)).reshape(-1, dim)
+    gradient = _evaluate(energy, moved)[1].reshape(n, dim, 2, dim)
+    hessian = (gradient[:, :, 0] - gradient[:, :, 1]) / (2.0 * _NUDGE * known.width[:, None])
+    return 0.5 * (hessian + hessian.transpose(0, 2, 1))
+
+
+def _curvature(hessian: np.ndarray, known: Coordinates) -> tuple[np.ndarray, np.ndarray]:
+    """H_yy = vectors^{-T} diag(value) vectors^{-1}, made positive; vectors in units of widths."""
+    stiff, width = known.stiff, known.width[known.stiff]
+    scaled = hessian[:, stiff][:, :, stiff] * width * width[:, None]
+    value, vectors = np.linalg.eigh(scaled)
+    value = np.maximum(np.abs(value), _SOFTEST)
+    return value, width[:, None] * vectors
+
+
+def _evaluate(energy: Energy, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    parts = [energy(part) for part in _parts(q)]
+    return np.concatenate([f for f, _ in parts]), np.concatenate([g for _, g in parts])
+
+
+def _parts(rows: np.ndarray, size: int = _ROWS) -> list[np.ndarray]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _sinhc(x: np.ndarray) -> np.ndarray:
+    small = np.abs(x) < 1e-6
+    return np.where(small, 1.0, np.sinh(x) / np.where(small, 1.0, x))
