@@ -26,12 +26,28 @@ from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line, write_json, write_text
 from onestep_md.targets.molecule import load_molecule
 
-# regions with the same free energy by symmetry
+# regions of a molecule that have the same free energy by its symmetry
+_MIRRORED = [("plus", "minus")]
 EQUAL = {
-    "plus": "minus", "gg-plus": "gg-minus", "gt-plus": "gt-minus", "tg-plus": "tg-minus",
-    "second": "third", "b": "c", "left": "right",
-}  # fmt: skip
-CHIRAL = ("butanediol", "cyclo-ala-ala")  # plus and minus are no mirror images of each other
+    "acetate": [("first", "second"), ("first", "third")],
+    "bicyclooctane": _MIRRORED,
+    "biphenyl": [("a", "b"), ("a", "c"), ("a", "d")],
+    "butadiene": _MIRRORED,
+    "butane": _MIRRORED,
+    "butanone": _MIRRORED,
+    "cyclododecatriene": _MIRRORED,
+    "dimethyl-disulfide": _MIRRORED,
+    "dimethyl-phosphate": [(f"{kind}-plus", f"{kind}-minus") for kind in ("gg", "gt", "tg")]
+    + [("gt-plus", "tg-plus")],
+    "dimethyl-sulfoxide": [("first", "second"), ("first", "third")],
+    "dithiane": _MIRRORED,
+    "ethanol": _MIRRORED,
+    "glycine": [("cis", "trans")],
+    "n-methylacetamide": [("first", "second"), ("first", "third")],
+    "phenol": [("cis", "trans")],
+    "spiroheptane": _MIRRORED,
+    "trimethylphosphine": [("first", "second"), ("first", "third")],
+}
 _FAR = 3.0  # combined errors
 
 
@@ -57,6 +73,7 @@ class Row:
 def make_references(files: Sequence[Path], path: Path, duration: float) -> None:
     """Add to the references in `path` those of the files that are not there yet."""
     display = Display()
+    path.parent.mkdir(parents=True, exist_ok=True)
     for file in files:
         config = load_config(file)
         identity = load_molecule(config.target, config.folder).fingerprint.identity
@@ -82,13 +99,14 @@ def measure_molecules(
         Lines of the table.
     """
     known, rows, failures = known_references(references), [], {}
+    out.mkdir(parents=True, exist_ok=True)
     for file in files:
         config = load_config(file, overrides, seed)
         try:
             _finish(config, out / file.stem)
             rows.append(collect(file, config, out / file.stem, known.get(file.stem)))
         except OneStepError as error:
-            failures[file.stem] = str(error)
+            failures[file.stem] = str(error).splitlines()[0]
             print(f"{file.stem} failed: {error}")
         lines = table(rows, failures)
         write_text(out / "table.md", "\n".join(lines) + "\n")
@@ -161,11 +179,10 @@ def _regions(
         rows.append({"name": region.name, "reference": names[0], "ours": ours, "theirs": theirs,
                      "z": _z(ours, theirs)})  # fmt: skip
     pairs = []
-    for first, second in EQUAL.items():
-        if first in names and second in names and name not in CHIRAL:
-            found = free_energies(config, folder, first)[names.index(second)].delta_f
-            z = _z(_pair(found), {"value": 0.0, "error": 0.0})
-            pairs.append({"names": [first, second], "ours": _pair(found), "z": z})
+    for first, second in EQUAL.get(name, []):
+        found = _pair(free_energies(config, folder, first)[names.index(second)].delta_f)
+        z = _z(found, {"value": 0.0, "error": 0.0})
+        pairs.append({"names": [first, second], "ours": found, "z": z})
     return tuple(rows), tuple(pairs)
 
 

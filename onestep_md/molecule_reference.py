@@ -162,7 +162,8 @@ class InternalEnergy:
 
 def _known(coordinates: InternalCoordinates, turning: np.ndarray) -> Coordinates:
     c = coordinates
-    angular = np.arange(c.dim) >= c.n_bonds + c.n_angles
+    angular = np.zeros(c.dim, dtype=bool)
+    angular[c.n_bonds + c.n_angles :] = c.periodic.numpy()
     length = np.arange(c.dim) < c.n_bonds
     length[c.n_bonds : c.n_bonds + c.n_angles] = c.closing.numpy()
     width = np.where(length, _WIDTHS["length"], _WIDTHS["angle"])

@@ -15,8 +15,9 @@ and dc is dx_0, domega is the Haar measure of volume 8 pi^2, which leaves
     log Z = -u_0 + 3/2 log N + 1/2 log det I + (3N - 6)/2 log 2 pi - 1/2 log det' H
 
 with det' H the determinant of d2u/dx2 on the displacements that are no rigid motion. Of a linear
-molecule one rotation does not exist: I has two equal moments, Omega is a direction of volume 4 pi,
-and 3N - 5 displacements remain.
+molecule one rotation does not exist: I has two equal moments, Omega is a direction of volume 4 pi
+instead of 8 pi^2, and 3N - 5 displacements remain. Bent molecules have the third rotation, and the
+constant that is left out is theirs; so a linear one of more than two atoms has log 2 pi less.
 """
 
 import math
@@ -47,5 +48,7 @@ def harmonic_log_z(u: float, hessian: np.ndarray, x: np.ndarray) -> float:
     if (curvature <= 0.0).any():
         raise ValueError("the Hessian is not positive: the geometry is not a minimum")
     log_volume = 1.5 * math.log(n) + 0.5 * np.log(moments[turning]).sum()
+    if n > 2 and not turning.all():
+        log_volume -= math.log(2.0 * math.pi)
     log_width = 0.5 * len(curvature) * math.log(2.0 * math.pi) - 0.5 * np.log(curvature).sum()
     return float(-u + log_volume + log_width)

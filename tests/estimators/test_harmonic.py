@@ -45,3 +45,22 @@ def test_a_saddle_is_refused():
     hessian = -np.eye(12).reshape(4, 3, 4, 3)
     with pytest.raises(ValueError, match="not a minimum"):
         harmonic_log_z(0.0, hessian, np.random.default_rng(0).normal(size=(4, 3)))
+
+
+def test_three_atoms_on_a_line_bend_in_two_directions():
+    # z-matrix: b1^2 b2^2 sin(theta) db1 db2 dtheta with a bend k (pi - theta)^2 / 2, which is the
+    # integral of sin(theta), 1 / k for a stiff one
+    k_bond, k_bend, rest = 3.0e5, 500.0, 0.116
+    stretches = [
+        np.array([[-1, 0, 0], [1, 0, 0], [0, 0, 0]]),
+        np.array([[0, 0, 0], [-1, 0, 0], [1, 0, 0]]),
+    ]
+    bends = [np.zeros((3, 3)), np.zeros((3, 3))]
+    for axis, bend in enumerate(bends, start=1):
+        bend[:, axis] = np.array([1.0, -2.0, 1.0]) / rest
+    moves = [(k_bond, move) for move in stretches] + [(k_bend, move) for move in bends]
+    hessian = sum(k * np.outer(move.ravel(), move.ravel()) for k, move in moves)
+    x = np.array([[-rest, 0, 0], [0, 0, 0], [rest, 0, 0]])
+    expected = 4.0 * math.log(rest) + math.log(2.0 * math.pi / k_bond) - math.log(k_bend)
+    found = harmonic_log_z(0.0, hessian.reshape(3, 3, 3, 3), x)
+    assert found == pytest.approx(expected, abs=1e-10)

@@ -1,0 +1,96 @@
+"""`benchmark molecules` at a tiny budget, its references, and the molecules that are shipped."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onestep_md.benchmark import molecules
+from onestep_md.benchmark_molecules import EQUAL, known_references, measure_molecules
+from onestep_md.config import load_config
+from onestep_md.energy_exploration import internal_coordinates
+from onestep_md.molecule_reference import turning_torsions
+from onestep_md.stages import load_target
+
+SYSTEMS = Path(__file__).parents[1] / "systems" / "molecules"
+FILES = sorted(SYSTEMS.glob("*.yaml"))
+TINY = [
+    "cluster.learner_threads=1", "train.steps=2", "train.batch=32", "sample.n=2000",
+    "flow.layers=2", "flow.width=16",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_molecules_load(path):
+    config = load_config(path)
+    molecule = load_target(config)
+    assert (config.target.pdb, config.target.system) == (f"{path.stem}.pdb", f"{path.stem}.xml")
+    assert path.read_text().startswith("# ")
+    # a molecule at rest: the PDB has the minimum of its force field
+    assert np.isfinite(molecule.fingerprint.u_input)
+
+
+def test_there_are_thirty_molecules_and_references_are_of_their_own_systems():
+    known = known_references(SYSTEMS.parent / "reference" / "molecules.json")
+    assert len(FILES) == 30
+    for path in FILES:
+        if path.stem not in known:
+            continue
+        config = load_config(path)
+        identity = load_target(config).fingerprint.identity
+        assert known[path.stem]["fingerprint"] == identity
+        assert [row["name"] for row in known[path.stem]["regions"]] == list(config.regions)
+        assert math.isfinite(known[path.stem]["log_z"]["value"])
+
+
+def test_regions_that_symmetry_makes_equal_are_regions_of_the_molecule():
+    for name, pairs in EQUAL.items():
+        regions = load_config(SYSTEMS / f"{name}.yaml").regions
+        assert all(first in regions and second in regions for first, second in pairs)
+
+
+def test_torsions_about_bonds_of_a_ring_do_not_turn():
+    config = load_config(SYSTEMS / "methylcyclohexane.yaml")
+    molecule = load_target(config)
+    coordinates = internal_coordinates(molecule)
+    columns = turning_torsions(config, molecule, coordinates)
+    assert [coordinates.names[i] for i in columns] == ["torsion H7-C0-C1-C2"]
+
+
+def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
+    systems, out = tmp_path / "molecules", tmp_path / "runs"
+    systems.mkdir()
+    for kind in ("yaml", "pdb", "xml"):
+        shutil.copy(SYSTEMS / f"phenol.{kind}", systems)
+        shutil.copy(SYSTEMS / f"formaldehyde.{kind}", systems)
+    names = "formaldehyde,phenol"
+    command = {"systems": systems, "out": out, "seed": 1}
+    molecules(only=names, reference=True, duration=30.0, override=None, **command)
+    known = known_references(tmp_path / "reference" / "molecules.json")
+    formaldehyde, phenol = (known[name]["log_z"] for name in names.split(","))
+    assert formaldehyde["method"] == "harmonic"
+    assert abs(formaldehyde["value"] - formaldehyde["harmonic_limit"]) < 0.03
+    assert (phenol["method"], phenol["torsions"]) == ("quadrature", 1)
+
+    override = [*TINY, "exploration.duration=200"]
+    molecules(only=names, reference=False, duration=30.0, override=override, **command)
+    text = capsys.readouterr().out
+    assert "| Phenol: the two planar wells are equal by symmetry | 13 | dynamics |" in text
+    assert "log Z, one step: 2 comparisons" in text
+    assert "equal by symmetry: 1 comparisons" in text
+    table = json.loads((out / "table.json").read_text())
+    assert all(abs(row["z_log_z"]) < 4.0 for row in table["rows"])
+    assert not table["failed"]
+    assert "| phenol: cis = trans |" in (out / "table.md").read_text()
+
+    # finished runs are kept, and one that cannot be run does not stop the others
+    (systems / "broken.yaml").write_text("target: {pdb: no.pdb, system: no.xml, temperature: 300}")
+    made = (out / "phenol" / "results.json").stat().st_mtime
+    files = [systems / f"{name}.yaml" for name in ("broken", "phenol")]
+    references = tmp_path / "reference" / "molecules.json"
+    lines = measure_molecules(files, references, out, override, 1)
+    assert (out / "phenol" / "results.json").stat().st_mtime == made
+    assert any(line.startswith("| broken |") and "no.pdb" in line for line in lines)
