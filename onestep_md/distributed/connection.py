@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import ray_constants
 
 import onestep_md
 from onestep_md.errors import PoolError
@@ -48,13 +49,14 @@ def _start_or_join(address: str | None, workers: int | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
     address = address or os.environ.get("RAY_ADDRESS")
     if address in (None, "local"):
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, workers or 1),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            **quiet,
-        )
+        with loopback():
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, workers or 1),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
         return
     if address != "auto":
         _require_listener(address)
@@ -69,6 +71,22 @@ def _start_or_join(address: str | None, workers: int | None) -> None:
                 "agree to its last digit."
             ) from None
         raise PoolError(_unreachable(address, error)) from None
+
+
+@contextmanager
+def loopback() -> Iterator[None]:
+    """A Ray that is started within listens at 127.0.0.1 alone, out of reach of other machines.
+
+    This is the switch of Ray's own for systems where it supports no clusters. Without it every
+    process of a private Ray listens at all addresses; `_node_ip_address` does not change that,
+    for Ray replaces 127.0.0.1 there by an address that others reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
