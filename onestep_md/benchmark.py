@@ -157,11 +157,14 @@ def _finish(system: Path, overrides: Sequence[str], seed: int, folder: Path) -> 
 def weights(
     run: Annotated[Path, typer.Argument(help="Finished run on a density.")],
     n: Annotated[int, typer.Option(help="Samples for every K.")] = 10_000,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let code that is in the run folder run.")
+    ] = False,
 ) -> None:
     """Log Z and ELBO by exact, first-order and path weights against K: a table and a figure."""
     from onestep_md.weight_kinds import compare_weights
 
-    for line in compare_weights(run, n):
+    for line in compare_weights(run, n, trust):
         print(line)
 
 

@@ -55,7 +55,7 @@ def measure_throughput(system: Path) -> list[str]:
     """Lines of Markdown: the table of measurements, the model's table, its prediction."""
     display = Display()
     config = load_config(system)
-    molecule = load_molecule(config.target, config.folder)
+    molecule = load_molecule(config.target, config.folder, config.target.trust)
     platform = time_platforms(molecule).name
     factory = functools.partial(PotentialEvaluator, molecule, platform)
     display.start("throughput")

@@ -30,10 +30,10 @@ class Kind(NamedTuple):
 
 TARGETS = {
     "molecule": Kind(
-        "a molecule", ("pdb", "temperature"), ("forcefield", "system", "constraints")
+        "a molecule", ("pdb", "temperature"), ("forcefield", "system", "constraints", "trust")
     ),
     "density": Kind("a density", ("name",), ("data",)),
-    "python": Kind("a python density", ("function", "dim")),
+    "python": Kind("a python density", ("function", "dim"), ("trust",)),
 }
 _EXPLORATION = {
     "dynamics": (
@@ -97,7 +97,7 @@ def mistakes_of_several(
 
 def _check_kind(target: Mapping) -> Iterator[tuple[Key, str]]:
     name, kind, keys = target["kind"], TARGETS[target["kind"]], Target.model_fields
-    given = [key for key in keys if key != "kind" and target.get(key) not in (None, "none")]
+    given = [key for key in keys if key != "kind" and target.get(key) not in (None, "none", False)]
     meaningless = [key for key in given if key not in kind.keys]
     wrong = [key for key in kind.keys if key not in target]  # given as well, reported before
     if meaningless and meaningless == given and not wrong:

@@ -44,6 +44,12 @@ class Target(Section):
         description="Bonds of fixed length: none, or all bonds to hydrogen. Only with "
         "target.forcefield.",
     )
+    trust: types.Truth = Field(
+        False,
+        description="Whether Python code that files of others bring with them may run here: a "
+        "PythonForce or a plug-in's force in target.system, scripts in target.forcefield, the "
+        "function of the run folder train.teacher. Refused otherwise.",
+    )
     temperature: types.Kelvin | None = Field(
         None, gt=0, description="Temperature of the Boltzmann distribution that is sampled."
     )

@@ -116,6 +116,7 @@ Whole = Annotated[int, Strict(), BeforeValidator(_whole), Words("whole number")]
 AutoCount = Annotated[
     int | Literal["auto"], BeforeValidator(_auto_or_count), Words("auto or whole number >= 1")
 ]
+Truth = Annotated[bool, Strict(), Words("true or false")]
 Density = Annotated[Literal[DENSITIES], Words("one of these names")]
 Function = Annotated[str, BeforeValidator(_function), Words("module:name")]
 Files = Annotated[tuple[str, ...], Field(min_length=1), Words("list of names")]
@@ -173,6 +174,8 @@ def explain(error: dict, unit: str) -> str:
             return "must be a number"
         case "int_type" | "int_from_float":
             return "must be a whole number"
+        case "bool_type":
+            return "must be true or false"
         case "string_type":
             return "must be text"
         case "tuple_type":

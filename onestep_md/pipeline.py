@@ -148,11 +148,15 @@ def draw_more(
     seed: int,
     local: bool,
     address: str | None,
+    trust: bool = False,
 ) -> None:
-    """Draw n K-step samples from a finished run into the folder `out`."""
+    """Draw n K-step samples from a finished run into the folder `out`.
+
+    `trust` tells whether code that the run folder holds may run.
+    """
     if out.exists() and any(out.iterdir()):
         raise RunFolderError(f"{out} is not empty; choose another folder with --out")
-    config = load_run_config(run_folder)
+    config = load_run_config(run_folder, trust)
     display = Display()
     target = load_target(config)
     sampler = load_sampler(config, target, run_folder)
@@ -179,7 +183,7 @@ def draw_more(
 def write_reference(config: Config, path: Path) -> None:
     """Populations of the regions from a long exploration, as JSON."""
     display = Display()
-    molecule = load_molecule(config.target, config.folder)
+    molecule = load_molecule(config.target, config.folder, config.target.trust)
     evaluators = open_pool(config, molecule, local=False, address=None)
     try:
         display.start("reference")
@@ -218,7 +222,7 @@ def _pretrained(config: Config, target: Target) -> Model | None:
     if config.train.teacher is None:
         return None
     folder = Path(config.train.teacher)
-    theirs = load_run_config(folder)
+    theirs = load_run_config(folder, config.target.trust)
     source = load_target(theirs)
     if source.fingerprint.identity != target.fingerprint.identity:
         raise TargetError(

@@ -73,11 +73,15 @@ def recorded_platform(folder: Path) -> str | None:
     return json.loads(path.read_text())["resources"]["platform"] if path.exists() else None
 
 
-def load_run_config(folder: Path) -> Config:
+def load_run_config(folder: Path, trust: bool = False) -> Config:
     """Configuration of a finished or interrupted run, its target read from the run folder.
 
+    Args:
+        folder: of the run; it may be someone else's.
+        trust: whether code in it may run. What its own config.yaml says of that does not count.
+
     Raises:
-        RunFolderError: the folder holds no run.
+        RunFolderError: the folder holds no run, or one whose code may not run.
     """
     path = folder / "config.yaml"
     if not path.exists():
@@ -98,6 +102,14 @@ def load_run_config(folder: Path) -> Config:
         }
     else:
         kept = {"data": config.target.data and Path(config.target.data).name}
+    if config.target.kind == "python" and not trust:
+        module = config.target.function.partition(":")[0]
+        raise RunFolderError(
+            f"{folder} is a run on a Python function, and to use it is to run its {module}.py. If "
+            "you made it, or trust who did, give --trust (for train.teacher, set target.trust: "
+            "true)."
+        )
+    kept["trust"] = trust
     return config.model_copy(update={"target": config.target.model_copy(update=kept)})
 
 

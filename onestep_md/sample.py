@@ -27,11 +27,14 @@ def sample(
         typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),
     ] = None,
     local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let code that is in the run folder run.")
+    ] = False,
 ) -> None:
     """Draw samples, weigh them exactly, print their evidence, and write trajectory and weights."""
     from onestep_md.pipeline import draw_more
 
-    draw_more(run, n, steps, out or run / f"samples-K{steps}-{n}", seed, local, address)
+    draw_more(run, n, steps, out or run / f"samples-K{steps}-{n}", seed, local, address, trust)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def load_target(config: Config) -> Target:
     """The target; torsions and regions are tried out before anything expensive starts."""
     if config.target.kind != "molecule":
         return load_density(config.target, config.folder)
-    molecule = load_molecule(config.target, config.folder)
+    molecule = load_molecule(config.target, config.folder, config.target.trust)
     if config.flow.base == "gaussian" and molecule.constraints:
         raise TargetError(
             "flow.base: gaussian moves every atom, and this molecule has "

@@ -34,15 +34,16 @@ KINDS: tuple[Kind, ...] = ("exact", "trace", "path")
 STEP_COUNTS = (1, 2, 4, 8, 16, 32)
 
 
-def compare_weights(run: Path, n: int) -> list[str]:
+def compare_weights(run: Path, n: int, trust: bool = False) -> list[str]:
     """Estimate log Z and ELBO of a finished run with every kind of weight and several K.
 
-    Writes weight_kinds.json and figures/weight_kinds.png into the run folder.
+    Writes weight_kinds.json and figures/weight_kinds.png into the run folder, whose code may run
+    where `trust` says so.
 
     Raises:
         RunFolderError: the run is not one on a density without angles.
     """
-    config = load_run_config(run)
+    config = load_run_config(run, trust)
     target = load_target(config)
     sampler = load_sampler(config, target, run)
     chart, flow, grid = sampler.chart, sampler.flow, config.train.grid

@@ -166,8 +166,9 @@ def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
     folder = tmp_path / "run"
     run("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
     (tmp_path / "banana.py").unlink()  # the run folder has its own copy
-    said = run("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
-    assert "200 samples" in said
+    more = ("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
+    assert "to use it is to run its banana.py" in run(*more, expect=6)
+    assert "200 samples" in run(*more, "--trust")
 
 
 def test_check_prints_the_density_and_the_plan():

@@ -17,9 +17,17 @@ from onestep_md.errors import TargetError
 
 WATER = {"HOH", "WAT", "H2O", "TIP3", "TIP4", "SOL", "SPC", "DOD"}
 
+# names of D amino acids in the PDB -> those of their mirror images
+D_RESIDUES = {
+    "DAL": "ALA", "DAR": "ARG", "DSG": "ASN", "DAS": "ASP", "DCY": "CYS", "DGN": "GLN",
+    "DGL": "GLU", "DHI": "HIS", "DIL": "ILE", "DLE": "LEU", "DLY": "LYS", "MED": "MET",
+    "DPN": "PHE", "DPR": "PRO", "DSN": "SER", "DTH": "THR", "DTR": "TRP", "DTY": "TYR",
+    "DVA": "VAL",
+}  # fmt: skip
 
-def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
-    """The bonds as index pairs, after everything a topology alone can be refused for."""
+
+def check_topology(topology: app.Topology, path: Path) -> None:
+    """Refuses solvent, boxes and atoms that are none."""
     residues = list(topology.residues())
     if any(residue.name in WATER for residue in residues) and len(residues) > 1:
         raise TargetError(
@@ -38,6 +46,11 @@ def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], 
                 f"{path}: no chemical element for {label(atom)}. Fill columns 77-78 of its line; "
                 "extra points and virtual sites are not supported."
             )
+
+
+def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
+    """The bonds as index pairs, after refusing all but one connected molecule."""
+    residues = list(topology.residues())
     pairs = {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
     graph = networkx.Graph()
     graph.add_nodes_from(range(topology.getNumAtoms()))
@@ -47,7 +60,7 @@ def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], 
         if len(indices) > 1 and graph.subgraph(indices).number_of_edges() == 0:
             raise TargetError(
                 f"{path}: residue {residue.name}:{residue.id} has no bonds. It is not a standard "
-                "residue, so the PDB must list its bonds in CONECT records."
+                f"residue, so the PDB must list its bonds in CONECT records{_or_rename(residue)}."
             )
     atoms = list(topology.atoms())
     parts = sorted(networkx.connected_components(graph), key=len, reverse=True)
@@ -59,30 +72,6 @@ def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], 
             "names are not the PDB's standard ones: correct them or add CONECT records."
         )
     return tuple(sorted(pairs))
-
-
-def check_same_molecule(
-    system: openmm.System, topology: app.Topology, bonds, system_path: Path, path: Path
-) -> None:
-    """Refuses a System that was made from other atoms than the PDB's, or in another order."""
-    if system.getNumParticles() != topology.getNumAtoms():
-        raise TargetError(
-            f"{system_path} has {system.getNumParticles()} particles but {path} has "
-            f"{topology.getNumAtoms()} atoms. Use the PDB that the System was made from; it must "
-            "contain every hydrogen, and virtual sites are not supported."
-        )
-    near = dict(networkx.all_pairs_shortest_path_length(networkx.Graph(bonds), cutoff=2))
-    atoms = list(topology.atoms())
-    for force in system.getForces():
-        if isinstance(force, openmm.HarmonicBondForce):
-            for k in range(force.getNumBonds()):
-                i, j = force.getBondParameters(k)[:2]
-                if j not in near[i]:  # 1-3 neighbours are CHARMM's Urey-Bradley terms
-                    raise TargetError(
-                        f"{system_path} has a bond between {label(atoms[i])} and "
-                        f"{label(atoms[j])}, which {path} has not. Use the PDB that the System "
-                        "was made from, with the same atom order."
-                    )
 
 
 def check_particles(system: openmm.System, topology: app.Topology) -> None:
@@ -108,15 +97,39 @@ def checked_constraints(
     constraints, bonded = [], set(bonds)
     for k in range(system.getNumConstraints()):
         i, j, length = system.getConstraintParameters(k)
-        i, j = min(i, j), max(i, j)
-        if (i, j) not in bonded:
-            raise TargetError(
-                f"The distance between {label(atoms[i])} and {label(atoms[j])} is constrained, "
-                "but they are not bonded. Only bond lengths may be constrained: build the System "
-                "with constraints=None or HBonds (and rigidWater=False)."
-            )
-        constraints.append((i, j, length.value_in_unit(unit.nanometer)))
+        constraints.append((min(i, j), max(i, j), length.value_in_unit(unit.nanometer)))
+    others = [(i, j) for i, j, _ in constraints if (i, j) not in bonded]
+    if others:
+        i, j = others[0]
+        more = f" ({len(others) - 1} more are)" if len(others) > 1 else ""
+        raise TargetError(
+            f"The distance between {label(atoms[i])} and {label(atoms[j])} is constrained, but "
+            f"they are not bonded{more}. Only bond lengths may be constrained, no angles and no "
+            "rigid water: build the System with constraints=None or HBonds, and rigidWater=False."
+        )
+    _check_rings_are_free(constraints, atoms)
     return tuple(constraints)
+
+
+def _check_rings_are_free(
+    constraints: list[tuple[int, int, float]], atoms: list[app.topology.Atom]
+) -> None:
+    """Refuses a ring all of whose bonds are constrained: they are not independent coordinates."""
+    cycles = networkx.cycle_basis(networkx.Graph((i, j) for i, j, _ in constraints))
+    if not cycles:
+        return
+    ring = min(cycles, key=lambda cycle: (len(cycle), min(cycle)))
+    more = f", and so are those of {len(cycles) - 1} more rings" if len(cycles) > 1 else ""
+    first = sorted(ring)[0]
+    position = ring.index(first)
+    second = min(ring[position - 1], ring[(position + 1) % len(ring)])
+    names = ", ".join(label(atoms[i]) for i in ring)
+    raise TargetError(
+        f"All bonds of the ring {names} are constrained{more}, and one bond of a ring has to be "
+        f"free. Drop a constraint, such as that of {label(atoms[first])} and "
+        f"{label(atoms[second])}, and give this bond its harmonic term; the simplest is "
+        "constraints=HBonds or None where the System is built."
+    )
 
 
 def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> float:
@@ -128,8 +141,11 @@ def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> 
         raise TargetError(f"OpenMM cannot use the System made for {path}: {error}") from error
 
     def energy(x: np.ndarray) -> float:
-        context.setPositions(x)
-        state = context.getState(energy=True)
+        try:
+            context.setPositions(x)
+            state = context.getState(energy=True)
+        except openmm.OpenMMException as error:
+            raise TargetError(f"OpenMM cannot evaluate the energy of {path}: {error}") from error
         return state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
 
     here = energy(positions)
@@ -146,6 +162,14 @@ def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> 
             "and turned as a whole. Remove position restraints and external fields."
         )
     return here
+
+
+def _or_rename(residue: app.topology.Residue) -> str:
+    """What else helps: D residues are built and parametrised by the names of the L ones."""
+    name = D_RESIDUES.get(residue.name)
+    if name is None:
+        return ""
+    return f", or call this D residue by the name that force fields know, {name}"
 
 
 def label(atom: app.topology.Atom) -> str:

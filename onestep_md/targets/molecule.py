@@ -6,11 +6,9 @@ exp(-U / kT) of one free molecule; `checks` refuses what does not have one. Call
 and by `--check`.
 """
 
-import difflib
 import hashlib
 import io
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,15 +19,21 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import (
     check_particles,
-    check_same_molecule,
+    check_topology,
     checked_bonds,
     checked_constraints,
     checked_energy,
 )
+from onestep_md.targets.foreign_code import forcefield_files, system_text
+from onestep_md.targets.pdb_file import check_is_pdb
+from onestep_md.targets.system_bonds import take_bonds
 
 KB = 0.00831446261815324  # kJ/mol/K
 # Forces that carry no energy but would act on the dynamics.
-WITHOUT_ENERGY = {"CMMotionRemover", "AndersenThermostat"}
+WITHOUT_ENERGY = {
+    "CMMotionRemover", "AndersenThermostat", "MonteCarloBarostat", "MonteCarloAnisotropicBarostat",
+    "MonteCarloFlexibleBarostat", "MonteCarloMembraneBarostat",
+}  # fmt: skip
 NO_HYDROGENS = (
     "The PDB must contain every hydrogen: add them with openmm.app.Modeller.addHydrogens or "
     "with PDBFixer (fixer.addMissingHydrogens)."
@@ -49,6 +53,7 @@ class Fingerprint:
     temperature: float  # K
     system_sha256: str
     u_input: float  # kT, of the input geometry
+    notes: tuple[str, ...] = ()  # what was dropped from the System, or added to the PDB
 
     @property
     def identity(self) -> str:
@@ -67,11 +72,12 @@ class Fingerprint:
             ("system sha256", self.system_sha256[:16]),
             ("input energy", f"{self.u_input:.4f} kT"),
         )
+        rows += tuple(("note", note) for note in self.notes)
         return [f"{name:<14}{value}" for name, value in rows]
 
     def as_dict(self) -> dict:
         """For JSON files and checkpoints."""
-        return asdict(self) | {"forcefield": list(self.forcefield)}
+        return asdict(self) | {"forcefield": list(self.forcefield), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -110,12 +116,13 @@ class Molecule:
         return KB * self.temperature
 
 
-def load_molecule(target, folder: Path) -> Molecule:
+def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
     """Reads, parametrises and checks the molecule of a `target` section.
 
     Args:
         target: The configuration's target: pdb, forcefield or system, constraints, temperature.
         folder: Folder of the YAML file; relative paths start there.
+        trust: Whether code that the files bring with them may run.
 
     Raises:
         TargetError: With what is wrong, where, and what to do.
@@ -123,19 +130,21 @@ def load_molecule(target, folder: Path) -> Molecule:
     folder = Path(folder)
     path = _existing(target.pdb, folder, "target.pdb")
     pdb = _read_pdb(path)
-    bonds = checked_bonds(pdb.topology, path)
+    check_topology(pdb.topology, path)
+    notes = []
     if target.system is not None:
         source = (target.system,)
         system_path = _existing(target.system, folder, "target.system")
-        system = _read_system(system_path)
-        check_same_molecule(system, pdb.topology, bonds, system_path, path)
+        system = _read_system(system_path, trust)
+        notes += _drop_without_energy(system)
+        notes += take_bonds(system, pdb, system_path, path)
+        bonds = checked_bonds(pdb.topology, path)
     else:
         source = tuple(target.forcefield)
-        forcefield = _read_forcefield(source, folder)
+        forcefield = _read_forcefield(source, folder, trust)
+        bonds = checked_bonds(pdb.topology, path)
         system = _create_system(forcefield, pdb.topology, target.constraints, path)
-    for k in reversed(range(system.getNumForces())):
-        if system.getForce(k).getName() in WITHOUT_ENERGY:
-            system.removeForce(k)
+        _drop_without_energy(system)
     check_particles(system, pdb.topology)
     constraints = checked_constraints(system, bonds, pdb.topology)
 
@@ -152,6 +161,7 @@ def load_molecule(target, folder: Path) -> Molecule:
         temperature=float(target.temperature),
         system_sha256=_checksum(system_xml),
         u_input=checked_energy(system, positions, path) / (KB * target.temperature),
+        notes=tuple(notes),
     )
     text = io.StringIO()
     app.PDBFile.writeFile(pdb.topology, positions * unit.nanometer, text, keepIds=True)
@@ -182,6 +192,7 @@ def _existing(name: str, folder: Path, key: str) -> Path:
 
 
 def _read_pdb(path: Path) -> app.PDBFile:
+    check_is_pdb(path)
     lines = path.read_text(errors="replace").splitlines()
     count = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
     if count < 2:
@@ -202,16 +213,21 @@ def _read_pdb(path: Path) -> app.PDBFile:
     return pdb
 
 
-def _read_system(path: Path) -> openmm.System:
+def _read_system(path: Path, trust: bool) -> openmm.System:
     try:
-        system = openmm.XmlSerializer.deserialize(path.read_text())
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise TargetError(f"{path} is not text; a serialized System (XML) is needed.") from error
+    safe = system_text(text, path, trust)
+    try:
+        system = openmm.XmlSerializer.deserialize(safe)
     except Exception as error:
-        raise TargetError(f"{path} cannot be read: {error}") from error
-    if not isinstance(system, openmm.System):
+        written = re.search(r'openmmVersion="([^"]*)"', safe)
+        version = f"; the file was written by OpenMM {written[1]}" if written else ""
         raise TargetError(
-            f"{path} holds a serialized {type(system).__name__}, not a System. Write it with "
-            "openmm.XmlSerializer.serialize(system)."
-        )
+            f"{path} cannot be read by OpenMM {openmm.__version__}: {error}{version}. Write the "
+            "System with this version, or install the version, or the plug-in, that it needs."
+        ) from error
     if system.usesPeriodicBoundaryConditions():
         raise TargetError(
             f"{path} uses periodic boundary conditions. Boxes are refused: the density must be "
@@ -220,32 +236,26 @@ def _read_system(path: Path) -> openmm.System:
     return system
 
 
-def _read_forcefield(names: tuple[str, ...], folder: Path) -> app.ForceField:
-    data = Path(app.__file__).parent / "data"
-    files = []
-    for name in names:
-        local = folder / name
-        if local.is_file():
-            try:
-                ElementTree.parse(local)
-            except ElementTree.ParseError as error:
-                raise TargetError(f"target.forcefield: {local} is broken XML: {error}") from error
-        files.append(str(local) if local.is_file() else name)
+def _drop_without_energy(system: openmm.System) -> list[str]:
+    """Removes what acts on dynamics alone, and says so."""
+    names = [type(force).__name__ for force in system.getForces()]
+    dropped = [k for k, name in enumerate(names) if name in WITHOUT_ENERGY]
+    for k in reversed(dropped):
+        system.removeForce(k)
+    if not dropped:
+        return []
+    return [f"dropped from the System, as without energy: {', '.join(names[k] for k in dropped)}"]
+
+
+def _read_forcefield(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:
+    files = forcefield_files(names, folder, trust)
     try:
         return app.ForceField(*files)
-    except ValueError as error:
-        missing = re.search(r'Could not locate file "(.*)"', str(error))
-        if not missing:
-            raise TargetError(f"target.forcefield {' + '.join(names)}: {error}") from error
-        known = [file.relative_to(data).as_posix() for file in data.rglob("*.xml")]
-        close = difflib.get_close_matches(missing[1], known, n=1)
-        raise TargetError(
-            f"target.forcefield: {missing[1]} is neither a file in {folder} nor one of OpenMM's "
-            f"force fields.{f' Did you mean {close[0]}?' if close else ''}"
-        ) from error
     except Exception as error:
         raise TargetError(
-            f"target.forcefield {' + '.join(names)} cannot be read: {error!r}"
+            f"target.forcefield {' + '.join(names)} cannot be read: {error!r}. Check that these "
+            "are force-field files of OpenMM in XML, and that each is complete with those it "
+            "builds on."
         ) from error
 
 

@@ -152,6 +152,20 @@ def test_a_local_force_field_file_is_found_beside_the_yaml(tmp_path):
     assert molecule.fingerprint.system_sha256 == expected.system_sha256
 
 
+def test_what_acts_on_dynamics_alone_is_dropped_and_said(tmp_path):
+    system = alanine_system()
+    system.addForce(openmm.MonteCarloBarostat(1.0, 300.0))
+    thermostat = openmm.AndersenThermostat(300.0, 1.0)
+    thermostat.setName("mine")
+    system.addForce(thermostat)
+    fingerprint = load_system(tmp_path, system).fingerprint
+    assert fingerprint.system_sha256 == load().fingerprint.system_sha256
+    (said,) = (line for line in fingerprint.lines() if "dropped" in line)
+    for name in ("CMMotionRemover", "MonteCarloBarostat", "AndersenThermostat"):
+        assert name in said and name in fingerprint.as_dict()["notes"][0]
+    assert load().fingerprint.as_dict()["notes"] == []
+
+
 # ---- the shipped structures
 
 
@@ -298,7 +312,28 @@ def test_constraints_that_are_no_bonds(tmp_path):
     system = alanine_system(constraints=app.HAngles)
     message = refusal(load_system, tmp_path, system)
     assert "are not bonded" in message and "constraints=None or HBonds" in message
+    assert "more are)" in message and "rigidWater=False" in message
     assert len(load_system(tmp_path, alanine_system(constraints=app.HBonds)).constraints) == 12
+
+
+@pytest.mark.parametrize("free", [None, 4])
+def test_a_ring_needs_one_free_bond(tmp_path, free):
+    molecule = load(pdb="thymidine.pdb", forcefield=("amber14/DNA.OL15.xml",))
+    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    ring = next(c for c in networkx.cycle_basis(networkx.Graph(molecule.bonds)) if len(c) == 5)
+    for k, (i, j) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True)):
+        if k != free:
+            system.addConstraint(i, j, 0.15)
+    text = (SYSTEMS / "thymidine.pdb").read_text()
+    if free is not None:
+        assert len(load_system(tmp_path, system, text).constraints) == 4
+        return
+    message = refusal(load_system, tmp_path, system, text)
+    assert "All bonds of the ring" in message and "Drop a constraint, such as that of" in message
+    pair = message.partition("such as that of ")[2].partition(", and give")[0].split(" and ")
+    names = [f"{r}:{a}" for r, a in zip(molecule.residues, molecule.atom_names, strict=True)]
+    i, j = (names.index(name) for name in pair)
+    assert tuple(sorted((i, j))) in molecule.bonds and {i, j} <= set(ring)
 
 
 def test_position_restraints(tmp_path):

@@ -1,0 +1,56 @@
+"""Files that are given as a PDB and are none, or whose atoms cannot be told apart."""
+
+from collections import Counter
+from pathlib import Path
+
+from onestep_md.errors import TargetError
+
+_RECORDS = ("ATOM  ", "HETATM")
+# how a file of another format begins a line -> what it is called, what writes a PDB of it
+_OTHERS = {
+    "@<TRIPOS>": ("MOL2", "`obabel FILE -O molecule.pdb`"),
+    "M  END": ("MDL molfile", "`obabel FILE -O molecule.pdb`"),
+    "_atom_site.": ("mmCIF", "openmm.app.PDBxFile and openmm.app.PDBFile.writeFile"),
+    "<?xml": ("XML", ""),
+    "%VERSION": ("Amber topology", ""),
+}
+
+
+def check_is_pdb(path: Path) -> None:
+    """Refuses files of other formats, and atoms that share their name within one residue.
+
+    Raises:
+        TargetError: With the format, or the name, and what to do.
+    """
+    lines = path.read_text(errors="replace").splitlines()
+    for start, (name, writer) in _OTHERS.items():
+        if any(line.startswith(start) for line in lines):
+            convert = f"Convert it, with {writer}" if writer else "Give the PDB of the molecule"
+            raise TargetError(
+                f"target.pdb: {path} is a file in {name} format. {convert}; atoms in the order of "
+                "the System or force field, bonds of residues that are not standard in CONECT "
+                "records."
+            )
+    (atom, count) = max(_names(lines).items(), key=lambda item: item[1], default=(None, 0))
+    if count > 1:
+        name, residue, chain, number = atom[0], atom[2], atom[3], atom[4]
+        raise TargetError(
+            f"{path}: {count} atoms of residue {residue}:{number}"
+            f"{f' of chain {chain}' if chain else ''} have one name, {name}. Atoms are told apart "
+            f"by it: give each a name of its own (columns 13-16), such as {name}1, {name}2, ..., "
+            "and leave their order as it is."
+        )
+
+
+def _names(lines: list[str]) -> Counter[tuple[str, ...]]:
+    """How many atoms have this name, alternate location and residue; of the first model."""
+    found: Counter[tuple[str, ...]] = Counter()
+    part = 0  # a chain ends at TER, and another of the same letter may follow
+    for line in lines:
+        if line.startswith("ENDMDL"):
+            break
+        part += line.startswith("TER")
+        if line.startswith(_RECORDS):
+            fields = (line[12:16], line[16:17], line[17:21], line[21:22], line[22:27])
+            found[(*(field.strip() for field in fields), str(part))] += 1
+    return found

@@ -1,0 +1,154 @@
+"""The bonds of a serialized System, which its PDB may lack; and whether both are one molecule.
+
+The density is the System's, so its bonds are the molecule's. A PDB needs to name none of them
+(tleap and acpype write none for a ligand), but those it names have to be among the System's, and
+the atoms have to be the same in the same order. Where the System tells few bonds or none, as one
+of a machine-learned potential does, the PDB's own stand beside them.
+"""
+
+from pathlib import Path
+
+import networkx
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.checks import label
+
+# Covalent radii in nm, doi 10.1039/b801115j; other elements are metals and the like.
+RADII = {
+    "H": 0.031, "D": 0.031, "B": 0.084, "C": 0.076, "N": 0.071, "O": 0.066, "F": 0.057,
+    "Si": 0.111, "P": 0.107, "S": 0.105, "Cl": 0.102, "Ge": 0.120, "As": 0.119, "Se": 0.120,
+    "Br": 0.120, "Te": 0.138, "I": 0.139,
+}  # fmt: skip
+_OTHER_RADIUS = 0.15
+_BONDED = 1.3  # times the sum of the radii: less than any distance of 1-3 neighbours
+_STRETCHED = 1.5  # times its rest length: more than in any geometry that was drawn by hand
+_SAME_MASS = 0.015  # Da; tables of force fields differ by less, CH2 and N by more
+_SAME_IN_ALL = 0.5  # Da
+
+Pair = tuple[int, int]
+
+
+def take_bonds(
+    system: openmm.System, pdb: app.PDBFile, system_path: Path, path: Path
+) -> list[str]:
+    """Adds the System's bonds to the topology of the PDB; what there is to say about them.
+
+    Raises:
+        TargetError: the System is one of other atoms than the PDB's, or in another order.
+    """
+    atoms = list(pdb.topology.atoms())
+    if system.getNumParticles() != len(atoms):
+        raise TargetError(
+            f"{system_path} has {system.getNumParticles()} particles but {path} has "
+            f"{len(atoms)} atoms. Use the PDB that the System was made from; it must "
+            "contain every hydrogen, and virtual sites and Drude particles are not supported."
+        )
+    _check_masses(system, atoms, system_path, path)
+    positions = np.array(pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+    listed = {_pair(a.index, b.index) for a, b in pdb.topology.bonds()}
+    rest = _bonds(system, atoms, positions)
+    for i, j in sorted(rest.keys() - listed):
+        distance = float(np.linalg.norm(positions[i] - positions[j]))
+        if distance > _STRETCHED * rest[i, j]:
+            raise _mismatch(
+                f"{system_path} has a bond of {rest[i, j]:.3f} nm between particles {i} and {j}, "
+                f"which are {label(atoms[i])} and {label(atoms[j])} in {path}, "
+                f"{distance:.3f} nm apart",
+                system,
+                atoms,
+            )
+    graph = networkx.Graph(list(rest))
+    complete = len(graph) == len(atoms) and networkx.is_connected(graph)
+    for i, j in sorted(listed - rest.keys()) if complete else ():
+        raise _mismatch(
+            f"{path} has a bond between {label(atoms[i])} and {label(atoms[j])}, which "
+            f"{system_path} has not",
+            system,
+            atoms,
+        )
+    added = sorted(rest.keys() - listed)
+    for i, j in added:
+        pdb.topology.addBond(atoms[i], atoms[j])
+    if not added:
+        return []
+    names = [f"{label(atoms[i])} to {label(atoms[j])}" for i, j in added]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"bonds of the System that the PDB does not list: {', '.join(names[:3])}{more}"]
+
+
+def _bonds(
+    system: openmm.System, atoms: list[app.topology.Atom], positions: np.ndarray
+) -> dict[Pair, float]:
+    """Bonded pairs and their rest lengths in nm, Urey-Bradley terms and restraints left out."""
+    lengths: dict[Pair, float] = {}
+    for k in range(system.getNumConstraints()):
+        i, j, length = system.getConstraintParameters(k)
+        lengths[_pair(i, j)] = length.value_in_unit(unit.nanometer)
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for k in range(force.getNumBonds()):
+                i, j, length, _ = force.getBondParameters(k)
+                lengths.setdefault(_pair(i, j), length.value_in_unit(unit.nanometer))
+        elif isinstance(force, openmm.CustomBondForce):
+            # its rest length is one of many possible parameters: that of the input stands for it
+            for k in range(force.getNumBonds()):
+                i, j, _ = force.getBondParameters(k)
+                lengths.setdefault(_pair(i, j), float(np.linalg.norm(positions[i] - positions[j])))
+    radii = [RADII.get(atom.element.symbol, _OTHER_RADIUS) for atom in atoms]
+    return {
+        (i, j): length
+        for (i, j), length in lengths.items()
+        if length < _BONDED * (radii[i] + radii[j])
+    }
+
+
+def _check_masses(
+    system: openmm.System, atoms: list[app.topology.Atom], system_path: Path, path: Path
+) -> None:
+    """Refuses other elements, where all masses of the System are those of elements."""
+    masses = _masses(system)
+    elements = [app.Element.getByMass(mass) for mass in masses]
+    pairs = zip(elements, masses, strict=True)
+    if any(e is None or abs(_mass(e) - mass) > _SAME_MASS for e, mass in pairs):
+        return  # repartitioned, scaled or united atoms: masses tell nothing
+    for atom, element, mass in zip(atoms, elements, masses, strict=True):
+        # hydrogen and deuterium are one element
+        if element.atomic_number != atom.element.atomic_number:
+            raise _mismatch(
+                f"{label(atom)} is {atom.element.symbol} in {path}, but particle {atom.index} of "
+                f"{system_path} has the mass of {element.symbol}, {mass:.3f} Da",
+                system,
+                atoms,
+            )
+
+
+def _mismatch(what: str, system: openmm.System, atoms: list[app.topology.Atom]) -> TargetError:
+    """Reordered atoms and another molecule differ in what to do about them."""
+    # in all, for hydrogens may be heavier at the cost of their neighbours
+    if abs(sum(_masses(system)) - sum(_mass(atom.element) for atom in atoms)) < _SAME_IN_ALL:
+        return TargetError(
+            f"{what}. By their mass they are the same atoms, in another order or with other "
+            "bonds. Write the PDB anew with the same atom order as the System, best by "
+            "openmm.app.PDBFile.writeFile from the topology that the System was made from, or "
+            "make the System from this PDB."
+        )
+    return TargetError(
+        f"{what}. They are of different molecules. Use the PDB that the System was made from, "
+        "with the same atom order."
+    )
+
+
+def _masses(system: openmm.System) -> list[float]:
+    count = system.getNumParticles()
+    return [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(count)]
+
+
+def _mass(element: app.Element) -> float:
+    return element.mass.value_in_unit(unit.dalton)
+
+
+def _pair(i: int, j: int) -> Pair:
+    return (min(i, j), max(i, j))
