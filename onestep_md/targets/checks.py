@@ -74,6 +74,21 @@ def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], 
     return tuple(sorted(pairs))
 
 
+def check_geometry(positions: np.ndarray, bonds: tuple[tuple[int, int], ...], path: Path) -> None:
+    """Refuses coordinates that are no numbers or not in Angstrom."""
+    if not np.isfinite(positions).all():
+        atom = 1 + int(np.flatnonzero(~np.isfinite(positions).all(1))[0])
+        raise TargetError(f"{path}: the coordinates of atom {atom} of the file are not numbers.")
+    i, j = np.array(bonds).reshape(-1, 2).T
+    length = np.median(np.linalg.norm(positions[i] - positions[j], axis=1)) if bonds else 0.1
+    if length > 0.4:
+        raise TargetError(
+            f"{path}: half of the bonds are longer than {10 * length:.1f} A. Coordinates of a PDB "
+            "file are in Angstrom (10 A = 1 nm); write them anew, or mend the bonds that its "
+            "CONECT records list."
+        )
+
+
 def check_particles(system: openmm.System, topology: app.Topology) -> None:
     """Refuses atoms that are no free coordinates: virtual sites and frozen ones."""
     for atom in topology.atoms():

@@ -18,6 +18,7 @@ from openmm import app, unit
 
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import (
+    check_geometry,
     check_particles,
     check_topology,
     checked_bonds,
@@ -147,9 +148,9 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         _drop_without_energy(system)
     check_particles(system, pdb.topology)
     constraints = checked_constraints(system, bonds, pdb.topology)
-
     positions = pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     positions = np.array(positions, dtype=np.float64)
+    check_geometry(positions, bonds, path)
     system_xml = openmm.XmlSerializer.serialize(system)
     fingerprint = Fingerprint(
         pdb=Path(target.pdb).name,

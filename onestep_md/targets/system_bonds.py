@@ -62,14 +62,18 @@ def take_bonds(
             )
     graph = networkx.Graph(list(rest))
     complete = len(graph) == len(atoms) and networkx.is_connected(graph)
-    for i, j in sorted(listed - rest.keys()) if complete else ():
-        raise _mismatch(
-            f"{path} has a bond between {label(atoms[i])} and {label(atoms[j])}, which "
-            f"{system_path} has not",
-            system,
-            atoms,
-        )
     added = sorted(rest.keys() - listed)
+    for i, j in sorted(listed - rest.keys()) if complete else ():
+        what = (
+            f"{path} has a bond between {label(atoms[i])} and {label(atoms[j])}, which "
+            f"{system_path} has not"
+        )
+        if added:
+            raise _mismatch(what, system, atoms)
+        raise TargetError(
+            f"{what}. Delete its CONECT record if it is no chemical bond, or make the System with "
+            "this bond."
+        )
     for i, j in added:
         pdb.topology.addBond(atoms[i], atoms[j])
     if not added:

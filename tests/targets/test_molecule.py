@@ -258,6 +258,23 @@ def test_a_pdb_with_unreadable_coordinates(tmp_path):
     assert "cannot be read as a PDB" in refusal(load_text, tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: f"{10 * x:8.3f}", "in Angstrom"),
+        (lambda x: "     nan", "the coordinates of atom 1 of the file are not numbers"),
+    ],
+)
+def test_coordinates_that_are_none(tmp_path, change, message):
+    lines = [
+        line[:30] + "".join(change(float(line[k : k + 8])) for k in (30, 38, 46)) + line[54:]
+        if line.startswith(("ATOM", "HETATM"))
+        else line
+        for line in ALANINE.splitlines()
+    ]
+    assert message in refusal(load_text, tmp_path, "\n".join(lines))
+
+
 def test_two_molecules(tmp_path):
     first = [line for line in ALANINE.splitlines() if line.startswith(("ATOM", "HETATM"))]
     second = [line[:21] + "B" + line[22:30] + "  20.0" + line[36:] for line in first]
