@@ -22,7 +22,8 @@ BAD_TARGETS = {
     "that target.function takes.",
     "target: {kind: python, dim: 2}": "target.function is missing. Python function of x (batch, "
     "dim) that returns the log density (batch,), in torch; its module is looked for in the "
-    "folder of the YAML file first.",
+    "folder of the YAML file first. Any change of the code in it, or in modules of the same "
+    "folder that it imports, makes another target, but for comments, docstrings and layout.",
     "target: {kind: python, function: banana.py, dim: 2}": 'target.function = "banana.py", must '
     "be module:name, such as banana:log_density.",
     "target: {kind: python, function: 3, dim: 2}": "target.function = 3, must be text.",
