@@ -79,6 +79,18 @@ def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
     return ["", f"samples of the wrong hand (their weight is zero): {counts}"]
 
 
+def outside_lines(outside: dict[int, int]) -> list[str]:
+    """How many samples are no conformation of the molecule, by K; nothing if there is none."""
+    if not any(outside.values()):
+        return []
+    counts = ", ".join(f"{count} at K = {steps}" for steps, count in outside.items())
+    return [
+        "",
+        "samples with a ring that does not close, or a bond or angle out of its range (their "
+        f"weight is zero): {counts}",
+    ]
+
+
 def table(rows: dict[str, TorsionComparison]) -> list[str]:
     """Lines of text, one per kind of samples; without T-W2 where no torsion is reported."""
     turning = not all(np.isnan(row.torsion_w2) for row in rows.values())

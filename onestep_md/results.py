@@ -29,7 +29,12 @@ from onestep_md.evaluate import (
     log_weights_at,
 )
 from onestep_md.model import Model
-from onestep_md.molecule_results import compare_samples, distance_histograms, hand_lines
+from onestep_md.molecule_results import (
+    compare_samples,
+    distance_histograms,
+    hand_lines,
+    outside_lines,
+)
 from onestep_md.molecule_results import table as distance_table
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json, write_text
@@ -48,6 +53,7 @@ class _Sampled:
     evidence: Evidence
     torsions: np.ndarray
     wrong_handed: int
+    outside: int
 
 
 def write_results(
@@ -95,7 +101,9 @@ def write_results(
     distances = compare_samples(one.samples, one.torsions, model, angles, explored_by, config.seed)
     evidence, centres = [row.evidence for row in sampled.values()], model.chart.coordinates.centres
     wrong_handed = {k: row.wrong_handed for k, row in sampled.items()}
+    outside = {k: row.outside for k, row in sampled.items()}
     table = evidence_table(evidence) + hand_lines(wrong_handed, len(centres))
+    table += outside_lines(outside)
     table += distance_table(distances) + free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
@@ -114,6 +122,7 @@ def write_results(
             "evidence": [row.as_dict() for row in evidence],
             "stereocentres": len(centres),
             "wrong_handed": wrong_handed,
+            "outside": outside,
             "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "exchange_acceptance": [float(rate) for rate in exploration.exchange_acceptance],
@@ -128,8 +137,10 @@ def _sampled(
     samples, evidence = measure(
         sampler, evaluators, config.sample.n, steps, config.seed, config.sample.auxiliaries
     )
-    wrong_handed = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x)).sum()
-    return _Sampled(samples, evidence, torsion_angles(samples.x, quads), int(wrong_handed))
+    wrong = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x)).numpy()
+    outside = int((~np.isfinite(samples.log_q) & ~wrong).sum())
+    angles = torsion_angles(samples.x, quads)
+    return _Sampled(samples, evidence, angles, int(wrong.sum()), outside)
 
 
 def cost(

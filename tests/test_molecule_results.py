@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import networkx as nx
 import numpy as np
 
-from onestep_md.molecule_results import distance_histograms, far_pairs
+from onestep_md.molecule_results import distance_histograms, far_pairs, outside_lines
 
 
 def test_pairs_are_those_more_than_three_bonds_apart(shipped):
@@ -28,3 +28,9 @@ def test_weights_turn_the_histogram_of_raw_samples_into_the_explored_one(shipped
 def test_a_molecule_of_neighbours_alone_has_none():
     water = SimpleNamespace(elements=("O", "H", "H"), bonds=((0, 1), (0, 2)))
     assert distance_histograms(water, None, None) == {}
+
+
+def test_samples_outside_are_told_where_there_are_any():
+    assert outside_lines({0: 0, 1: 0}) == []
+    assert "does not close" in outside_lines({0: 12, 1: 0})[1]
+    assert outside_lines({0: 12, 1: 0})[1].endswith("12 at K = 0, 0 at K = 1")

@@ -25,6 +25,9 @@ sphere without the point backwards onto a disc of radius 2 (Lambert's projection
 In row 2, which has no phi, a harmonic R has the density R exp(-k R^2 / 2). q = R^(5/9), nearly
 Gaussian then, stands for it: R dR = 9/5 q^(13/5) dq.
 
+A bond that is no coordinate, because its atom closes two rings at once, is between half and twice
+its length in the input; other conformations are no part of the density.
+
 A constrained bond is not in q, its length enters log_det as a constant: the density of an
 infinitely stiff spring, from which constrained dynamics differs by the (for bonds to hydrogen very
 small) Fixman term.
@@ -39,6 +42,7 @@ from torch import Tensor, nn
 
 from onestep_md.coordinates.zmatrix import ZMatrix
 
+_STRETCH = 2.0  # of a loose bond, either way
 _POWER = 5.0 / 9.0  # of R in row 2: the Weibull distribution that is left has no skewness
 _TINY = 1e-24  # nm^2 and nm^4: lengths below 1e-12 have no direction
 
@@ -56,7 +60,7 @@ class InternalCoordinates(nn.Module):
         names: label of every coordinate, with element and atom number.
     """
 
-    _has_lines = False  # for models that were stored before there were any
+    _has_lines = _has_loose = False  # for models that were stored before there were any
 
     def __init__(self, zmatrix: ZMatrix, centres: Sequence[tuple[int, int, int, int]] = ()):
         """Take a z-matrix, and what `stereo.stereocentres` found in its molecule."""
@@ -90,6 +94,10 @@ class InternalCoordinates(nn.Module):
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
         centres = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
         self.register_buffer("centres", centres, persistent=False)
+        self._has_loose = bool(zmatrix.loose)
+        loose = torch.tensor(zmatrix.loose, dtype=torch.float64).reshape(-1, 3)
+        self.register_buffer("loose", loose[:, :2].long(), persistent=False)
+        self.register_buffer("loose_length", loose[:, 2], persistent=False)
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
 
     @property
@@ -120,7 +128,8 @@ class InternalCoordinates(nn.Module):
         Returns:
             x (batch, atoms, 3) in nm and log|det dx/dq| (batch,). A bond that is not positive, an
             angle outside (0, pi) or a ring too wide to be closed folds space, and a stereocentre
-            of the wrong hand is another molecule: log_det is -inf there, x is still finite.
+            of the wrong hand, or a loose bond that is torn, is another molecule: log_det is -inf
+            there, x is still finite.
         """
         q = q.double()
         angles = q[:, self.n_bonds : self.n_bonds + self.n_angles]
@@ -170,8 +179,7 @@ class InternalCoordinates(nn.Module):
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
         x = torch.stack(placed, dim=1)
-        inside = q.isfinite().all(-1) & ~self.wrong_handed(x)
-        return x, torch.where(inside, log_det, -torch.inf)
+        return x, torch.where(q.isfinite().all(-1) & ~self._excluded(x), log_det, -torch.inf)
 
     def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Measure the coordinates; the inverse of `to_cartesian` up to rigid motion.
@@ -209,7 +217,7 @@ class InternalCoordinates(nn.Module):
         if self._has_rings:
             _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
             log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
-        log_det = torch.where(self.wrong_handed(x), -torch.inf, log_det)
+        log_det = torch.where(self._excluded(x), -torch.inf, log_det)
         return torch.cat([free, angles, torsions], dim=-1), log_det
 
     def wrong_handed(self, x: Tensor) -> Tensor:
@@ -218,6 +226,15 @@ class InternalCoordinates(nn.Module):
         with torch.no_grad():
             u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
             return ((torch.linalg.cross(u, v) * w).sum(-1) <= 0).any(-1)
+
+    def _excluded(self, x: Tensor) -> Tensor:
+        """Which of (batch, atoms, 3) are other molecules than this one, (batch,)."""
+        wrong = self.wrong_handed(x)
+        if not self._has_loose:
+            return wrong
+        i, j = self.loose.T
+        stretch = (x[:, i] - x[:, j]).detach().norm(dim=-1) / self.loose_length
+        return wrong | ((stretch < 1.0 / _STRETCH) | (stretch > _STRETCH)).any(-1)
 
     def _deviations(self, angles: Tensor, torsions: Tensor) -> tuple[Tensor, Tensor]:
         """X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""

@@ -9,7 +9,8 @@ The tree spans the bond graph, so rings are cut. The atom that closes a ring lie
 placed neighbours, `bond_to` and `angle_to`, and the length of its second bond stands for the
 angle: every bond of a ring is a coordinate, and the torsion about the line between the two
 neighbours is the flap of its envelope. What else hangs on these three atoms is placed relative to
-the ring.
+the ring. An atom that closes two rings at once, as in cubane, has a bond more than it has
+coordinates; such bonds are `loose`.
 
 An atom that continues a bond in a straight line, as in nitriles, has no torsion about it: its
 angle is 180 degrees, where angle and torsion are polar coordinates at their pole. It is located by
@@ -45,6 +46,7 @@ class ZMatrix:
             the others place siblings, or atoms that close a ring or are next to linear groups.
         closing: (n,) bool, the atom closes a ring: a bond joins it to `angle_to` as well.
         straight: (n,) bool, the atom continues the bond from `angle_to` to `bond_to` in a line.
+        loose: (i, j, nm) bonds of no row, with their lengths in the given geometry.
         fixed_length: (n,) constrained bond length in nm, nan where the bond is free.
         levels: (start, stop) row ranges from row 3 on; rows of a range need only earlier ranges.
         labels: element and number of every atom, in the order of the molecule.
@@ -57,6 +59,7 @@ class ZMatrix:
     proper: np.ndarray
     closing: np.ndarray
     straight: np.ndarray
+    loose: tuple[tuple[int, int, float], ...]
     fixed_length: np.ndarray
     levels: tuple[tuple[int, int], ...]
     labels: tuple[str, ...]
@@ -103,7 +106,8 @@ def build_zmatrix(
     for root in _roots(graph, elements, positions)[:_ROOTS_TRIED]:
         builder = _Builder(graph, root, elements, positions, lengths)
         if builder.build():
-            return _assemble(builder.rows, lengths, labels)
+            loose = _loose_bonds(builder.rows, graph, positions)
+            return _assemble(builder.rows, loose, lengths, labels)
         unplaced = min(unplaced, builder.unplaced(), key=len)
     raise TargetError(
         f"no z-matrix for this geometry: {', '.join(labels[i] for i in unplaced)} cannot be "
@@ -341,8 +345,20 @@ def _heavy_descendants(
     return count
 
 
+def _loose_bonds(
+    rows: list[_Row], graph: nx.Graph, positions: np.ndarray
+) -> tuple[tuple[int, int, float], ...]:
+    found = {frozenset((row.atom, row.bond_to)) for row in rows}
+    found |= {frozenset((row.atom, row.angle_to)) for row in rows if row.closing}
+    loose = [(i, j) for i, j in graph.edges if frozenset((i, j)) not in found]
+    return tuple((i, j, float(np.linalg.norm(positions[i] - positions[j]))) for i, j in loose)
+
+
 def _assemble(
-    rows: list[_Row], lengths: dict[frozenset[int], float], labels: tuple[str, ...]
+    rows: list[_Row],
+    loose: tuple[tuple[int, int, float], ...],
+    lengths: dict[frozenset[int], float],
+    labels: tuple[str, ...],
 ) -> ZMatrix:
     """Sort the rows by level, so that every level is one contiguous range."""
     level: dict[int, int] = {}
@@ -361,6 +377,7 @@ def _assemble(
         proper=np.array([row.proper for row in rows]),
         closing=np.array([row.closing for row in rows]),
         straight=np.array([row.straight for row in rows]),
+        loose=loose,
         fixed_length=np.array(fixed, dtype=np.float64),
         levels=tuple(zip(starts, stops, strict=True)),
         labels=labels,

@@ -1,5 +1,6 @@
 """Internal coordinates: round trips, signs, and log-determinants against dense Jacobians."""
 
+import dataclasses
 import math
 import types
 from pathlib import Path
@@ -25,6 +26,8 @@ def build(random_molecule):
         tree = molecule.bonds[: n - 1]
         constraints = [(i, j, 0.1 + 0.01 * k) for k, (i, j) in enumerate(tree[:constrained])]
         zmatrix = build_zmatrix(molecule.elements, molecule.bonds, constraints, molecule.frames[0])
+        # the bonds that close random rings have another length in every frame
+        zmatrix = dataclasses.replace(zmatrix, loose=())
         return InternalCoordinates(zmatrix), zmatrix, torch.as_tensor(molecule.frames)
 
     return build
@@ -185,6 +188,29 @@ def test_what_is_bent_too_far_has_no_volume(build_line):
     bad[0, bends], bad[1, bends], bad[2, bends + 1] = -0.1, 1.5, 2.1  # R < 0, > 2, > 2
     x, log_det = coordinates.to_cartesian(bad)
     assert log_det.isfinite().tolist() == [False, False, False, True] and x.isfinite().all()
+
+
+def test_a_bond_of_no_coordinate_keeps_its_length_within_a_factor_of_two():
+    """The last corner of a cube closes two rings, and has one bond more than coordinates."""
+    corners = np.array(list(np.ndindex(2, 2, 2)))
+    pairs = [(i, j) for i in range(8) for j in range(i)]
+    bonds = [(i, j) for i, j in pairs if abs(corners[i] - corners[j]).sum() == 1]
+    z = build_zmatrix(["C"] * 8, bonds, [], 0.15 * corners)
+    ((i, j, length),) = z.loose
+    assert length == pytest.approx(0.15)
+    coordinates = InternalCoordinates(z)
+    rng = np.random.default_rng(0)
+    x = torch.as_tensor(0.15 * corners + 0.01 * rng.normal(size=(500, 8, 3)))
+    q, inside = coordinates.from_cartesian(x)
+    assert inside.isfinite().all()
+    noise = torch.randn(q.shape, generator=torch.Generator().manual_seed(1)).double()
+    x, log_det = coordinates.to_cartesian(q + torch.where(torch.arange(18) < 13, 0.0, noise))
+    stretch = (x[:, i] - x[:, j]).norm(dim=-1) / length
+    torn = (stretch < 0.5) | (stretch > 2.0)
+    assert 10 < torn.sum() < 490 and (log_det[torn] == -math.inf).all()
+    assert log_det[~torn].isfinite().any()
+    again = coordinates.from_cartesian(x)[1]
+    assert (again[torn] == -math.inf).all()
 
 
 def test_constrained_bonds_drop_out_but_keep_their_constant(build):
