@@ -111,11 +111,11 @@ def _anneal_in(
 
 def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
-    fitted = gaussian_from_forces(x, grad_u)
+    fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
     if fitted is None:
-        return FlatChart(torch.from_numpy(x))
+        return FlatChart(torch.from_numpy(x), None, gradient)
     mean, precision = map(torch.from_numpy, fitted)
-    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)))
+    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)), gradient)
 
 
 def internal_coordinates(

@@ -21,20 +21,26 @@ class FlatChart(Chart):
     the widths of what has one that depends on others.
     """
 
-    def __init__(self, x: Tensor, gaussian: tuple[Tensor, Tensor] | None = None):
+    def __init__(
+        self,
+        x: Tensor,
+        gaussian: tuple[Tensor, Tensor] | None = None,
+        gradient: Tensor | None = None,
+    ):
         """Fit to samples.
 
         Args:
             x: (n, dim) equal-weight samples, float64.
             gaussian: their mean (dim,) and covariance (dim, dim), where these are better known
                 than from x.
+            gradient: (n, dim) du/dx at x, if it is known.
         """
         super().__init__()
         centre, covariance = gaussian or (x.mean(0), _covariance(x))
         self.register_buffer("centre", centre)
         self._whiten(covariance)
         y = (x - self.centre) @ self.unmix.T
-        self.marginals = LineMarginals(y)
+        self.marginals = LineMarginals(y, None if gradient is None else -gradient @ self.mix)
         self.scales = Scales(y, self.marginals.single)
 
     def __str__(self) -> str:
