@@ -160,8 +160,10 @@ def log_weights_at(
     """
     found = []
     with torch.no_grad():
-        for part in torch.from_numpy(x).split(_at_once(flow, _CHUNK)):
-            s, log_det_chart = chart.from_x(part)
+        # all at once: every call draws the same auxiliaries
+        states = chart.from_x(torch.from_numpy(x))
+        chunks = (of.split(_at_once(flow, _CHUNK)) for of in states)
+        for s, log_det_chart in zip(*chunks, strict=True):
             log_q = _log_q(flow, chart, s, log_det_chart, steps)
             found.append(_averaged(log_q, flow, chart, s, steps, generator, auxiliaries))
     return -u - torch.cat(found).numpy()

@@ -5,6 +5,7 @@ Called by `pipeline` at the start of training and when more samples are drawn.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,8 @@ class Model:
 
 def build_model(config: Config, target: Target, exploration: Exploration) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
-    training = _training_frames(exploration.replica)
+    islands = config.exploration.method == "annealing"
+    training = _training_frames(exploration.replica, islands)
     x, gradient = exploration.frames[training], exploration.grad_u[training]
     frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)
     torch.manual_seed(config.seed)  # initial weights of the network
@@ -141,9 +143,17 @@ def load_trained(config: Config, target: Target, folder: Path) -> Model:
     return model
 
 
-def _training_frames(replica: np.ndarray) -> np.ndarray:
-    """All but the last fifth: neighbours in time, or relatives, do not end up on both sides."""
-    return np.arange(len(replica)) < (1.0 - HELD_OUT) * len(replica)
+def _training_frames(replica: np.ndarray, islands: bool) -> np.ndarray:
+    """All but the last fifth: neighbours in time, or relatives, do not end up on both sides.
+
+    Of an annealing, whole islands: the cut is the border that is nearest to a fifth. Where one
+    island has all samples it goes through that.
+    """
+    cut = math.ceil((1.0 - HELD_OUT) * len(replica))
+    borders = 1 + np.flatnonzero(np.diff(replica))
+    if islands and len(borders):
+        cut = borders[np.abs(borders - cut).argmin()]
+    return np.arange(len(replica)) < cut
 
 
 def exploration_key(config: Config, target: Target) -> str:

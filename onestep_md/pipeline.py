@@ -39,6 +39,8 @@ from onestep_md.train import OUTSIDE, train
 from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
 
+_MORE = 2**40  # no seed of a run is as large, so what `sample` draws is new
+
 
 def check(config: Config, local: bool) -> None:
     """Validate everything short of computing: print the target, one energy and the plan."""
@@ -164,7 +166,9 @@ def draw_more(
     learner.prepare(config.cluster, local)
     evaluators = open_pool(config, target, local, address)
     try:
-        samples, evidence = measure(sampler, evaluators, n, steps, seed, config.sample.auxiliaries)
+        samples, evidence = measure(
+            sampler, evaluators, n, steps, _MORE + seed, config.sample.auxiliaries
+        )
     finally:
         evaluators.close()
     if isinstance(target, Molecule):

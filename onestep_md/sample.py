@@ -21,7 +21,14 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; default RUN/samples-K<steps>-<n>.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Another seed gives other samples, the same one the same; none gives those that "
+            "the run itself drew.",
+            min=0,
+        ),
+    ] = 0,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),

@@ -83,7 +83,7 @@ def test_eubo_and_bar_scatter_as_their_error_bars_say(explorations):
     divergence = float((SHARES * np.log(SHARES / OTHER_SHARES)).sum())
     z, naive = [], []
     for seed, found in enumerate(explorations):
-        held_out = ~_training_frames(found.replica)
+        held_out = ~_training_frames(found.replica, True)
         values, islands = log_w(found.frames[held_out]), found.replica[held_out]
         generator = np.random.default_rng(seed)
         mode = generator.choice(3, 2000, p=OTHER_SHARES)

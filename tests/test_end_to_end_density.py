@@ -121,6 +121,21 @@ def test_sample_draws_more(finished, tmp_path):
         assert arrays["x"].shape == (300, 2)
 
 
+def test_sample_repeats_itself_and_not_the_run(finished, tmp_path):
+    def drawn(name: str, seed: int) -> np.ndarray:
+        options = ("--n", 400, "--seed", seed, "--out", tmp_path / name, "--local")
+        run("sample", finished, *options)
+        with np.load(tmp_path / name / "samples.npz") as arrays:
+            return arrays["x"]
+
+    with np.load(finished / "samples.npz") as arrays:
+        own = arrays["x"]
+    same = drawn("a", 1)  # the seed of the run
+    assert not np.isin(same[:, 0], own[:, 0]).any()
+    np.testing.assert_array_equal(same, drawn("b", 1))
+    assert not np.isin(same[:, 0], drawn("c", 2)[:, 0]).any()
+
+
 @pytest.mark.parametrize("method", ["osds", "scds"])
 def test_methods_that_follow_paths(method, tmp_path):
     folder = tmp_path / method

@@ -149,6 +149,14 @@ def test_weights_of_several_auxiliary_draws_are_exact_and_better(steps):
     assert (np.array(width[8]) < width[1]).all()
 
 
+def test_chunks_of_target_samples_share_no_auxiliary_draws(monkeypatch):
+    flow, chart = crooked_particles(1)
+    monkeypatch.setattr("onestep_md.evaluate._CHUNK", 10)
+    x, generator = np.ones((20, 4)), torch.Generator().manual_seed(0)
+    log_w = log_weights_at(flow, chart, x, np.zeros(20), 1, generator)
+    assert len(np.unique(log_w.round(12))) == 20
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_certificates_of_an_injective_map(steps):
     generator = torch.Generator().manual_seed(0)

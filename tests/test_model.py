@@ -4,12 +4,13 @@ import functools
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import TargetError
-from onestep_md.model import build_model
+from onestep_md.model import _training_frames, build_model
 from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -44,3 +45,16 @@ def test_bonds_of_fixed_length_cannot_be_made_of_a_gaussian():
     options = ["target.constraints=hbonds"]
     with pytest.raises(TargetError, match="12 bonds of fixed length"):
         load_target(load_config(SYSTEMS / "alanine-gaussian.yaml", options))
+
+
+def test_no_island_of_an_annealing_is_on_both_sides():
+    island = np.repeat(np.arange(5), [300, 100, 350, 150, 100])  # 80 % would cut through one
+    training = _training_frames(island, True)
+    assert training.sum() == 750 and not set(island[training]) & set(island[~training])
+    alone = _training_frames(np.zeros(10), True)
+    assert alone.tolist() == [True] * 8 + [False] * 2
+
+
+def test_walkers_of_dynamics_are_cut_in_time():
+    walker = np.tile(np.arange(4), 25)
+    assert _training_frames(walker, False).sum() == 80
