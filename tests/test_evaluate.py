@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.estimators.evidence import bar, elbo, eubo, log_z
 from onestep_md.estimators.weights import ess
@@ -26,7 +27,7 @@ SHIFT = 0.3
 LOG_Z = 0.5 * DIM * math.log(2 * math.pi)  # of u = |x - 0.3|^2 / 2
 
 
-class FlatChart:
+class FlatChart(Chart):
     """x (batch, 2, 3) is the state itself; all coordinates on the line."""
 
     n_linear, n_circular = DIM, 0
@@ -211,6 +212,20 @@ def test_certificates_notice_a_wrong_log_determinant_and_a_wrong_inverse():
     assert found.negative == 50
     assert abs(found.log_det_error - 0.1) < 1e-9
     assert found.round_trip > 0.1
+
+
+def test_certificates_notice_a_chart_that_is_wrong():
+    class Wrong(FlatChart):
+        def to_x(self, s):
+            x, log_det = super().to_x(s)
+            return 2.0 * x, log_det + 6.0 * math.log(2.0) + 0.01 * s[:, 0]
+
+        def from_x(self, x):
+            return super().from_x(0.5 * x + 0.001)
+
+    found = certify(crooked_flow(1), Wrong(), 1, torch.Generator().manual_seed(0), 100, 100)
+    assert 0.01 < found.log_det_error < 0.1 and 0.0005 < found.round_trip < 0.1
+    assert found.negative == 0
 
 
 def test_jacobians_of_a_few_among_many_samples_take_little_memory():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.dense import jacobian, log_abs_det
 
 _SEED = 20_250_101  # of the auxiliaries that `from_x` draws
 
@@ -47,6 +48,20 @@ class AugmentedChart(Chart):
     def free(self) -> int:
         """Dimension (n-1) D of s_x."""
         return (self.particles - 1) * self.space
+
+    @property
+    def log_motion(self) -> Tensor | float:
+        """What the volume of x has besides that of its numbers: of rigid motion, and of copies."""
+        return 0.0
+
+    def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
+        """Of x and the auxiliaries together, with the density of these."""
+        auxiliary = torch.eye(s.shape[1], dtype=s.dtype)[self.free :].expand(len(s), -1, -1)
+        both = torch.cat([jacobian(self.to_x, s), auxiliary], dim=1)
+        return log_abs_det(both @ along) + self._log_noise(s) + self.log_motion
+
+    def recovered(self, s: Tensor) -> Tensor:
+        return torch.cat([super().recovered(s)[:, : self.free], s[:, self.free :]], dim=-1)
 
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """Fresh auxiliaries."""

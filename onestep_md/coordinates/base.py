@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from onestep_md.coordinates.dense import jacobian, log_abs_det
+
 
 class Chart(nn.Module, ABC):
     """Flow state s <-> configuration x of the target, all in float64.
@@ -65,6 +67,19 @@ class Chart(nn.Module, ABC):
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """`pull_back` for x as it was evaluated, which may differ from `to_x(s)` by a motion."""
         return self.pull_back(s, grad_u)
+
+    def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
+        """log|det dx/dz| (batch,) by a dense Jacobian of x(s(z)), as a check of `to_x`.
+
+        Args:
+            s: (batch, dim) states inside the chart.
+            along: (batch, dim, dim) ds/dz.
+        """
+        return log_abs_det(jacobian(self.to_x, s) @ along)
+
+    def recovered(self, s: Tensor) -> Tensor:
+        """States (batch, dim) measured from x(s), with what x does not determine taken from s."""
+        return self.from_x(self.to_x(s)[0])[0]
 
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """The same configurations, with fresh draws of what x does not determine, if anything."""

@@ -24,6 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.coordinates.base import Chart, wrap
+from onestep_md.coordinates.dense import (
+    jacobian,
+    length_gradients,
+    log_abs_det,
+    rigid_motions,
+)
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
@@ -154,6 +160,14 @@ class MolecularChart(Chart):
         log_det = log_det + self.log_det_mix - log_density.sum(-1)
         outside = ((line.abs() >= math.pi) & self.is_stiff_torsion).any(-1)
         return x, torch.where(outside, -torch.inf, log_det)
+
+    def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
+        """As `Chart.dense_log_det`, with rigid motion and constrained bonds."""
+        with torch.no_grad():
+            x, _ = self.to_x(s)
+        columns = torch.cat([jacobian(self.to_x, s) @ along, rigid_motions(x)], dim=-1)
+        lengths = length_gradients(x, self.coordinates.constrained)
+        return log_abs_det(columns) - log_abs_det(lengths)
 
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""

@@ -116,6 +116,13 @@ class InternalCoordinates(nn.Module):
         """Which of the torsions are angles, (n_torsions,) bool; deviations from lines are not."""
         return ~self.straight[1:] if self._has_lines else torch.ones_like(self.torsion_proper)
 
+    @property
+    def constrained(self) -> Tensor:
+        """Pairs of atoms (2, constraints) at a fixed distance."""
+        fixed = torch.ones(self.n_atoms - 1, dtype=torch.bool)
+        fixed[self.bond_free] = False
+        return self.rows[:2, 1:][:, fixed]
+
     def to_cartesian(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Place the atoms.
 

@@ -73,6 +73,10 @@ class PositionChart(AugmentedChart):
     def __str__(self) -> str:
         return f"positions of {self.particles} atoms, and as many auxiliary ones"
 
+    @property
+    def log_motion(self) -> Tensor:
+        return self.log_volume - 3.0 * self.spread.norm(dim=0).log().sum()
+
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states to conformations (batch, atoms, 3); those of the wrong hand lie outside."""
         x = self.spread @ s[:, : self.free].unflatten(-1, (-1, 3))
