@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import anneal_target
@@ -58,3 +59,21 @@ def test_no_island_of_an_annealing_is_on_both_sides():
 def test_walkers_of_dynamics_are_cut_in_time():
     walker = np.tile(np.arange(4), 25)
     assert _training_frames(walker, False).sum() == 80
+
+
+def test_a_small_mode_that_annealing_finds_is_in_the_base(tmp_path):
+    """Double well with 1.9 % in one mode; log Z of the base alone against quadrature."""
+    (tmp_path / "user_wells.py").write_text(
+        "def log_density(x):\n    return -((x[:, 0] ** 2 - 4.0) ** 2) + x[:, 0]\n"
+    )
+    file = tmp_path / "wells.yaml"
+    file.write_text('target: {kind: python, function: "user_wells:log_density", dim: 1}\n')
+    config = load_config(file, ["exploration.particles=10000"], seed=3)
+    target = load_target(config)
+    evaluators = open_pool(config, target, local=True, address=None)
+    chart = build_model(config, target, anneal_target(config, target, evaluators, Mock())).chart
+    s = chart.sample_base(20_000, torch.Generator().manual_seed(1))
+    x, log_det = chart.to_x(s)
+    w = torch.exp(target.density.log_prob(x) + log_det - chart.log_base(s))
+    assert abs(w.mean().log().item() - 1.2092) < 4 * w.std() / w.mean() / len(w) ** 0.5 < 0.01
+    assert w.sum() ** 2 / w.square().sum() > 0.95 * len(w)

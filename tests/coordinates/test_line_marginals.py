@@ -115,3 +115,96 @@ def test_flat_chart_round_trip_and_force():
     moved, volume = chart.to_x(point)
     (force,) = torch.autograd.grad((volume - 0.5 * moved.square().sum(-1)).sum(), point)
     torch.testing.assert_close(chart.pull_back(s, x), force)
+
+
+# ---- small modes
+
+
+def minor(share, distance, width, laplace=False):
+    """Samples (N, 1) of N(0, 1) and of a small mode, log p and its slope as functions of x."""
+    g = torch.Generator().manual_seed(7)
+    away = torch.randn(N, generator=g).double()
+    if laplace:
+        away = away.sign() * torch.empty(N).double().exponential_(1.0, generator=g)
+    small = torch.rand(N, generator=g) < share
+    x = torch.where(small, distance + width * away, torch.randn(N, generator=g).double())
+
+    def log_p(x):
+        y = (x[:, 0] - distance) / width
+        height = -y.abs() - math.log(2.0) if laplace else -0.5 * (y * y + math.log(2 * math.pi))
+        parts = [
+            -0.5 * (x[:, 0].square() + math.log(2 * math.pi)) + math.log(1 - share),
+            height - math.log(width) + math.log(share),
+        ]
+        return torch.logsumexp(torch.stack(parts, -1), -1)
+
+    def slope(x):
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(log_p(x).sum(), x)[0]
+
+    return x[:, None], log_p, slope
+
+
+@pytest.mark.parametrize(
+    ("share", "distance", "width", "laplace"),
+    [
+        (0.003, 15.0, 1.0, False),
+        (0.01, 60.0, 1.0, False),
+        (0.01, 400.0, 1.0, False),
+        (0.019, 12.0, 1.0, False),
+        (0.02, 12.0, 0.2, False),
+        (0.03, 40.0, 4.0, True),
+        (0.05, 7.0, 0.7, False),
+    ],
+)
+def test_a_small_mode_is_in_the_base(share, distance, width, laplace):
+    x, log_p, slope = minor(share, distance, width, laplace)
+    assert int((x > distance / 2).sum()) < 1.5 * share * N
+    chart = FlatChart(x, None, -slope(x))
+    assert chart.marginals.modal.tolist() == [0]
+    s = chart.sample_base(20_000, torch.Generator().manual_seed(1))
+    drawn, log_det = chart.to_x(s)
+    w = torch.exp(log_p(drawn) + log_det - chart.log_base(s))
+    error = float(w.std()) / len(w) ** 0.5
+    assert float(w.mean()) == pytest.approx(1.0, abs=4 * error) and error < 0.01
+    assert float(w.sum() ** 2 / w.square().sum()) / len(w) > 0.9
+    assert float(w[drawn[:, 0] > distance / 2].mean()) > 0.5
+
+
+def families(x, copies):
+    """Samples of which each has many relatives beside it in the order, within 0.05."""
+    g = torch.Generator().manual_seed(2)
+    return x.repeat_interleave(copies) + 0.05 * torch.randn(len(x) * copies, generator=g).double()
+
+
+def test_relatives_somewhere_in_a_heavy_tail_are_no_mode():
+    g = torch.Generator().manual_seed(3)
+    normal = torch.randn(3, N // 20, 8, generator=g).double()
+    for t in (normal[0] / normal[1:].square().mean(0).sqrt()).T:  # two degrees of freedom
+        y = families(t, 20)
+        width = y.std()
+        force = -3.0 * y / (2.0 + y * y) * width
+        assert LineMarginals(((y - y.mean()) / width)[:, None], force[:, None]).single == [0]
+
+
+def test_a_small_mode_of_few_families_is_told_by_its_forces():
+    g = torch.Generator().manual_seed(4)
+    normal = torch.randn(2, N, generator=g).double()
+    small = torch.zeros(N, dtype=torch.bool)
+    small[1000:1100] = small[5200:5260] = True  # two islands of many
+    x = torch.where(small, 12.0 + normal[0], normal[1])
+    force = torch.where(small, -normal[0], -normal[1]) * x.std()
+    y = ((x - x.mean()) / x.std())[:, None]
+    assert LineMarginals(y, force[:, None]).modal.tolist() == [0]
+    assert LineMarginals(y).single == [0]
+
+
+def test_small_modes_that_go_together_are_left_to_the_flow():
+    g = torch.Generator().manual_seed(5)
+    small = torch.rand(N, generator=g) < 0.03
+    normal = torch.randn(N, 3, generator=g).double()
+    x = normal.clone()
+    x[small, :2] += 10.0
+    y = (x - x.mean(0)) / x.std(0)
+    marginals = LineMarginals(y, -normal * x.std(0))
+    assert marginals.tangled and marginals.single == [2]
