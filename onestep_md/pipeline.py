@@ -39,7 +39,8 @@ from onestep_md.train import OUTSIDE, train
 from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
 
-_MORE = 2**40  # no seed of a run is as large, so what `sample` draws is new
+# torch takes 32 bits of a seed: those of `sample` are the upper half, those of runs the lower one
+_MORE = 2**31
 
 
 def check(config: Config, local: bool) -> None:
