@@ -15,6 +15,7 @@ The reference is a long replica-exchange run of the same target, kept as populat
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,7 +212,14 @@ def gpu(
 
 def summary(run: Path, reference_path: Path) -> list[str]:
     """Markdown table of a finished run; regions beside the reference where there is one."""
-    from onestep_md.estimators.estimate import stored_text
+    from onestep_md.estimators.estimate import (
+        ESS_NOTE,
+        Estimate,
+        agreement,
+        stored_ess,
+        stored_forward,
+        stored_text,
+    )
 
     results = json.loads((run / "results.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
@@ -231,12 +239,16 @@ def summary(run: Path, reference_path: Path) -> list[str]:
     ]
     for steps, row in rows.items():
         lines.append(
-            f"| K = {steps} | ESS {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} %, "
+            f"| K = {steps} | ESS {stored_ess(row)}, forward {stored_forward(row)}, "
             f"log Z {stored_text(row['log_z'])}, ELBO {stored_text(row['elbo'])}, "
             f"EUBO {stored_text(row['eubo'])}, BAR {stored_text(row['bar'])}, "
             f"det <= 0: {row['negative_determinants']}/{row['checked']}, "
-            f"round trip {row['round_trip']:.0e} |"
+            f"round trip {_number(row['round_trip']):.0e} |"
         )
+        if row.get("ess_sets"):
+            low, high = 100 * min(row["ess_sets"]), 100 * max(row["ess_sets"])
+            sets = f"{len(row['ess_sets'])} sets of 10,000 samples"
+            lines.append(f"| K = {steps}, ESS of {sets} | {low:.1f} to {high:.1f} % |")
     if reference_path.exists():
         known = json.loads(reference_path.read_text())
         by_name = {region["name"]: region for region in known["regions"]}
@@ -246,14 +258,23 @@ def summary(run: Path, reference_path: Path) -> list[str]:
             zero = by_name[region["reference"]]["delta_f"]
             if region["name"] == region["reference"]:
                 continue
-            error = (region["d_delta_f"] ** 2 + other["d_delta_f"] ** 2) ** 0.5
-            z = (region["delta_f"] - other["delta_f"] + zero) / error
+            ours = Estimate(_number(region["delta_f"]), _number(region["d_delta_f"]))
+            theirs = Estimate(_number(other["delta_f"]) - zero, _number(other["d_delta_f"]))
+            few = "; FEW SAMPLES" if region.get("few_samples") else ""
+            worth = region.get("effective_samples")
+            worth = "" if worth is None else f" ({worth:.0f} effective samples{few})"
             lines.append(
-                f"| F({region['name']}) - F({region['reference']}) | {region['delta_f']:.2f} +- "
-                f"{region['d_delta_f']:.2f} kT, reference {other['delta_f'] - zero:.2f} +- "
-                f"{other['d_delta_f']:.2f} kT, z = {z:+.1f} |"
+                f"| F({region['name']}) - F({region['reference']}) | {ours.format()}{worth}, "
+                f"reference {theirs.format()}, z = {agreement(ours, theirs):+.1f} |"
             )
+    if not all(row.get("ess_error_known", True) for row in rows.values()):
+        lines += ["", f"{ESS_NOTE}."]
     return lines
+
+
+def _number(value: float | None) -> float:
+    """JSON's null, which stands for what is infinite or unknown, as nan."""
+    return math.nan if value is None else value
 
 
 if __name__ == "__main__":

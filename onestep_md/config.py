@@ -63,6 +63,8 @@ class Config(Section):
             self._default_coordinates(),
             self.flow.base,
             self.train.method,
+            self.sample.n,
+            bool(self.regions),
         )
         for section, defaults in by_section.items():
             old = getattr(self, section)

@@ -15,7 +15,13 @@ _EQUIVARIANT = {
 
 
 def defaults_of_kind(
-    kind: str, temperature: float | None, coordinates: str, base: str | None, method: str
+    kind: str,
+    temperature: float | None,
+    coordinates: str,
+    base: str | None,
+    method: str,
+    n: int,
+    regions: bool,
 ) -> dict[str, dict[str, object]]:
     """Section -> key -> value.
 
@@ -25,6 +31,8 @@ def defaults_of_kind(
         coordinates: that the flow acts on.
         base: of a molecule in cartesian coordinates.
         method: of training.
+        n: samples drawn for every number of steps.
+        regions: whether there are any.
     """
     equivariant = coordinates == "cartesian"
     make = _of_molecules if kind == "molecule" else _of_densities
@@ -37,7 +45,11 @@ def defaults_of_kind(
     if kind == "molecule":
         exploration["temperatures"] = _temperatures(temperature)
     auxiliary = equivariant and (kind != "molecule" or base == "gaussian")
-    sample = {"auxiliaries": 8 if auxiliary else 1}
+    sample = {
+        "auxiliaries": 8 if auxiliary else 1,
+        # a rare region hangs on a hundredth of the samples
+        "n_one_step": 10 * n if regions and not equivariant else n,
+    }
     return {"exploration": exploration, "flow": flow, "train": train, "sample": sample}
 
 

@@ -322,7 +322,16 @@ class Cluster(Section):
 class Sample(Section):
     """What is drawn from the trained flow and looked at."""
 
-    n: types.Whole = Field(10_000, ge=10, description="Samples drawn for every number of steps.")
+    n: types.Whole = Field(
+        10_000, ge=10, description="Samples drawn for every number of steps but one."
+    )
+    n_one_step: types.Whole | None = Field(
+        None,
+        ge=10,
+        description="Samples drawn for K = 1, those that are exported and that the free energies "
+        "of regions hang on. Default: ten times n if there are regions and coordinates are "
+        "internal, where 100,000 take some seconds; n otherwise.",
+    )
     steps: types.StepCounts = Field(
         (0, 1, 2, 4, 8),
         description="Numbers of flow steps K that are compared, 0 (the base alone) or powers of "
@@ -341,3 +350,7 @@ class Sample(Section):
         "phi and psi, or phi_2, psi_2, ... by residue number if there are several. Otherwise "
         "names with four atoms each, a 0-based index or RESNAME:RESID:ATOM such as ALA:2:CA.",
     )
+
+    def count(self, steps: int) -> int:
+        """Samples drawn for one number of steps."""
+        return self.n_one_step if steps == 1 else self.n

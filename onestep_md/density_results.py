@@ -10,7 +10,7 @@ from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
-from onestep_md.estimators.weights import normalised_weights
+from onestep_md.estimators.weights import stored_weights
 from onestep_md.evaluate import Samples, TargetSamples
 from onestep_md.model import Model
 from onestep_md.particle_results import compare_all, particle_ensembles, particle_histograms
@@ -45,7 +45,7 @@ def write_density_results(
         samples, row = measure(
             sampler,
             evaluators,
-            config.sample.n,
+            config.sample.count(steps),
             steps,
             config.seed,
             config.sample.auxiliaries,
@@ -93,7 +93,7 @@ def write_samples(folder: Path, samples: Samples) -> None:
     with replacing(folder / "samples.npz") as aside:
         np.savez(aside, x=samples.x, u=samples.u, log_q=samples.log_q, log_w=samples.log_w)
     with replacing(folder / "weights.npy") as aside:
-        np.save(aside, normalised_weights(samples.log_w))
+        np.save(aside, stored_weights(samples.log_w))
 
 
 def found_modes(x: np.ndarray, modes: torch.Tensor | None) -> int | None:

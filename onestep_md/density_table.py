@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onestep_md.estimators.estimate import ESS_NOTE
 from onestep_md.estimators.weights import resample
 
 # best published figures at ONE step: ESS, |error of log Z| (arXiv 2502.07579, tables 1 and 2)
@@ -29,6 +30,7 @@ class Row:
     seeds: int
     ess: float
     ess_error: float  # standard deviation over the seeds; of a single one its standard error
+    ess_error_known: bool  # the latter is too small where the weights lack a fourth moment
     log_z_error: float | None  # mean |estimate - known|
     log_z_expected: float  # standard error of one estimate, root mean square
     elbo: float | None  # mean of ELBO - known log Z; the ELBO itself where that is not known
@@ -60,12 +62,13 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
                 ess_error=float(
                     ess.std(ddof=1) if len(ess) > 1 else _numbers([first["ess_error"]])[0]
                 ),
+                ess_error_known=len(ess) > 1 or first.get("ess_error_known", True),
                 log_z_error=None if known is None else float(
                     np.abs(_numbers([row["log_z"]["value"] for row in evidence]) - known).mean()
                 ),
                 log_z_expected=float(np.sqrt(np.square(errors).mean())),
                 elbo=_mean([_minus(row["elbo"]["value"], zero) for row in evidence]),
-                eubo=_mean([_minus(row["eubo"]["value"], zero) for row in evidence]),
+                eubo=_mean([_minus(_value(row["eubo"]), zero) for row in evidence]),
                 transport=_mean(transports),
                 evaluations=_mean([sum(run["evaluations"].values()) for run in runs]),
                 seconds=_mean([sum(run["seconds"].values()) for run in runs]),
@@ -86,8 +89,8 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
         beside = "" if published is None else f"{published[0]:.2g}, {published[1]:.3g}"
         lines.append(
             f"| {row.target} | {row.method} | {row.steps} | {row.seeds} | "
-            f"{row.ess:.3f} +- {row.ess_error:.3f} | "
-            f"{_show(row.log_z_error, '.4f')}, {row.log_z_expected:.4f} | "
+            f"{row.ess:.3f} +- {row.ess_error:.3f}{'' if row.ess_error_known else '*'} | "
+            f"{_show(row.log_z_error, '.4f')}, {_show(row.log_z_expected, '.4f')} | "
             f"{_show(row.elbo, '.3f')} | {_show(row.eubo, '.3f')} | "
             f"{_show(row.transport, '.3f')} | {row.evaluations:.2g} | {row.seconds:.0f} | "
             f"{beside} |"
@@ -96,8 +99,10 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
     lines.append(
         "Means over the seeds; the +- of the ESS is the standard deviation over them, of a single "
         "one its standard error. The expected log Z error is the standard error of one run. ELBO "
-        "and EUBO are minus the known log Z, where it is known."
+        "and EUBO are minus the known log Z, where it is known. A dash: not known, or no estimate."
     )
+    if not all(row.ess_error_known for row in rows):
+        lines += ["", f"{ESS_NOTE}."]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
     with path.with_suffix(".csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -118,6 +123,8 @@ def _transport(folder: Path, steps: int, exact: bool) -> float | None:
     with np.load(folder / "steps.npz") as arrays:
         x, log_w = arrays[f"k{steps}_x"], arrays[f"k{steps}_log_w"]
         target = arrays["target_x"][:_TRANSPORT_SAMPLES]
+    if not np.isfinite(log_w).any():
+        return None
     ours = x[generator.permutation(resample(log_w, _TRANSPORT_SAMPLES, generator))]
     return float(ot.emd2([], [], ot.dist(ours, target)))
 
@@ -125,6 +132,10 @@ def _transport(folder: Path, steps: int, exact: bool) -> float | None:
 def _numbers(values: list[float | None]) -> np.ndarray:
     """What was no number in a run, stored as null, is NaN here."""
     return np.array(values, dtype=float)
+
+
+def _value(estimate: dict | None) -> float | None:
+    return None if estimate is None else estimate["value"]
 
 
 def _minus(value: float | None, zero: float) -> float | None:
@@ -136,4 +147,4 @@ def _mean(values: list) -> float | None:
 
 
 def _show(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return "-" if value is None or np.isnan(value) else format(value, form)

@@ -12,6 +12,8 @@ from onestep_md.evaluate import Samples
 from onestep_md.model import Model
 from onestep_md.targets.molecule import Molecule
 
+_SHOWN = 10_000  # samples in histograms of distances, each of which has many
+
 
 def compare_samples(
     samples: Samples, angles: np.ndarray, model: Model, explored: np.ndarray, by: str, seed: int
@@ -36,6 +38,8 @@ def compare_samples(
         "reweighted": TorsionSamples(angles, samples.u, samples.log_w),
         by: trained,
     }
+    if not np.isfinite(samples.log_w).any():
+        del kinds["reweighted"]
     generator = np.random.default_rng(seed)
     return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
 
@@ -53,12 +57,15 @@ def distance_histograms(
     pairs = far_pairs(molecule)
     if not len(pairs):
         return {}
-    ours, theirs = (pair_distances(x, pairs) for x in (samples.x, frames))
+    ours, theirs = (pair_distances(x, pairs) for x in (samples.x[:_SHOWN], frames))
+    log_w = samples.log_w[:_SHOWN]
     ensembles = {
         "raw": (ours, np.zeros(len(ours))),
-        "reweighted": (ours, samples.log_w),
+        "reweighted": (ours, log_w),
         "explored": (theirs, np.zeros(len(theirs))),
     }
+    if not np.isfinite(log_w).any():
+        del ensembles["reweighted"]
     return histograms("distance", ensembles, theirs, positive=True)
 
 

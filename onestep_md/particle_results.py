@@ -25,6 +25,7 @@ def particle_ensembles(
     ensembles = {
         name: _samples(density, samples.x, samples.u, grad_u, log_w)
         for name, log_w in (("raw", np.zeros_like(samples.u)), ("reweighted", samples.log_w))
+        if np.isfinite(log_w).any()
     }
     for name, chosen in (("annealing", model.training), ("reference", ~model.training)):
         u = explored.u[chosen]
@@ -48,13 +49,14 @@ def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, C
     return {
         name: compare(ensembles[name], reference, generator)
         for name in ("raw", "reweighted", "annealing")
+        if name in ensembles
     }
 
 
 def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.ndarray]:
     """Of the distances of particles and of energies, for the report."""
     distances = {name: pair_distances(of.positions) for name, of in ensembles.items()}
-    shown = ("raw", "reweighted", "annealing")
+    shown = [name for name in ("raw", "reweighted", "annealing") if name in ensembles]
     return histograms(
         "distance",
         {name: (distances[name], ensembles[name].log_w) for name in shown},

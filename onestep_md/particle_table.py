@@ -7,7 +7,7 @@ give it no weight, so their counterpart is the row `raw`. Those of the molecule 
 import json
 from pathlib import Path
 
-from onestep_md.estimators.estimate import stored_text
+from onestep_md.estimators.estimate import ESS_NOTE, stored_ess, stored_forward, stored_text
 
 # aligned W2 and E-W2 of ASBS, arXiv 2506.22565, table 2
 PUBLISHED = {"dw4": (0.43, 0.20), "lj13_f1": (1.59, 1.99), "lj55_f1": (4.00, 28.1)}
@@ -27,9 +27,9 @@ def evidence_lines(name: str, results: dict) -> list[str]:
     evaluations = sum(results["evaluations"].values())
     minutes = sum(results["seconds"].values()) / 60.0
     return [
-        f"| {name} | {row['steps']} | {100 * row['ess']:.1f} +- {100 * row['ess_error']:.1f} % | "
+        f"| {name} | {row['steps']} | {stored_ess(row)} | {stored_forward(row)} | "
         f"{stored_text(row['log_z'])} | {stored_text(row['elbo'])} | {stored_text(row['eubo'])} | "
-        f"{row['negative_determinants']}/{row['checked']} | {row['round_trip']:.0e} | "
+        f"{row['negative_determinants']}/{row['checked']} | {_show(row['round_trip'], '.0e')} | "
         f"{evaluations:.2g} | {minutes:.0f} |"
         for row in results["evidence"]
     ]
@@ -38,9 +38,10 @@ def evidence_lines(name: str, results: dict) -> list[str]:
 def distance_lines(name: str, results: dict) -> list[str]:
     """A Markdown row for raw, reweighted and annealed samples, and the published one."""
     lines = [
-        f"| {name} | {kind}, {row['coupled']} samples | {row['w2']:.2f} | "
-        f"{row['energy_w2']:.3g} | {row['mean_energy']:.2f} +- {row['d_mean_energy']:.2f} | "
-        f"{row['virial']:.1f} +- {row['d_virial']:.1f} |"
+        f"| {name} | {kind}, {row['coupled']} samples | {_show(row['w2'], '.2f')} | "
+        f"{_show(row['energy_w2'], '.3g')} | {_show(row['mean_energy'], '.2f')} +- "
+        f"{_show(row['d_mean_energy'], '.2f')} | {_show(row['virial'], '.1f')} +- "
+        f"{_show(row['d_virial'], '.1f')} |"
         for kind, row in results["particles"].items()
     ]
     w2, energy_w2 = PUBLISHED[name]
@@ -50,9 +51,10 @@ def distance_lines(name: str, results: dict) -> list[str]:
 def molecule_lines(name: str, results: dict) -> list[str]:
     """A Markdown row for raw, reweighted and explored conformations, and the published ones."""
     (one,) = (row for row in results["evidence"] if row["steps"] == 1)
-    ess = {"reweighted": f"{100 * one['ess']:.1f} +- {100 * one['ess_error']:.1f} %"}
+    ess = {"reweighted": stored_ess(one)}
     lines = [
-        f"| {name} | {kind} | {row['torsion_w2']:.3f} | {row['energy_w2']:.3g} | "
+        f"| {name} | {kind} | {_show(row['torsion_w2'], '.3f')} | "
+        f"{_show(row['energy_w2'], '.3g')} | "
         f"{ess.get(kind, '')} |"
         for kind, row in results["distances"].items()
     ]
@@ -63,10 +65,16 @@ def molecule_lines(name: str, results: dict) -> list[str]:
     ]
 
 
+def _show(value: float | None, form: str) -> str:
+    """A number that a run may not have: JSON has no nan and no infinity."""
+    return "-" if value is None else format(value, form)
+
+
 _TABLES = (
     (
         "evidence",
-        "| system | K | ESS | log Z | ELBO | EUBO | det <= 0 | round trip | evaluations | min |",
+        "| system | K | ESS | forward ESS | log Z | ELBO | EUBO | det <= 0 | round trip | "
+        "evaluations | min |",
         evidence_lines,
     ),
     ("particles", "| system | K = 1 | aligned W2 | E-W2 | mean energy | virial |", distance_lines),
@@ -84,5 +92,7 @@ def write_table(folders: dict[str, Path], path: Path) -> list[str]:
         if found:
             between = [""] if lines else []
             lines += [*between, head, "|" + "---|" * (head.count("|") - 1), *found]
+    if any("* %" in line for line in lines):
+        lines += ["", f"{ESS_NOTE}."]
     path.write_text("\n".join(lines) + "\n")
     return lines

@@ -64,7 +64,7 @@ def check(config: Config, local: bool) -> None:
     where = "this process" if local else f"Ray evaluators ({count})"
     display.say(f"plan: energies in {where}, {learner.describe(config.cluster, local)}")
     training = config.train.steps * config.train.batch
-    sampling = config.sample.n * len(config.sample.steps)
+    sampling = sum(config.sample.count(steps) for steps in config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
     dynamics = config.exploration.method == "dynamics"
     display.say(

@@ -13,13 +13,14 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.estimators.estimate import Estimate, agreement
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, agreement, percent_text
 from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.free_energy import (
     RegionFreeEnergy,
     dynamics_free_energies,
     region_free_energies,
 )
+from onestep_md.estimators.limits import ENOUGH_SAMPLES
 from onestep_md.evaluate import (
     Samples,
     TargetSamples,
@@ -135,7 +136,12 @@ def _sampled(
     config: Config, sampler: Sampler, evaluators: Evaluators, steps: int, quads: list[Quad]
 ) -> _Sampled:
     samples, evidence = measure(
-        sampler, evaluators, config.sample.n, steps, config.seed, config.sample.auxiliaries
+        sampler,
+        evaluators,
+        config.sample.count(steps),
+        steps,
+        config.seed,
+        config.sample.auxiliaries,
     )
     wrong = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x)).numpy()
     outside = int((~np.isfinite(samples.log_q) & ~wrong).sum())
@@ -240,24 +246,34 @@ def dynamics_regions(
 def evidence_table(evidence: list[Evidence]) -> list[str]:
     """The table over K, as lines of text."""
     lines = [
-        f"{'K':>2}  {'ESS':>15}  {'clipped':>8}  {'k-hat':>5}  {'log Z':>20}  {'ELBO':>20}  "
-        f"{'EUBO':>20}  {'BAR':>20}  {'det<=0':>10}  {'round trip':>10}"
+        f"{'K':>2}  {'ESS':>16}  {'forward ESS':>15}  {'clipped':>8}  {'k-hat':>5}  "
+        f"{'log Z':>20}  {'ELBO':>20}  {'EUBO':>20}  {'BAR':>20}  {'det<=0':>10}  "
+        f"{'round trip':>10}"
     ]
     for row in evidence:
+        ess = percent_text(Estimate(row.ess, row.ess_error), row.ess_error_known)
+        forward = "-" if row.forward_ess is None else percent_text(row.forward_ess)
+        trip = "-" if row.round_trip is None else f"{row.round_trip:.1e}"
+        folded = f"{row.negative_determinants}/{row.checked}"
         lines.append(
-            f"{row.steps:>2}  {100 * row.ess:5.1f} +- {100 * row.ess_error:3.1f} %  "
-            f"{100 * row.ess_clipped:6.1f} %  {row.khat:5.2f}  {row.log_z.format(''):>20}  "
-            f"{row.elbo.format(''):>20}  {_text(row.eubo):>20}  {_text(row.bar):>20}  "
-            f"{row.negative_determinants}/{row.checked:<6}  {row.round_trip:10.1e}"
+            f"{row.steps:>2}  {ess:>16}  {forward:>15}  {100 * row.ess_clipped:6.1f} %  "
+            f"{row.khat:5.2f}  {row.log_z.format(''):>20}  {row.elbo.format(''):>20}  "
+            f"{_text(row.eubo):>20}  {_text(row.bar):>20}  {folded:>10}  {trip:>10}"
         )
     for row in evidence:
+        if row.ess_sets:
+            low, high = 100 * min(row.ess_sets), 100 * max(row.ess_sets)
+            lines.append(
+                f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES} of these "
+                f"samples: {low:.1f} to {high:.1f} %"
+            )
         if row.ess_joint:
-            ess = row.ess_joint
             lines.append(
                 f"weights of K = {row.steps} from {row.auxiliaries} draws of the auxiliary "
-                f"coordinates; from the flow's own alone: ESS {100 * ess.value:.1f} +- "
-                f"{100 * ess.error:.1f} %"
+                f"coordinates; from the flow's own alone: ESS {percent_text(row.ess_joint)}"
             )
+    if not all(row.ess_error_known for row in evidence):
+        lines.append(ESS_NOTE)
     return lines
 
 
@@ -277,14 +293,16 @@ def free_energy_table(
     lines = [
         "",
         f"free energies relative to {flow[0].reference} (one step, reweighted | {explored_by})",
+        f"  {'':<10} {'':<40}  {'effective':>9}  {'k-hat':>5} |",
     ]
     for ours, theirs in zip(flow, explored, strict=True):
         z = agreement(ours.delta_f, theirs.delta_f)
-        beside = "" if math.isnan(z) or ours.name == ours.reference else f"   z = {z:+.1f}"
-        lines.append(
-            f"  {ours.name:<10} {ours.delta_f.format_kt_and_kj(kT):<42} | "
-            f"{theirs.delta_f.format('kT')}{beside}"
+        beside = "" if math.isnan(z) or ours.name == ours.reference else f"z = {z:+.1f}"
+        line = (
+            f"  {ours.name:<10} {ours.delta_f.format_kt_and_kj(kT):<40}  {ours.effective:>9.1f}  "
+            f"{ours.khat:>5.2f} | {theirs.delta_f.format('kT'):<16} {beside:<9} {ours.mark}"
         )
+        lines.append(line.rstrip())
     return lines
 
 
@@ -305,6 +323,11 @@ def _free_energy_json(
                 "d_delta_f": ours.delta_f.error,
                 "probability": ours.probability.value,
                 "d_probability": ours.probability.error,
+                "samples_inside": ours.n_samples_inside,
+                "effective_samples": ours.effective,
+                "khat": ours.khat,
+                "few_samples": ours.few,
+                "heavy_tail": ours.heavy_tail,
                 "dynamics_delta_f": theirs.delta_f.value,
                 "dynamics_d_delta_f": theirs.delta_f.error,
                 "dynamics_probability": theirs.probability.value,

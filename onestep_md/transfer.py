@@ -6,7 +6,6 @@ a list. Every molecule has a run folder of its own in that of the run.
 """
 
 import json
-import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from onestep_md.distributed.learners import Alone, interruptible
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import Interrupted, PoolError
+from onestep_md.estimators.estimate import stored_ess
 from onestep_md.model import Model, build_model
 from onestep_md.progress import Display
 from onestep_md.results import write_results
@@ -268,6 +268,5 @@ def summary(folder: Path, names: list[str]) -> list[str]:
     for name in names:
         results = json.loads((folder / name / "results.json").read_text())
         for row in results["evidence"]:
-            ess, error = 100 * row["ess"], 100 * (row["ess_error"] or math.nan)
-            lines.append(f"{name:<20} {row['steps']:>3}  {ess:.1f} +- {error:.1f} %")
+            lines.append(f"{name:<20} {row['steps']:>3}  {stored_ess(row)}")
     return lines

@@ -26,6 +26,7 @@ TINY = [
     "train.regression_batch=32",
     "train.buffer=500",
     "sample.n=400",
+    "sample.n_one_step=400",
     "sample.steps=[0, 1, 2]",
 ]
 
@@ -38,7 +39,7 @@ def settings(*extra: str) -> list[str]:
     return [part for option in (*TINY, *extra) for part in ("--set", option)]
 
 
-FEW = ("sample.n=100", "sample.steps=[1]")  # where only the trained state is looked at
+FEW = ("sample.n_one_step=100", "sample.steps=[1]")  # where only the trained state is looked at
 
 
 def run(*arguments: object, expect: int = 0) -> str:

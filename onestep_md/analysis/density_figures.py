@@ -40,11 +40,12 @@ def ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
     x, weights = samples.x[finite], samples.weights[finite]
     equal = np.full(len(x), 1.0 / len(samples.x))
     title = "target, exact" if run.exact else "target, annealing"
-    return (
+    shown = (
         Ensemble("raw one-step", style.RAW, x, equal),
         Ensemble("reweighted", style.REWEIGHTED, x, weights),
         Ensemble(title, style.DYNAMICS, target, np.full(len(target), 1.0 / len(target))),
     )
+    return shown if samples.weighted else (shown[0], shown[2])
 
 
 def chosen_coordinates(x: np.ndarray) -> list[int]:
@@ -97,7 +98,8 @@ def limits(run: DensityRecord, coordinate: int) -> tuple[float, float]:
     """Ends of an axis: nearly all of the target, and raw samples half as far again."""
     target, raw = run.target_x[:, coordinate], run.samples.x[:, coordinate]
     low, high = np.quantile(target, (_EDGE, 1.0 - _EDGE))
-    raw_low, raw_high = np.quantile(raw[np.isfinite(raw)], (_EDGE, 1.0 - _EDGE))
+    raw = raw[np.isfinite(raw)]
+    raw_low, raw_high = np.quantile(raw if len(raw) else target, (_EDGE, 1.0 - _EDGE))
     span = max(high - low, 1e-9 * max(1.0, abs(low)))
     low = max(min(low, raw_low), low - 0.5 * span)
     high = min(max(high, raw_high), high + 0.5 * span)
@@ -109,9 +111,9 @@ def pair_figure(run: DensityRecord, pair: tuple[int, int]) -> Figure:
     edges = [np.linspace(*limits(run, i), _PAIR_BINS + 1) for i in pair]
     shown = ensembles(run)
     densities = [log_density(e.x[:, list(pair)], e.weights, edges) for e in shown]
-    top = max(np.nanmax(d) for d in densities)
+    top = max(np.max(d, initial=-np.inf, where=np.isfinite(d)) for d in densities)
     floor = float(np.clip(np.nanpercentile(densities[-1] - top, 2), -9.0, -3.0))
-    figure, axes = style.new_figure(3.45, 1, 3)
+    figure, axes = style.new_figure(3.45, 1, len(shown))
     for column, (ax, e, density) in enumerate(zip(axes[0], shown, densities, strict=True)):
         clipped = np.ma.masked_invalid(np.where(density - top >= floor, density - top, np.nan))
         image = ax.pcolormesh(

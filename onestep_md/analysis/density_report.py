@@ -15,7 +15,8 @@ from onestep_md.analysis.density_verdict import judge_density, modes_missed
 from onestep_md.analysis.page import number
 from onestep_md.analysis.particle_section import particle_section
 from onestep_md.analysis.sections import Painter
-from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, z_score
+from onestep_md.analysis.verdict import Verdict, z_score
+from onestep_md.estimators.limits import DISAGREEMENT
 
 
 def write_density_report(run_folder: Path) -> Path:
@@ -103,7 +104,7 @@ def _evidence(run: DensityRecord, verdict: Verdict, draw: Painter) -> str:
             "close in on it as the flow improves; what is far off the scale is written. Right: "
             "two estimates of log Z on the scale of the flow; the base (K = 0) may lie outside.",
         ),
-        draw("weights", diagnostics.weight_figure(run), sections.WEIGHT_CAPTION),
+        sections.weights_part(run, draw),
         long=True,
     )
 

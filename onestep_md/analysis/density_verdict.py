@@ -11,9 +11,11 @@ from onestep_md.analysis.density_record import DensityRecord
 from onestep_md.analysis.measurements import EvidenceRow
 from onestep_md.analysis.page import estimate
 from onestep_md.analysis.verdict import (
-    DISAGREEMENT,
+    UNSEEN,
     Verdict,
+    blind,
     ess_sentence,
+    forward_sentence,
     log_z_sentence,
     log_z_spread,
     map_sentence,
@@ -21,7 +23,12 @@ from onestep_md.analysis.verdict import (
     weights_sentence,
     z_score,
 )
+from onestep_md.estimators.limits import DISAGREEMENT
 
+_EXACT = (
+    "EUBO, BAR and the forward ESS use exact samples of the target, which visit all of it: what "
+    "the flow misses shows there, unless it is rarer than one sample in all."
+)
 TITLES = {
     "good": "The one-step samples, their weights and log Z can be used.",
     "care": "Usable with care: see the warnings beside the numbers.",
@@ -38,14 +45,17 @@ def judge_density(run: DensityRecord) -> Verdict:
         *(broken or [_bounds_sentence(run)]),
         ess_sentence(run),
         weights_sentence(head),
+        forward_sentence(head, _source(run)),
         map_sentence(head),
         _known_sentence(run),
         log_z_sentence(spread),
         _modes_sentence(run),
+        _EXACT if run.exact else UNSEEN,
     ]
     bad = (
         broken
         or spoiled(head)
+        or blind(head)
         or spread[0] > DISAGREEMENT
         or abs(z_score(head.log_z, run.log_z)) > DISAGREEMENT
         or modes_missed(run, head.steps)
@@ -89,20 +99,29 @@ def modes_missed(run: DensityRecord, steps: int) -> bool:
     return run.modes is not None and found is not None and found < run.modes
 
 
+def _source(run: DensityRecord) -> str:
+    return "exact samples of the target" if run.exact else "held-out samples of the annealing"
+
+
 def _bounds_sentence(run: DensityRecord) -> str:
     head = run.headline
-    source = "exact samples of the target" if run.exact else "held-out samples of the annealing"
+    if not math.isfinite(head.log_z.value):
+        return "There is no estimate of log Z: too few samples have any weight."
     if not math.isfinite(head.eubo.value):
-        return "EUBO is infinite or was not measured: nothing bounds log Z from above."
+        why = {"inf": "is infinite", "no estimate": "cannot be told"}
+        why = why.get(head.eubo.text, "is infinite or was not measured")
+        return f"EUBO {why}: nothing bounds log Z from above."
     lower = "−∞" if head.infinite else estimate(head.elbo)
     return (
         f"ELBO ≤ log Z ≤ EUBO holds at every K; one step: {lower} ≤ {estimate(head.log_z)} ≤ "
-        f"{estimate(head.eubo)} nats. EUBO and BAR use {source}."
+        f"{estimate(head.eubo)} nats. EUBO and BAR use {_source(run)}."
     )
 
 
 def _known_sentence(run: DensityRecord) -> str:
     head, known = run.headline, run.log_z.value
+    if not math.isfinite(head.log_z.value):
+        return ""
     found = f"log Z = {estimate(head.log_z)} nats from K = {head.steps}"
     if not math.isfinite(known):
         return f"{found}; the true value is not known."

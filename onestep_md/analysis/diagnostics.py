@@ -25,8 +25,9 @@ def weight_figure(run: Measurements) -> Figure:
     positive = weights > 0
     ax.loglog(rank[positive], n * weights[positive], color=style.REWEIGHTED, lw=2, label="samples")
     tail = min(max(5, int(3 * np.sqrt(n))), n)
+    shade = style.GREEN if run.headline.khat_ok else style.WARNING
     for k, dashes, colour, title in (
-        (khat, "--", style.GREEN if khat <= limit else style.WARNING, f"tail of k-hat {khat:.2f}"),
+        (khat, "--", shade, f"tail of k-hat {khat:.2f}"),
         (limit, ":", style.MUTED, f"tail of the limit {limit:.2f}"),
     ):
         if np.isfinite(k):
@@ -127,7 +128,10 @@ def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: f
     """ELBO, log Z and EUBO; those far off the scale of the flow are written, not drawn."""
     # a few clashes, or the base alone, would flatten all others
     flow = [row for row in rows if row.steps] or rows
-    middle = np.nanmedian([row.log_z.value for row in flow])
+    known_z = [v.value for row in flow for v in (row.log_z, row.elbo) if math.isfinite(v.value)]
+    if not known_z:
+        return
+    middle = np.median([r.log_z.value for r in flow if math.isfinite(r.log_z.value)] or known_z)
     gaps = [known - middle, *(v.value - middle for row in flow for v in (row.log_z, row.eubo))]
     above = np.nanmax([0.05, *np.abs(gaps)])
     below = np.nanmedian([0.0, *(middle - row.elbo.value for row in flow)])

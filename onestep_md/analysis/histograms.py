@@ -24,7 +24,7 @@ def draw_histograms(
     """
     edges = arrays[f"{quantity}_edges"]
     middles = 0.5 * (edges[1:] + edges[:-1])
-    for kind in reversed(kinds):
+    for kind in reversed([kind for kind in kinds if f"{quantity}_{kind}" in arrays]):
         title, colour = kinds[kind]
         height, error = arrays[f"{quantity}_{kind}"]
         if kind == filled:

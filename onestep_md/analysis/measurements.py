@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from onestep_md.errors import RunFolderError
-from onestep_md.estimators.weights import khat_limit
+from onestep_md.estimators.limits import ESS_KHAT_LIMIT, khat_fails, khat_limit
 
 _METRICS = (
     "step",
@@ -40,10 +40,11 @@ _NAMES = {  # how keys of the fingerprint and the environment are shown
 
 @dataclass(frozen=True)
 class Measured:
-    """A value with its standard error; nan where infinite or unknown."""
+    """A value with its standard error; nan where infinite or unknown, with what is shown then."""
 
     value: float = math.nan
     error: float = math.nan
+    text: str = ""
 
 
 UNKNOWN = Measured()
@@ -56,8 +57,15 @@ class EvidenceRow:
     steps: int
     n: int
     ess: Measured  # fraction
+    ess_error_known: bool  # its error is too small where the weights lack a fourth moment
+    ess_sets: tuple[float, ...]  # of several sets of 10,000 samples, if there are
     ess_clipped: float
     khat: float
+    heaviest: float  # share of the largest weight
+    harmless: bool  # too small for k-hat to matter
+    forward_ess: Measured  # fraction, seen from the target; UNKNOWN in older runs
+    above: int  # of `held_out` target samples weigh more than every sample
+    held_out: int
     log_z: Measured
     elbo: Measured
     eubo: Measured
@@ -77,6 +85,11 @@ class EvidenceRow:
         """k-hat above which n weights are not to be trusted (arXiv 1507.02646)."""
         return khat_limit(self.n)
 
+    @property
+    def khat_ok(self) -> bool:
+        """Whether the tail of the weights is tame; nan is not."""
+        return not khat_fails(self.khat, self.n, self.harmless)
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -86,9 +99,16 @@ class Weighted:
 
     @property
     def weights(self) -> np.ndarray:
-        """(n,) normalised weights."""
+        """(n,) normalised weights; nan where no sample has any."""
+        if not self.weighted:
+            return np.full(len(self.log_w), np.nan)
         weights = np.exp(self.log_w - self.log_w.max())
         return weights / weights.sum()
+
+    @property
+    def weighted(self) -> bool:
+        """Whether any sample has a weight."""
+        return bool(np.isfinite(self.log_w).any())
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,8 @@ def number_or_nan(value: float | None) -> float:
 def measured(value: dict | float | None, error: float | None = None) -> Measured:
     """An estimate, written as {value, error} or as two numbers."""
     if isinstance(value, dict):
-        return Measured(number_or_nan(value["value"]), number_or_nan(value["error"]))
+        found = number_or_nan(value["value"]), number_or_nan(value["error"])
+        return Measured(*found, "" if math.isfinite(found[0]) else value.get("text", ""))
     return Measured(number_or_nan(value), number_or_nan(error))
 
 
@@ -159,12 +180,22 @@ def read_evidence(results: dict) -> tuple[EvidenceRow, ...]:
 
 
 def _evidence(row: dict) -> EvidenceRow:
+    # equal weights have no tail, and minus infinity is null in a file
+    equal = row["khat"] is None and row.get("ess") == 1.0
+    khat = -math.inf if equal else number_or_nan(row["khat"])
     return EvidenceRow(
         steps=int(row["steps"]),
         n=int(row["n"]),
         ess=measured(row["ess"], row.get("ess_error")),
+        ess_error_known=bool(row.get("ess_error_known", khat <= ESS_KHAT_LIMIT)),
+        ess_sets=tuple(row.get("ess_sets", ())),
         ess_clipped=number_or_nan(row["ess_clipped"]),
-        khat=number_or_nan(row["khat"]),
+        khat=khat,
+        heaviest=number_or_nan(row.get("heaviest")),
+        harmless=bool(row.get("harmless", False)),
+        forward_ess=measured(row.get("forward_ess")),
+        above=int(row.get("above", 0)),
+        held_out=int(row.get("held_out", 0)),
         log_z=measured(row["log_z"]),
         elbo=measured(row["elbo"]),
         eubo=measured(row["eubo"]),

@@ -150,12 +150,19 @@ def estimate(number: Measured, scale: float = 1.0) -> str:
     """`2.31 ± 0.04`: the error's first digit decides, its first two if the first is 1."""
     value, error = number.value * scale, number.error * scale
     if not math.isfinite(value):
-        return DASH
+        return number.text.replace("-inf", "−∞").replace("inf", "∞") or DASH
     if not math.isfinite(error):
         return f"{signed(value, 2)} ± ?"
     if error == 0:
         return signed(value, 2)
     return Estimate(value, error).format("").replace("+-", "±").replace("-", "−")
+
+
+def percent(fraction: Measured, error_known: bool = True) -> str:
+    """`67.2 ± 1.0`, of a hundred; `67.2 ± 1.0*` if the error is too small; 1e-20 is written so."""
+    if fraction.value < 1e-4:
+        return f"{100 * fraction.value:.1g}"
+    return estimate(fraction, 100) + ("" if error_known else "*")
 
 
 def signed(value: float, decimals: int) -> str:

@@ -28,6 +28,7 @@ from onestep_md.analysis.measurements import (
     text_of,
 )
 from onestep_md.analysis.trajectories import check_finished
+from onestep_md.estimators.limits import khat_limit
 
 FILES = ("topology.pdb", "samples.dcd", "steps.npz", "results.json", "free_energy.json")
 
@@ -43,6 +44,16 @@ class Region:
     probability: Measured
     explored_delta_f: Measured  # of the exploration
     explored_probability: Measured
+    inside: int  # samples in it
+    effective: float  # what they are worth; nan in older runs
+    khat: float  # of their weights; nan where it cannot be told
+    few: bool  # too few to tell a free energy
+    tail: bool  # k-hat fails, and their weights are not harmless
+
+    @property
+    def khat_limit(self) -> float:
+        """k-hat above which the weights inside are not to be trusted."""
+        return khat_limit(self.inside)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,11 @@ def _region(entry: dict) -> Region:
         explored_probability=measured(
             entry.get("dynamics_probability"), entry.get("dynamics_d_probability")
         ),
+        inside=int(entry.get("samples_inside", 0)),
+        effective=number_or_nan(entry.get("effective_samples")),
+        khat=number_or_nan(entry.get("khat")),
+        few=bool(entry.get("few_samples", False)),
+        tail=bool(entry.get("heavy_tail", False)),
     )
 
 

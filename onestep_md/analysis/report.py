@@ -14,7 +14,8 @@ from onestep_md.analysis.measurements import number_or_nan
 from onestep_md.analysis.page import cell, estimate, number
 from onestep_md.analysis.record import Region, RunRecord, read_run
 from onestep_md.analysis.sections import Painter
-from onestep_md.analysis.verdict import DISAGREEMENT, Verdict, judge, z_score
+from onestep_md.analysis.verdict import Verdict, judge, z_score
+from onestep_md.estimators.limits import DISAGREEMENT
 
 
 def write_report(run_folder: Path) -> Path:
@@ -78,10 +79,11 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
     if not run.regions:
         return ""
     head = (
-        '<tr class="groups"><th></th><th class="group" colspan="3">'
+        '<tr class="groups"><th></th><th class="group" colspan="5">'
         "one-step samples, reweighted</th>"
         f'<th class="group" colspan="3">{run.explored_by} (exploration)</th><th></th></tr>'
         "<tr><th>region</th><th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
+        "<th>effective<br>samples</th><th>k-hat</th>"
         "<th>ΔF<br>(kT)</th><th>ΔF<br>(kJ/mol)</th><th>population<br>(%)</th>"
         "<th>difference<br>(σ)</th></tr>"
     )
@@ -96,6 +98,7 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
         f"ΔF is relative to {escape(style.symbol(reference))}; kT = {run.kT:.4f} kJ/mol at "
         f"{run.temperature:g} K. Errors are one standard error: bootstrap over the independent "
         f"samples on the left, {right}"
+        "The effective samples are those inside the region, and k-hat is of their weights. "
         "“difference” is in combined standard errors; a dash means that an error is unknown."
     )
     return page.section(
@@ -122,10 +125,17 @@ def _region_row(region: Region, kT: float) -> str:
     cells = [
         f"<td>{escape(style.symbol(region.name))}<small>{ranges}</small></td>",
         *columns(region.delta_f, region.probability),
+        cell(_effective(region), region.few),
+        cell(number(region.khat), region.tail),
         *columns(region.explored_delta_f, region.explored_probability),
         cell(page.DASH if is_reference else number(z, "+.1f"), abs(z) > DISAGREEMENT),
     ]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _effective(region: Region) -> str:
+    digits = ".1f" if region.effective < 100 else ",.0f"
+    return number(region.effective, digits) + ("<small>too few</small>" if region.few else "")
 
 
 def _colour_key(run: RunRecord) -> str:
@@ -229,7 +239,7 @@ def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:
             "close in on it as the flow improves; what is far off the scale is written. Right: "
             "two independent estimates of log Z.",
         ),
-        draw("weights", diagnostics.weight_figure(run), sections.WEIGHT_CAPTION),
+        sections.weights_part(run, draw),
         long=True,
     )
 

@@ -8,10 +8,17 @@ from matplotlib.figure import Figure
 
 from onestep_md.analysis import diagnostics, page, style
 from onestep_md.analysis.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
-from onestep_md.analysis.page import cell, estimate, number
-from onestep_md.analysis.verdict import DISAGREEMENT, FOLDED_LIMIT, Verdict, khat_ok, z_score
+from onestep_md.analysis.page import cell, estimate, number, percent
+from onestep_md.analysis.verdict import Verdict, disagreement, z_score
 from onestep_md.atomic import replacing
-from onestep_md.estimators.evidence import LOG_DET_LIMIT, ROUND_TRIP_LIMIT
+from onestep_md.estimators.estimate import ESS_NOTE
+from onestep_md.estimators.limits import (
+    DISAGREEMENT,
+    ENOUGH_SAMPLES,
+    FOLDED_LIMIT,
+    LOG_DET_LIMIT,
+    ROUND_TRIP_LIMIT,
+)
 
 WEIGHT_CAPTION = (
     "Left: k-hat is the slope of the heaviest weights; steeper than the dotted limit means that "
@@ -19,7 +26,9 @@ WEIGHT_CAPTION = (
 )
 EVIDENCE_NOTE = (
     "K network evaluations per sample, all from one network; K = 0 is the base without it. "
-    "ESS: Kish's effective sample size; clipped: with the heaviest 0.01 % of the weights cut. "
+    "ESS: Kish's effective sample size, of these samples; forward: Z over the mean weight of "
+    "{others}, the same number for a flow that misses nothing; clipped: with the heaviest 0.01 % "
+    "of the weights cut. "
     "ELBO ≤ log Z ≤ EUBO must hold. BAR joins these samples with {others}. "
     "Folded: samples with a negative determinant. Round trip: largest error of inverting the "
     "map. Red: a failed test."
@@ -75,7 +84,7 @@ def trust_tiles(run: Measurements, doubt: bool = False) -> list[tuple[str, str, 
     meaning = f"effective sample size at K = {head.steps}{', in doubt' if doubt else ''}"
     return [
         (f"{100 * head.ess.value:.3g} %", meaning, doubt),
-        (number(head.khat), f"k-hat, reliable below {head.khat_limit:.2f}", not khat_ok(head)),
+        (number(head.khat), f"k-hat, reliable below {head.khat_limit:.2f}", not head.khat_ok),
     ]
 
 
@@ -87,15 +96,32 @@ def compact(count: int) -> str:
     return f"{count:,}"
 
 
+def weights_part(run: Measurements, draw: Painter) -> str:
+    """Figure of the weights, or why there is none."""
+    if not run.samples.weighted:
+        return page.warning_box("Weights", ["No sample has any weight: there is nothing to show."])
+    return draw("weights", diagnostics.weight_figure(run), WEIGHT_CAPTION)
+
+
 def evidence_table(run: Measurements, known: Measured = UNKNOWN) -> str:
     """One row per K; log Z is compared with a known value where there is one."""
     head = (
-        "<tr><th>steps<br>K</th><th>ESS<br>(%)</th><th>clipped<br>ESS (%)</th><th>k-hat</th>"
+        "<tr><th>steps<br>K</th><th>ESS<br>(%)</th><th>forward<br>ESS (%)</th>"
+        "<th>clipped<br>ESS (%)</th><th>k-hat</th>"
         "<th>ELBO</th><th>log Z</th><th>EUBO</th><th>log Z<br>by BAR</th>"
         "<th>folded /<br>checked</th><th>round<br>trip</th><th>s per<br>1000</th></tr>"
     )
     rows = [_evidence_row(row, row is run.headline, known) for row in run.evidence]
-    return page.table(head, rows, dense=True)
+    notes = [
+        f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES:,} of these "
+        f"samples: {100 * min(row.ess_sets):.1f} to {100 * max(row.ess_sets):.1f} %."
+        for row in run.evidence
+        if row.ess_sets
+    ]
+    if not all(row.ess_error_known for row in run.evidence):
+        notes.append(f"{ESS_NOTE}.")
+    below = "".join(f'<p class="note">{note}</p>' for note in notes)
+    return page.table(head, rows, dense=True) + below
 
 
 def _evidence_row(row: EvidenceRow, is_headline: bool, known: Measured) -> str:
@@ -104,12 +130,14 @@ def _evidence_row(row: EvidenceRow, is_headline: bool, known: Measured) -> str:
     above = z_score(row.elbo, known) > DISAGREEMENT
     below = any(z_score(z, row.eubo) > DISAGREEMENT for z in (row.log_z, known))
     elbo = "−∞" if row.infinite else estimate(row.elbo)
+    forward = percent(row.forward_ess) if row.forward_ess.value >= 0 else estimate(row.forward_ess)
     folded = f"{row.negative:,} / {row.checked:,}" if row.checked else page.DASH
     cells = [
         cell(str(row.steps)),
-        cell(estimate(row.ess, 100)),
+        cell(percent(row.ess, row.ess_error_known)),
+        cell(forward, abs(disagreement(row)) > DISAGREEMENT),
         cell(number(row.ess_clipped, ".1f", 100)),
-        cell(number(row.khat), not khat_ok(row)),
+        cell(number(row.khat), not row.khat_ok),
         cell(elbo, above),
         cell(estimate(row.log_z), disagree or off),
         cell(estimate(row.eubo), below),

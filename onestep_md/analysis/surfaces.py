@@ -80,12 +80,14 @@ def surface_figure(run: RunRecord) -> Figure:
         (run.explored_by, run.explored_torsions, np.ones(len(run.explored_u))),
         ("raw one-step", raw.torsions, np.ones(len(raw.u))),
         ("reweighted", raw.torsions, raw.weights),
-    )
+    )[: 3 if raw.weighted else 2]
     columns = [[run.torsions.index(name) for name in pair] for pair in pairs]
     surfaces = [[free_energy_surface(a[:, c], w) for _, a, w in ensembles] for c in columns]
     finite = np.concatenate([s[np.isfinite(s)] for row in surfaces for s in row])
     top = float(np.clip(np.ceil(np.percentile(finite, 99)), 4, 10))
-    figure, axes = style.new_figure(2.95 * len(pairs) + 0.35, len(pairs), 3, layout="compressed")
+    figure, axes = style.new_figure(
+        2.95 * len(pairs) + 0.35, len(pairs), len(ensembles), layout="compressed"
+    )
     for (row, pair), (column, (title, _, _)) in product(enumerate(pairs), enumerate(ensembles)):
         ax = axes[row, column]
         image = _draw_surface(ax, surfaces[row][column], top)
@@ -203,7 +205,7 @@ def profile_figure(run: RunRecord) -> Figure:
         ),
         ("raw one-step", style.RAW, raw.torsions, np.ones(n), np.arange(n)),
         ("reweighted", style.REWEIGHTED, raw.torsions, raw.weights, np.arange(n)),
-    )
+    )[: 3 if raw.weighted else 2]
     middles = (np.arange(_PROFILE_BINS) + 0.5) * 360.0 / _PROFILE_BINS - 180.0
     for index, (ax, name) in enumerate(zip(axes.flat, run.torsions, strict=False)):
         highest = 3.0
@@ -234,8 +236,9 @@ def energy_figure(run: RunRecord) -> Figure:
     figure, axes = style.new_figure(3.0)
     ax, raw = axes[0, 0], run.samples
     finite = np.isfinite(raw.u)
-    low = min(np.min(run.explored_u), np.quantile(raw.u[finite], 0.001))
-    high = max(np.max(run.explored_u), np.quantile(raw.u[finite], 0.97))
+    seen = raw.u[finite] if finite.any() else run.explored_u
+    low = min(np.min(run.explored_u), np.quantile(seen, 0.001))
+    high = max(np.max(run.explored_u), np.quantile(seen, 0.97))
     edges = np.linspace(low, high, 80)
     weights = raw.weights
     reweighted_mean = float(weights[finite] @ raw.u[finite])
@@ -245,9 +248,9 @@ def energy_figure(run: RunRecord) -> Figure:
         ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
          f"mean {reweighted_mean:.1f} kT"),
-    )  # fmt: skip
+    )[: 3 if raw.weighted else 2]  # fmt: skip
     for title, colour, u, w, note in shown:
-        w = np.full(len(u), 1.0 / len(u)) if w is None else w
+        w = np.full(len(u), 1.0 / max(len(u), 1)) if w is None else w
         heights = np.histogram(u, edges, weights=w)[0] / np.diff(edges)
         if title == run.explored_by:
             ax.stairs(heights, edges, fill=True, color=colour, alpha=0.18)

@@ -13,7 +13,7 @@ import numpy as np
 
 from onestep_md.atomic import replacing
 from onestep_md.errors import RunFolderError
-from onestep_md.estimators.weights import normalised_weights, resample
+from onestep_md.estimators.weights import resample, stored_weights
 
 FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
 
@@ -48,6 +48,7 @@ def write_trajectory(
 ) -> None:
     """Write topology.pdb, samples.dcd, weights.npy, samples.npz and resampled.dcd.
 
+    Where no sample has any weight, weights.npy is nan and there is no resampled.dcd.
     Every file is written aside and renamed, so that a crash leaves the old one whole.
 
     Args:
@@ -59,16 +60,17 @@ def write_trajectory(
         log_q: (n,) log-density of the flow.
         generator: for the equal-weight resampling.
     """
-    weights = normalised_weights(log_w)
+    weights = stored_weights(log_w)
     folder.mkdir(parents=True, exist_ok=True)
     centred = x - x.mean(axis=1, keepdims=True)
-    chosen = generator.permutation(resample(log_w, len(log_w), generator))
     with replacing(folder / "topology.pdb") as path:
         path.write_text(pdb_text)
     with replacing(folder / "samples.dcd") as path:
         _write_dcd(path, centred)
-    with replacing(folder / "resampled.dcd") as path:
-        _write_dcd(path, centred[chosen])
+    if np.isfinite(weights).all():  # else there is nothing to draw from
+        chosen = generator.permutation(resample(log_w, len(log_w), generator))
+        with replacing(folder / "resampled.dcd") as path:
+            _write_dcd(path, centred[chosen])
     with replacing(folder / "samples.npz") as path:
         np.savez(path, u=u, log_q=log_q, log_w=log_w)
     with replacing(folder / "weights.npy") as path:

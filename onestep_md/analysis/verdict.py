@@ -8,15 +8,26 @@ import math
 from dataclasses import dataclass
 
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
-from onestep_md.analysis.record import RunRecord
+from onestep_md.analysis.page import percent
+from onestep_md.analysis.record import Region, RunRecord
 from onestep_md.analysis.style import symbol
-from onestep_md.estimators.evidence import LOG_DET_LIMIT
+from onestep_md.estimators.limits import (
+    DISAGREEMENT,
+    ENOUGH_EFFECTIVE,
+    ENOUGH_IN_REGION,
+    ENOUGH_SAMPLES,
+    FOLDED_LIMIT,
+    HARMLESS,
+    LOG_DET_LIMIT,
+    LOW_ACCEPTANCE,
+)
 
-FOLDED_LIMIT = 1e-3  # fraction of checked samples with a negative determinant
-FEWEST_EFFECTIVE = 100  # below it error bars are themselves unreliable
-DISAGREEMENT = 3.0  # combined standard errors
+UNSEEN = (
+    "Nothing on this page sees what neither the exploration nor the flow has visited: a "
+    "conformation that both miss changes none of these numbers, nor their errors."
+)
+_BLIND = 0.5  # of the ESS; a forward ESS below it means more than a short error bar
 _ROUNDING = 1e-9  # relative, of sums over samples
-LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
 
 TITLES = {
     "good": "The weights and free energies can be used.",
@@ -44,15 +55,18 @@ def judge(run: RunRecord) -> Verdict:
     sentences = [
         ess_sentence(run),
         weights_sentence(head),
+        forward_sentence(head, f"held-out samples of the {run.explored_by}"),
         map_sentence(head),
         log_z_sentence(spread),
         _regions_sentence(run),
+        _few_sentence(run),
     ]
     if run.handedness.centres:
         sentences.append(_handedness_sentence(run))
+    sentences.append(UNSEEN)
     evidence = [text for row in run.evidence for text in row.warnings]
     free_energy = _free_energy_warnings(run)
-    bad = spoiled(head) or spread[0] > DISAGREEMENT
+    bad = spoiled(head) or blind(head) or spread[0] > DISAGREEMENT
     others = (*head.warnings, *free_energy, *_run_warnings(run))
     level = "bad" if bad else "care" if others or not head.checked else "good"
     return Verdict(
@@ -68,16 +82,21 @@ def judge(run: RunRecord) -> Verdict:
 def spoiled(row: EvidenceRow) -> bool:
     """Whether the weights failed a test: their tail, their number, folds, the determinant."""
     return (
-        not khat_ok(row)
+        not row.khat_ok
         or row.negative > FOLDED_LIMIT * max(row.checked, 1)
-        or not row.ess.value * row.n >= FEWEST_EFFECTIVE
+        or not row.ess.value * row.n >= ENOUGH_EFFECTIVE
         or row.log_det_error > LOG_DET_LIMIT
     )
 
 
-def khat_ok(row: EvidenceRow) -> bool:
-    """Whether the tail of the weights is tame; nan is not."""
-    return row.khat <= row.khat_limit
+def disagreement(row: EvidenceRow) -> float:
+    """ESS of the flow's samples less that seen from the target, in combined standard errors."""
+    return z_score(row.ess, row.forward_ess)
+
+
+def blind(row: EvidenceRow) -> bool:
+    """Whether the target has been where the flow hardly goes, so that its weights say too much."""
+    return disagreement(row) > DISAGREEMENT and row.forward_ess.value < _BLIND * row.ess.value
 
 
 def z_score(a: Measured, b: Measured) -> float:
@@ -108,6 +127,10 @@ def ess_sentence(run: Measurements) -> str:
         f"{steps} ESS {100 * head.ess.value:.3g} % over {head.n:,} samples, worth "
         f"{head.ess.value * head.n:,.0f} independent ones"
     )
+    if head.ess_sets:
+        low, high = 100 * min(head.ess_sets), 100 * max(head.ess_sets)
+        size = f"{ENOUGH_SAMPLES:,}"
+        text += f", and {low:.3g} to {high:.3g} % in {len(head.ess_sets)} sets of {size} of them"
     if base is not None and base.ess.value > 0:
         gain = head.ess.value / base.ess.value
         factor = f"{float(f'{gain:.2g}'):,g}"  # two digits, but 120 rather than 1.2e+02
@@ -122,14 +145,38 @@ def ess_sentence(run: Measurements) -> str:
 
 def weights_sentence(row: EvidenceRow) -> str:
     """What k-hat says of the weights."""
+    if row.khat <= row.khat_limit:
+        return f"Weights reliable: k-hat {row.khat:.2f}, limit {row.khat_limit:.2f}."
+    if row.khat_ok:
+        khat = "not known" if math.isnan(row.khat) else f"{row.khat:.2f}"
+        most = max(row.heaviest / HARMLESS, 1e-4)
+        return (
+            f"Weights reliable: k-hat is {khat}, but no weight is large: the heaviest sample "
+            f"holds {100 * row.heaviest:.2g} % of their sum, so that what their tail hides moves "
+            f"log Z by no more than its error or {most:.1g}."
+        )
     if math.isnan(row.khat):
         return "k-hat could not be computed, so nothing vouches for the weights."
-    if khat_ok(row):
-        return f"Weights reliable: k-hat {row.khat:.2f}, limit {row.khat_limit:.2f}."
     return (
         f"Weights unreliable: k-hat {row.khat:.2f} is above {row.khat_limit:.2f}. The flow misses "
         "part of the target and error bars may not cover it; train longer."
     )
+
+
+def forward_sentence(row: EvidenceRow, of: str) -> str:
+    """Whether samples of the target, named by `of`, see the same ESS; nothing without them."""
+    if math.isnan(row.forward_ess.value):
+        return ""
+    ours, theirs = percent(row.ess, row.ess_error_known), percent(row.forward_ess)
+    if blind(row):
+        return (
+            f"The ESS seen from {of}, the forward ESS, is {theirs} % instead of {ours} %: the "
+            f"flow hardly visits where {row.above:,} of {row.held_out:,} of them are, and its "
+            "weights do not know of it."
+        )
+    if abs(disagreement(row)) > DISAGREEMENT:
+        return f"The ESS seen from {of}, {theirs} %, and that of the flow, {ours} %, differ."
+    return f"Seen from {of} the ESS is {theirs} %."
 
 
 def map_sentence(row: EvidenceRow) -> str:
@@ -181,6 +228,24 @@ def _regions_sentence(run: RunRecord) -> str:
     )
 
 
+def _few_sentence(run: RunRecord) -> str:
+    few = [symbol(region.name) for region in run.regions if region.few]
+    if not few:
+        return ""
+    return (
+        f"Fewer than {ENOUGH_IN_REGION} effective samples are in {', '.join(few)}: no free energy "
+        "of these, nor its error bar, can be relied on."
+    )
+
+
+def _few_text(region: Region) -> str:
+    return (
+        f"{symbol(region.name)} hangs on {region.effective:.1f} effective samples, of "
+        f"{region.inside:,} inside: neither its free energy nor the error bar can be relied on; "
+        "draw more with `python -m onestep_md.sample`, or train longer."
+    )
+
+
 def _handedness_sentence(run: RunRecord) -> str:
     hand = run.handedness
     centres = "centre" if hand.centres == 1 else "centres"
@@ -192,10 +257,10 @@ def _handedness_sentence(run: RunRecord) -> str:
 
 def _free_energy_warnings(run: RunRecord) -> list[str]:
     head, found = run.headline, []
-    if not khat_ok(head):
+    if not head.khat_ok:
         found.append(
-            f"k-hat {head.khat:.2f} is above {head.khat_limit:.2f}: the error bars of the "
-            "reweighted columns may be too small. Train longer."
+            f"k-hat {head.khat:.2f}, which should be below {head.khat_limit:.2f}: the error bars "
+            "of the reweighted columns may be too small. Train longer."
         )
     if head.negative:
         found.append(
@@ -209,6 +274,14 @@ def _free_energy_warnings(run: RunRecord) -> list[str]:
                 f"{symbol(region.name)}: reweighted and {run.explored_by} differ by "
                 f"{abs(score):.1f} combined standard errors; one of them has not sampled this "
                 "region well."
+            )
+        if region.few:
+            found.append(_few_text(region))
+        elif region.tail:
+            found.append(
+                f"{symbol(region.name)}: k-hat {region.khat:.2f} of the samples inside is above "
+                f"{region.khat_limit:.2f}: a few heavy ones decide, and the error bar may be too "
+                "small; draw more with `python -m onestep_md.sample`, or train longer."
             )
         if not math.isfinite(region.delta_f.error):
             found.append(

@@ -1,23 +1,39 @@
 """A number with its standard error: how it is written, and whether two of them agree."""
 
-from dataclasses import dataclass
-from math import isfinite, nan
+from dataclasses import asdict, dataclass
+from math import isfinite, isnan, nan
 
 import numpy as np
 
+NO_ESTIMATE = "no estimate"
+ESS_NOTE = (
+    "* k-hat above 0.25: the error of this ESS needs a moment of the weights that may not exist, "
+    "and is too small; other sets of samples differ by more"
+)
 _LONG = 1e4  # error from which powers of ten are written
+_TINY = 0.01  # percent below which an ESS has one digit and no error
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error (one sigma; nan where it is not known)."""
+    """A number and its standard error (one sigma; nan where it is not known).
+
+    What the samples cannot tell has no value (nan), and a `reason`; so has an infinite one.
+    """
 
     value: float
     error: float
+    reason: str = ""
 
     def format(self, unit: str = "kT") -> str:
         """Returns "2.31 +- 0.04 kT": the error is cut to one digit, to two if the first is 1."""
+        if isnan(self.value) and self.reason:
+            return NO_ESTIMATE
         return f"{self._digits()} {unit}".rstrip()
+
+    def as_dict(self) -> dict[str, float | str]:
+        """For JSON files, which have no infinities: what was printed goes with the numbers."""
+        return asdict(self) | {"text": self.format("")}
 
     def _digits(self) -> str:
         if not isfinite(self.value):
@@ -37,15 +53,50 @@ class Estimate:
 
     def format_kt_and_kj(self, kT: float) -> str:
         """Returns "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"; kT in kJ/mol."""
+        if isnan(self.value):
+            return self.format("kT")
         in_kj = Estimate(self.value * kT, self.error * kT)
         return f"{self.format('kT')} = {in_kj.format('kJ/mol')}"
 
 
-def stored_text(pair: dict) -> str:
-    """Text of an estimate as results.json holds it, {value, error}; a value of null is -inf."""
+def no_estimate(reason: str) -> Estimate:
+    """Returns a number that samples cannot tell, and why."""
+    return Estimate(nan, nan, reason)
+
+
+def stored_text(pair: dict | None) -> str:
+    """Text of an estimate as results.json holds it, of older runs too; a dash if not measured."""
+    if pair is None:
+        return "-"
+    if "text" in pair:
+        return pair["text"]
     if pair["value"] is None:
         return "-inf"
     return Estimate(pair["value"], nan if pair["error"] is None else pair["error"]).format("")
+
+
+def percent_text(fraction: Estimate, error_known: bool = True) -> str:
+    """Text of an ESS: "67.2 +- 1.0 %"; "67.2 +- 1.0* %" if the error is a lower bound."""
+    percent = Estimate(100.0 * fraction.value, 100.0 * fraction.error, fraction.reason)
+    if percent.value < _TINY:
+        return f"{percent.value:.1g} %"
+    text = percent.format("%" if isfinite(percent.value) else "")
+    return text if error_known else text.replace(" %", "* %")
+
+
+def stored_ess(row: dict) -> str:
+    """The same of a row of results.json."""
+    value, error = (nan if row[key] is None else row[key] for key in ("ess", "ess_error"))
+    return percent_text(Estimate(value, error), row.get("ess_error_known", True))
+
+
+def stored_forward(row: dict) -> str:
+    """The forward ESS of a row of results.json; a dash where there is none."""
+    pair = row.get("forward_ess")
+    if pair is None:
+        return "-"
+    value, error = (nan if pair[key] is None else pair[key] for key in ("value", "error"))
+    return percent_text(Estimate(value, error, pair["reason"]))
 
 
 def _power(number: float, decimals: int) -> str:

@@ -1,152 +1,35 @@
-"""Evidence of a weighted ensemble: log Z four ways, its diagnostics, and what they warn about.
+"""Evidence of a weighted ensemble at one number of steps K, and what it warns about.
 
-For flow samples x ~ q and target samples x ~ p = p~ / Z, with log w = log p~ - log q in both:
-    ELBO = <log w>_q  <=  log Z = log <w>_q  <=  EUBO = <log w>_p,
-and BAR joins both sets (Bennett 1976; Shirts et al. 2003). Called at the end of a run, once for
-every number of steps K.
+The numbers are those of `bounds` and `weights`, the thresholds those of `limits`. Called at the
+end of a run, once for every K.
 """
 
-from dataclasses import asdict, dataclass
-from math import sqrt
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from onestep_md.estimators.correlation import decorrelated, import_pymbar, statistical_inefficiency
-from onestep_md.estimators.estimate import Estimate, agreement
+from onestep_md.estimators import limits
+from onestep_md.estimators.bounds import (
+    above_all,
+    bar,
+    elbo,
+    eubo,
+    expected_above,
+    forward_ess,
+    log_z,
+)
+from onestep_md.estimators.correlation import statistical_inefficiency
+from onestep_md.estimators.estimate import Estimate, agreement, percent_text
 from onestep_md.estimators.weights import (
     checked_log_w,
     clipped_ess,
     ess,
     ess_error,
+    ess_sets,
+    harmless,
+    heaviest,
     khat,
-    khat_limit,
-    relative_weights,
 )
-
-ROUND_TRIP_LIMIT = 1e-3  # largest round-trip error of a map that counts as inverted
-LOG_DET_LIMIT = 1e-6  # largest disagreement of two double-precision log-determinants
-ENOUGH_SAMPLES = 10_000  # below it the ESS hangs on weights that were not drawn yet
-ENOUGH_EFFECTIVE = 100  # effective samples; below it not even the error bars are known
-DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
-
-
-def log_z(log_w: np.ndarray) -> Estimate:
-    """Returns log Z = log <w> from flow samples; -inf if every weight is zero."""
-    relative = relative_weights(log_w)
-    mean = relative.mean()
-    if mean == 0.0:
-        return Estimate(float("-inf"), float("nan"))
-    # log Z = max + log <w / w_max>
-    value = float(np.max(log_w) + np.log(mean))
-    # var(log <w>) = var(w) / (n <w>^2) = 1/(n r) - 1/n with the Kish fraction r = <w>^2 / <w^2>;
-    # written with the deviations it cannot go negative by rounding
-    return Estimate(value, float(relative.std() / mean / sqrt(relative.size)))
-
-
-def elbo(log_w: np.ndarray) -> Estimate:
-    """Returns <log w> over flow samples; -inf, without an error, if any sample weighs zero."""
-    log_w = checked_log_w(log_w)
-    if np.isneginf(log_w).any():
-        return Estimate(float("-inf"), float("nan"))
-    return _mean(log_w, 1.0)
-
-
-def eubo(log_w_target: np.ndarray, inefficiency: float = 1.0) -> Estimate:
-    """Returns <log w> over target samples; +inf if the flow cannot reach one of them (q = 0).
-
-    Args:
-        log_w_target: (m,) log p~ - log q at samples of the target.
-        inefficiency: their statistical inefficiency, 1 for independent samples.
-    """
-    log_w_target = _checked_target(log_w_target)
-    if np.isposinf(log_w_target).any():
-        return Estimate(float("inf"), float("nan"))
-    return _mean(log_w_target, inefficiency)
-
-
-def bar(
-    log_w_flow: np.ndarray,
-    log_w_target: np.ndarray,
-    inefficiency: float = 1.0,
-    walkers: np.ndarray | None = None,
-) -> Estimate:
-    """Returns log Z from flow and target samples together, by Bennett's acceptance ratio.
-
-    Args:
-        log_w_flow: (n,) log p~ - log q at flow samples; -inf is infinite forward work.
-        log_w_target: (m,) the same at samples of the target, in time order within a walker;
-            +inf is infinite reverse work.
-        inefficiency: statistical inefficiency of the target samples; they are thinned by it.
-        walkers: (m,) walker of every target sample; one walker if not given.
-    """
-    log_w_target = _checked_target(log_w_target)
-    thinned = log_w_target[decorrelated(log_w_target.size, inefficiency, walkers)]
-    # state 0 is the flow (reduced potential -log q, free energy 0), state 1 the target (u, -log Z)
-    # w_F = u_1 - u_0 at samples of 0 = -log p~ + log q = -log w
-    w_F = -checked_log_w(log_w_flow)
-    # w_R = u_0 - u_1 at samples of 1 = +log w
-    w_R = thinned
-    if not (np.isfinite(w_F).any() and np.isfinite(w_R).any()):
-        return Estimate(float("nan"), float("inf"))
-    # delta_f = f_1 - f_0 = -log Z. Adding c to w_F and taking it from w_R adds c to delta_f. It is
-    # moved to about 1000, because pymbar stops at a RELATIVE change and takes 0.0 for converged
-    c = 1000.0 + log_z(log_w_flow).value
-    w_F, w_R = _bounded(w_F) + c, _bounded(w_R) - c
-    pymbar = import_pymbar()
-    try:
-        with np.errstate(all="ignore"):
-            result = pymbar.bar(w_F, w_R, method="bisection", uncertainty_method="MBAR")
-    except (pymbar.utils.ConvergenceError, pymbar.utils.BoundsError):
-        return Estimate(float("nan"), float("inf"))
-    delta_f = float(result["Delta_f"])
-    error = _bar_error(w_F, w_R, delta_f, _left_after_thinning(inefficiency))
-    # at poor overlap the error above is too low and pymbar's MBAR form too high: take the larger;
-    # for a perfect flow the MBAR form is the root of a rounding error (nan), which fmax ignores
-    return Estimate(c - delta_f, float(np.fmax(error, result["dDelta_f"])))
-
-
-def _bar_error(w_F: np.ndarray, w_R: np.ndarray, delta_f: float, inefficiency: float) -> float:
-    """Standard error of BAR, its reverse part enlarged by a statistical inefficiency."""
-    # with M = log(n_F / n_R): f_F = 1 / (1 + exp(M + w_F - delta_f)), f_R likewise with -M, +
-    M = np.log(w_F.size / w_R.size)
-    log_f_F = -np.logaddexp(0.0, M + w_F - delta_f)
-    log_f_R = -np.logaddexp(0.0, -M + w_R + delta_f)
-    # BAR solves log sum f_F - log sum f_R = 0. By Crooks' relation the derivative of the left side
-    # is 1 on average for any M, so var(delta_f) = var(log <f_F>) + var(log <f_R>)
-    # and var(log <f>) is that of log_z
-    return float(np.hypot(log_z(log_f_F).error, sqrt(inefficiency) * log_z(log_f_R).error))
-
-
-def _left_after_thinning(inefficiency: float) -> float:
-    """Statistical inefficiency that is left after keeping every ceil(g)-th sample."""
-    # for correlations rho^t: g = 1 + 2 sum_t rho^t = (1 + rho) / (1 - rho)
-    rho = (inefficiency - 1.0) / (inefficiency + 1.0)
-    # thinned to every s-th: the same with rho^s; 1.0 for g = 1, 1.3 for large g
-    rho_s = rho ** np.ceil(inefficiency)
-    return float((1.0 + rho_s) / (1.0 - rho_s))
-
-
-def _bounded(work: np.ndarray) -> np.ndarray:
-    """Work with values more than 500 kT above the smallest cut there, +inf included.
-
-    Such a sample enters BAR with exp(-500) of the best one's share, below the last digit, but
-    pymbar's exponentials underflow from 745 kT on.
-    """
-    return np.minimum(work, work.min() + 500.0)
-
-
-def _mean(values: np.ndarray, inefficiency: float) -> Estimate:
-    """Mean and standard error of a correlated series."""
-    # var(mean) = sigma^2 g / n, and the sample variance has mean sigma^2 (1 - g / n)
-    # so var(mean) = s^2 g / (n - g)
-    n = values.size
-    error = values.std() * sqrt(inefficiency / (n - inefficiency)) if n > inefficiency else np.inf
-    return Estimate(float(values.mean()), float(error))
-
-
-def _checked_target(log_w_target: np.ndarray) -> np.ndarray:
-    """log_w at target samples: +inf (unreachable for the flow) is allowed, -inf is impossible."""
-    return -checked_log_w(-np.asarray(log_w_target, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -157,8 +40,16 @@ class Evidence:
     n: int
     ess: float
     ess_error: float
+    ess_sets: tuple[float, ...]  # of every full set of 10,000 samples, if there are several
     ess_clipped: float
     khat: float
+    heaviest: float  # share of the largest weight in the sum of all
+    harmless: bool  # too small for k-hat to matter, see `weights.harmless`
+    forward_ess: Estimate | None  # the ESS as target samples see it; None without them
+    held_out: int  # target samples that EUBO, BAR and the forward ESS are made of
+    unusable: int  # others, whose weight is not a number
+    above: int  # of the target samples, those that weigh more than every sample of the flow
+    above_limit: float  # how many of them a flow that misses nothing may have
     log_z: Estimate
     elbo: Estimate
     eubo: Estimate | None  # None without target samples
@@ -172,44 +63,109 @@ class Evidence:
     auxiliaries: int  # draws of auxiliary coordinates that a weight is made of
     ess_joint: Estimate | None  # with the first draw alone; None if there is no other
 
+    @property
+    def ess_error_known(self) -> bool:
+        """Whether the weights have the fourth moment that the error of their ESS needs."""
+        return self.khat <= limits.ESS_KHAT_LIMIT
+
     def warnings(self) -> list[str]:
         """Returns one sentence per failed diagnostic, each naming the number that it spoils."""
-        return [f"K = {self.steps}: {text}" for text in (*_weights(self), *_map(self))]
+        found = (*_weights(self), *_missing(self), *_target(self), *_map(self))
+        return [f"K = {self.steps}: {text}" for text in found]
 
     def as_dict(self) -> dict:
-        """Returns plain dicts, lists and numbers: estimates as {value, error}."""
-        return {**asdict(self), "warnings": self.warnings()}
+        """Returns plain dicts, lists and numbers: estimates as {value, error, reason, text}."""
+        values = asdict(self)
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            if isinstance(value, Estimate):
+                values[name] = value.as_dict()
+        known = {"ess_error_known": self.ess_error_known}
+        return values | known | {"warnings": self.warnings()}
 
 
 def _weights(e: Evidence) -> list[str]:
-    """Warnings about the weights and the estimates made from them."""
-    found = []
-    if e.n < ENOUGH_SAMPLES:
-        found.append(f"only {e.n} samples, fewer than {ENOUGH_SAMPLES}: ESS itself is uncertain")
-    if e.ess * e.n < ENOUGH_EFFECTIVE:
+    """Warnings about the weights of the flow's samples."""
+    found, limit = [], limits.khat_limit(e.n)
+    if e.n < limits.ENOUGH_SAMPLES:
+        found.append(
+            f"only {e.n} samples, fewer than {limits.ENOUGH_SAMPLES}: ESS itself is uncertain"
+        )
+    if e.ess * e.n < limits.ENOUGH_EFFECTIVE:
         found.append(
             f"only {e.ess * e.n:.0f} effective samples: the error bars of log Z and of the "
             "reweighted averages are themselves unreliable; draw more samples or train longer"
         )
-    if np.isnan(e.khat):
+    if not e.harmless and np.isnan(e.khat):
         found.append("k-hat could not be computed, so nothing vouches for the weights and log Z")
-    elif e.khat > khat_limit(e.n):
+    elif limits.khat_fails(e.khat, e.n, e.harmless):
         found.append(
-            f"k-hat = {e.khat:.2f} is above {khat_limit(e.n):.2f}: weights unreliable: the flow "
+            f"k-hat = {e.khat:.2f} is above {limit:.2f}: weights unreliable: the flow "
             "misses part of the target; train longer"
         )
-    if e.infinite:
+    if 0 < e.infinite < e.n:
         found.append(
             f"{e.infinite} of {e.n} samples have infinite energy: ELBO is -inf; the weights and "
             "log Z stay exact, these samples weigh nothing"
         )
-    if e.bar is not None and abs(agreement(e.log_z, e.bar)) > DISAGREEMENT:
+    return found
+
+
+def _missing(e: Evidence) -> list[str]:
+    """What cannot be told, or is infinite, and why."""
+    found = []
+    for name, value in (
+        ("log Z", e.log_z),
+        ("ELBO", e.elbo),
+        ("EUBO", e.eubo),
+        ("BAR", e.bar),
+        ("forward ESS", e.forward_ess),
+    ):
+        if value is None or not value.reason or (name == "ELBO" and e.infinite):
+            continue
+        if np.isnan(value.value):
+            found.append(f"no estimate of {name}: {value.reason}")
+        else:
+            found.append(f"{name} is {value.value:g}: {value.reason}")
+    if e.unusable:
+        found.append(
+            f"{e.unusable} of {e.unusable + e.held_out} target samples have a weight that is not "
+            "a number and are left out of EUBO, BAR and the forward ESS: their energy is not "
+            "finite, or the map cannot be inverted there"
+        )
+    return found
+
+
+def _target(e: Evidence) -> list[str]:
+    """Warnings where the flow's samples and those of the target disagree."""
+    found = []
+    ours = Estimate(e.ess, e.ess_error)
+    score = 0.0 if e.forward_ess is None else agreement(ours, e.forward_ess)
+    if abs(score) > limits.DISAGREEMENT:
+        texts = [percent_text(value) for value in (ours, e.forward_ess)]
+        cause = (
+            "the flow hardly visits part of the target, and its own samples cannot tell; train "
+            "longer"
+            if score > 0
+            else "heavy samples of the flow lie where the target samples have hardly been; "
+            "explore longer"
+        )
+        found.append(
+            f"the ESS of the flow's samples ({texts[0]}) and that seen from the target, the "
+            f"forward ESS ({texts[1]}), disagree: {cause}"
+        )
+    if e.above > e.above_limit:
+        found.append(
+            f"{e.above} of {e.held_out} target samples have weights above that of every sample of "
+            "the flow: it hardly visits the place where they are, and its weights, log Z and ESS "
+            "do not know of it"
+        )
+    if e.bar is not None and abs(agreement(e.log_z, e.bar)) > limits.DISAGREEMENT:
         found.append(
             f"log Z from the flow ({e.log_z.format('')}) and from BAR ({e.bar.format('')}) "
             "disagree: the flow misses part of the target, the map folds, or the "
             "exploration is too short"
         )
-    if e.eubo is not None and agreement(e.log_z, e.eubo) > DISAGREEMENT:
+    if e.eubo is not None and agreement(e.log_z, e.eubo) > limits.DISAGREEMENT:
         found.append(
             f"EUBO ({e.eubo.format('')}) lies below log Z ({e.log_z.format('')}), which cannot "
             "be: the map folds, or the exploration misses part of the target"
@@ -225,15 +181,17 @@ def _map(e: Evidence) -> list[str]:
             f"{e.negative_determinants} of {e.checked} samples have a negative determinant: the "
             "map folds there, and log Z, ESS and weights count the folded part more than once"
         )
-    if e.round_trip is not None and not e.round_trip <= ROUND_TRIP_LIMIT:
+    if e.round_trip is not None and not e.round_trip <= limits.ROUND_TRIP_LIMIT:
         found.append(
-            f"inverting the map misses by up to {e.round_trip:.1e}, limit {ROUND_TRIP_LIMIT:.0e}: "
-            "EUBO, BAR and the exactness of the weights are in doubt"
+            f"inverting the map misses by up to {e.round_trip:.1e}, limit "
+            f"{limits.ROUND_TRIP_LIMIT:.0e}: EUBO, BAR and the exactness of the weights are in "
+            "doubt"
         )
-    if e.log_det_error is not None and not e.log_det_error <= LOG_DET_LIMIT:
+    if e.log_det_error is not None and not e.log_det_error <= limits.LOG_DET_LIMIT:
         found.append(
             f"the log-determinant in the weights is off by up to {e.log_det_error:.1e} from that "
-            f"of the dense Jacobian, limit {LOG_DET_LIMIT:.0e}: log Z and the weights are wrong"
+            f"of the dense Jacobian, limit {limits.LOG_DET_LIMIT:.0e}: log Z and the weights "
+            "are wrong"
         )
     if e.steps > 0 and (e.checked == 0 or e.round_trip is None):
         found.append("not checked for folds: the weights are exact only if the map is injective")
@@ -271,25 +229,23 @@ def evaluate_evidence(
         auxiliaries: how many draws log_w and log_w_target are made of.
     """
     log_w = checked_log_w(log_w)
-    upper = both = joint = None
+    z, joint = log_z(log_w), None
     if auxiliaries > 1:
         log_w_joint = checked_log_w(log_w_joint)
         joint = Estimate(ess(log_w_joint), ess_error(log_w_joint))
-    if log_w_target is not None:
-        g = target_inefficiency or statistical_inefficiency(log_w_target, target_walkers)
-        upper = eubo(log_w_target, g)
-        both = bar(log_w, log_w_target, g, target_walkers)
     return Evidence(
         steps=steps,
         n=log_w.size,
         ess=ess(log_w),
         ess_error=ess_error(log_w),
+        ess_sets=ess_sets(log_w),
         ess_clipped=clipped_ess(log_w),
         khat=khat(log_w),
-        log_z=log_z(log_w),
+        heaviest=heaviest(log_w),
+        harmless=harmless(log_w, z.error),
+        **_beside_target(log_w, z, log_w_target, target_walkers, target_inefficiency),
+        log_z=z,
         elbo=elbo(log_w),
-        eubo=upper,
-        bar=both,
         negative_determinants=int(negative_determinants),
         checked=int(checked),
         log_det_error=None if log_det_error is None else float(log_det_error),
@@ -299,3 +255,35 @@ def evaluate_evidence(
         auxiliaries=auxiliaries,
         ess_joint=joint,
     )
+
+
+def _beside_target(
+    log_w: np.ndarray,
+    z: Estimate,
+    log_w_target: np.ndarray | None,
+    walkers: np.ndarray | None,
+    inefficiency: float | None,
+) -> dict:
+    """What target samples tell of a flow; those without a proper weight are counted and left out.
+
+    A sample of the target has a finite energy, so that log w = -inf is as wrong as nan.
+    """
+    usable = np.zeros(0, bool) if log_w_target is None else np.asarray(log_w_target) > -np.inf
+    counts = {"held_out": int(usable.sum()), "unusable": int((~usable).sum())}
+    if not usable.any():
+        nothing = {"eubo": None, "bar": None, "forward_ess": None}
+        return counts | nothing | {"above": 0, "above_limit": 0.0}
+    log_w_target = np.asarray(log_w_target)[usable]
+    walkers = None if walkers is None else np.asarray(walkers)[usable]
+    g = inefficiency or statistical_inefficiency(log_w_target, walkers)
+    both = bar(log_w, log_w_target, g, walkers)
+    known = z if np.isfinite(z.value) else both
+    # frames come in runs of g, and a run or three are chance
+    expected = expected_above(log_w, log_w_target.size)
+    return counts | {
+        "eubo": eubo(log_w_target, g),
+        "bar": both,
+        "forward_ess": forward_ess(known, log_w_target, g),
+        "above": above_all(log_w, log_w_target),
+        "above_limit": expected + limits.DISAGREEMENT * np.sqrt(g * max(expected, 1.0)),
+    }

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onestep_md.estimators.correlation import contiguous_blocks, statistical_inefficiency
-from onestep_md.estimators.estimate import Estimate, agreement
-from onestep_md.estimators.weights import ess, normalised_weights
+from onestep_md.estimators.estimate import Estimate, agreement, no_estimate
+from onestep_md.estimators.limits import ENOUGH_IN_REGION, khat_fails
+from onestep_md.estimators.weights import ess, harmless, khat, normalised_weights
 
 __all__ = ["RegionFreeEnergy", "agreement", "dynamics_free_energies", "region_free_energies"]
 
@@ -35,6 +36,24 @@ class RegionFreeEnergy:
     probability: Estimate
     delta_f: Estimate  # kT
     n_samples_inside: int  # raw count, before weighting
+    effective: float  # what these are worth: Kish's ESS of their weights, or independent frames
+    khat: float  # tail index of their weights; nan for fewer than 25, -inf for equal ones
+    harmless: bool  # no weight is large enough for it to matter, see `weights.harmless`
+
+    @property
+    def few(self) -> bool:
+        """Whether the region hangs on so few samples that not even its error bar is known."""
+        return self.effective < ENOUGH_IN_REGION
+
+    @property
+    def heavy_tail(self) -> bool:
+        """Whether there are enough by their ESS, and their k-hat says that they are not."""
+        return not self.few and khat_fails(self.khat, self.n_samples_inside, self.harmless)
+
+    @property
+    def mark(self) -> str:
+        """Word for the row of a table; nothing if all is well."""
+        return "FEW SAMPLES" if self.few else "HEAVY TAIL" if self.heavy_tail else ""
 
 
 def region_free_energies(
@@ -56,6 +75,13 @@ def region_free_energies(
         replicates: number of bootstrap replicates.
     """
     inside = _checked_inside(names, inside)
+    if not np.isfinite(log_w).any():
+        nothing, zero = no_estimate("no sample has any weight"), reference or names[0]
+        counts = inside.sum(axis=0).tolist()
+        return [
+            RegionFreeEnergy(name, zero, nothing, nothing, count, 0.0, float("nan"), False)
+            for name, count in zip(names, counts, strict=True)
+        ]
     weights = normalised_weights(log_w)
     n = weights.size
     weighted = weights[:, None] * np.column_stack([inside, np.ones(n)])  # last column: sum of w
@@ -63,7 +89,17 @@ def region_free_energies(
     for row in sums:
         counts = np.bincount(generator.integers(n, size=n), minlength=n)
         row[:] = counts @ weighted
-    return _assemble(names, inside, weighted.sum(axis=0), sums, reference, ess(log_w) * n)
+    worth = [_worth(np.asarray(log_w)[column]) for column in inside.T]
+    return _assemble(names, inside, weighted.sum(axis=0), sums, reference, ess(log_w) * n, worth)
+
+
+def _worth(log_w: np.ndarray) -> tuple[float, float, bool]:
+    """Effective samples, k-hat and harmlessness of the weights inside a region."""
+    if not np.isfinite(log_w).any():
+        return 0.0, float("nan"), False
+    effective = ess(log_w) * log_w.size
+    # for a small region var(log p) = sum w^2 / (sum w)^2, over the samples inside
+    return effective, khat(log_w), harmless(log_w, effective**-0.5)
 
 
 def dynamics_free_energies(
@@ -106,7 +142,9 @@ def dynamics_free_energies(
         if cut:
             widen /= np.sqrt(1.0 - (g - 1.0 / g) / (2.0 * max(n / n_blocks, 2.0 * g)))
     sums = counts @ per_block
-    return _assemble(names, inside, per_frame.sum(axis=0), sums, reference, n / g, widen)
+    worth = [(column.sum() / g, float("-inf"), True) for column in inside.T]
+    total = per_frame.sum(axis=0)
+    return _assemble(names, inside, total, sums, reference, n / g, worth, widen)
 
 
 def _assemble(
@@ -116,6 +154,7 @@ def _assemble(
     sums: np.ndarray,
     reference: str | None,
     n_effective: float,
+    worth: list[tuple[float, float, bool]],
     widen: float = 1.0,
 ) -> list[RegionFreeEnergy]:
     """Turns sums over samples (regions + 1,) and over replicates (replicates, regions + 1)."""
@@ -129,6 +168,9 @@ def _assemble(
             probability=_probability(p[i], p_replicates[:, i], widen, n_effective),
             delta_f=_relative(i == first, delta[i], delta_replicates[:, i], widen),
             n_samples_inside=int(inside[:, i].sum()),
+            effective=float(worth[i][0]),
+            khat=worth[i][1],
+            harmless=worth[i][2],
         )
         for i, name in enumerate(names)
     ]

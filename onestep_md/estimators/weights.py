@@ -9,6 +9,7 @@ Used by `evidence`, `free_energy` and by whoever writes or draws weighted sample
 import numpy as np
 
 from onestep_md.errors import OneStepError
+from onestep_md.estimators.limits import ENOUGH_SAMPLES, HARMLESS, NEGLIGIBLE
 
 
 def checked_log_w(log_w: np.ndarray) -> np.ndarray:
@@ -44,6 +45,12 @@ def normalised_weights(log_w: np.ndarray) -> np.ndarray:
     return relative / relative.sum()
 
 
+def stored_weights(log_w: np.ndarray) -> np.ndarray:
+    """Returns the weights (n,) to store: where no sample has any, nan, and so every average."""
+    relative = relative_weights(log_w)
+    return normalised_weights(log_w) if relative.any() else np.full(relative.size, np.nan)
+
+
 def ess(log_w: np.ndarray) -> float:
     """Returns Kish's effective sample size as a fraction of n, in [0, 1]."""
     relative = relative_weights(log_w)
@@ -54,7 +61,7 @@ def ess(log_w: np.ndarray) -> float:
 def ess_error(log_w: np.ndarray) -> float:
     """Returns the standard error of `ess` (a fraction), by the delta method.
 
-    It sees only the tail that was drawn: with a k-hat above 0.5 the true error is larger.
+    It needs <w^4> and sees only the tail that was drawn: see `ess_error_known`.
     """
     w = relative_weights(log_w)
     fraction = ess(log_w)
@@ -100,9 +107,44 @@ def khat(log_w: np.ndarray) -> float:
     return k if np.isfinite(k) else float("nan")
 
 
-def khat_limit(n: int) -> float:
-    """Returns the k-hat above which n weights are not to be trusted: min(0.7, 1 - 1/log10 n)."""
-    return min(0.7, 1.0 - 1.0 / np.log10(n)) if n > 10 else 0.0
+def heaviest(log_w: np.ndarray) -> float:
+    """Returns the largest normalised weight, the share of one sample in all; nan without any."""
+    relative = relative_weights(log_w)
+    return float(1.0 / relative.sum()) if relative.any() else float("nan")
+
+
+def harmless(log_w: np.ndarray, error: float) -> bool:
+    """Whether no weight is large enough for the tail index to matter, whatever k-hat says.
+
+    k-hat is the shape of the heaviest weights above a threshold. Nearly equal weights, a few of
+    which are a little larger, have as steep a shape as weights over many orders of magnitude, and
+    k-hats far above 1. But <w> = Z is finite, so that the tail has an index k < 1, and beyond the
+    largest drawn weight, a share s of the sum, it hides about s / (1 - k) of it:
+
+        n int_0^(1/n) p^-k dp / n^k = 1 / (1 - k)   in units of the largest of n weights p^-k
+
+    ten times s at k = 0.9. So the tail may be ignored where s is a tenth of the standard error of
+    the number in question, or of an error that matters to nobody.
+
+    Args:
+        log_w: (n,) log weights.
+        error: relative standard error of a sum of weights, that of log Z or of a population.
+    """
+    return bool(heaviest(log_w) <= HARMLESS * np.fmax(error, NEGLIGIBLE))
+
+
+def ess_sets(log_w: np.ndarray) -> tuple[float, ...]:
+    """Returns `ess` of every full set of ENOUGH_SAMPLES samples; nothing if there are not two.
+
+    Samples of a flow are independent, so that consecutive parts are sets as good as new ones. But
+    the ESS of a set hangs on its size: a larger one finds heavier weights. Parts of a single set
+    would be smaller sets, of a higher ESS that scatters less, and say nothing of it.
+    """
+    log_w = checked_log_w(log_w)
+    count = log_w.size // ENOUGH_SAMPLES
+    if count < 2:
+        return ()
+    return tuple(ess(of) for of in log_w[: count * ENOUGH_SAMPLES].reshape(count, -1))
 
 
 def resample(log_w: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:

@@ -78,7 +78,7 @@ def write_density_folder(
             negative_determinants=14 if trouble and k == 1 else 0, checked=1000,
             log_det_error=3e-12, round_trip=2e-11, seconds=n / 1000 * (0.02 + 0.03 * k),
         )  # fmt: skip
-        evidence.append(replace(row, khat=0.9) if trouble and k == 1 else row)
+        evidence.append(replace(row, khat=0.9, harmless=False) if trouble and k == 1 else row)
         nearest = ((x[:, None, : centres.shape[1]] - centres) ** 2).sum(-1).argmin(1)
         share = np.bincount(nearest, minlength=len(centres)) / n
         modes[k] = int((share >= 0.1 / len(centres)).sum())

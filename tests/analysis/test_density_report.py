@@ -88,14 +88,31 @@ def test_bad_run_says_so_loudly(bad):
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"khat": 0.83}, "bad", "k-hat 0.83 is above"),
-        ({"khat": None}, "bad", "could not be computed"),
+        ({"khat": 0.83, "harmless": False}, "bad", "k-hat 0.83 is above"),
+        ({"khat": None, "harmless": False}, "bad", "could not be computed"),
         ({"log_det_error": 1e-3}, "bad", "weights and log Z are wrong"),
         ({"negative_determinants": 40}, "bad", "40 of 1,000 checked samples are folded"),
         ({"ess": 0.005}, "bad", "worth 50 independent"),
         ({"checked": 0}, "care", "not checked for folds"),
         ({"eubo": None}, "care", "nothing bounds log Z from above"),
         ({"eubo": {"value": None, "error": None}}, "care", "nothing bounds log Z from above"),
+        (
+            {"eubo": {"value": None, "error": None, "text": "inf"}},
+            "care",
+            "EUBO is infinite: nothing bounds",
+        ),
+        (
+            {"eubo": {"value": None, "error": None, "text": "no estimate"}},
+            "care",
+            "EUBO cannot be told: nothing bounds",
+        ),
+        (
+            {"log_z": {"value": None, "error": None, "text": "no estimate"}, "ess": 1e-4},
+            "bad",
+            "There is no estimate of log Z",
+        ),
+        ({"forward_ess": {"value": 1e-9, "error": 1e-9}}, "bad", "is 1e-07 % instead of"),
+        ({}, "good", "the forward ESS use exact samples of the target"),
         ({"infinite": 3, "elbo": {"value": None, "error": None}}, "good", "−∞ ≤"),
         ({"eubo": {"value": 2.4, "error": 0.01}}, "bad", "log Z (2.501 ± 0.003) lies above EUBO"),
         ({"elbo": {"value": 2.7, "error": 0.01}}, "bad", "ELBO (2.700 ± 0.010) lies above log Z"),
@@ -112,7 +129,7 @@ def test_each_failed_test_reaches_the_verdict(edited, changes, level, words):
 
 def test_missed_modes_and_run_warnings(edited):
     verdict = judge_density(edited(lambda r: r["modes_found"].update({"1": 7})))
-    assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-1]
+    assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-2]
     verdict = judge_density(edited(lambda r: r.update(warnings=["a note"])))
     assert verdict.level == "care" and verdict.run_warnings == ("a note",)
 

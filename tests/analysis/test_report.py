@@ -125,6 +125,63 @@ def test_each_failed_test_reaches_the_verdict(tmp_path, key, value, level, words
     assert words in " ".join(verdict.sentences)
 
 
+def _region(folder, **changes):
+    _edit(folder, "free_energy.json", lambda r: r["regions"][-1].update(changes))
+
+
+def test_a_region_that_hangs_on_few_samples_is_marked(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    _region(folder, samples_inside=71, effective_samples=4.4, khat=0.88, few_samples=True)
+    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    assert verdict.level == "care"
+    assert "Fewer than 30 effective samples are in C7ax" in " ".join(verdict.sentences)
+    assert "C7ax hangs on 4.4 effective samples, of 71 inside" in " ".join(
+        verdict.free_energy_warnings
+    )
+    assert '<td class="bad">4.4<small>too few</small></td>' in html
+    _region(folder, effective_samples=44.0, few_samples=False, heavy_tail=True)
+    verdict = judge(read_run(folder))
+    assert verdict.level == "care" and "Fewer than 30" not in " ".join(verdict.sentences)
+    assert "k-hat 0.88 of the samples inside" in " ".join(verdict.free_energy_warnings)
+
+
+def test_the_target_sees_what_the_flow_does_not(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    verdict = judge(read_run(folder))
+    assert verdict.sentences[-1].startswith("Nothing on this page sees what neither")
+    seen = {"forward_ess": {"value": 1e-22, "error": 1e-22}, "above": 38, "held_out": 2000}
+    _edit(folder, "results.json", lambda r: r["evidence"][1].update(seen))
+    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    assert verdict.level == "bad"
+    assert "is 1e-20 % instead of" in " ".join(verdict.sentences)
+    assert "where 38 of 2,000 of them are" in html and '<td class="bad">1e-20</td>' in html
+    near = {"forward_ess": {"value": 0.62, "error": 0.1}}
+    _edit(folder, "results.json", lambda r: r["evidence"][1].update(near))
+    verdict = judge(read_run(folder))
+    assert verdict.level == "good" and any("the ESS is 62" in s for s in verdict.sentences)
+
+
+def test_harmless_tails_and_short_errors_are_told(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    light = {"khat": 2.31, "harmless": True, "heaviest": 2e-4, "ess_sets": [0.61, 0.424]}
+    _edit(folder, "results.json", lambda r: r["evidence"][1].update(light))
+    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    assert verdict.level == "good" and 'class="bad">2.31' not in html
+    assert "the heaviest sample holds 0.02 % of their sum" in " ".join(verdict.sentences)
+    assert "42.4 to 61.0 %" in html and re.search(r"\d\*</td>", html)
+    assert "k-hat above 0.25" in html
+
+
+def test_what_is_no_estimate_is_written_so(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    none = {"value": None, "error": None, "reason": "why", "text": "no estimate"}
+    beyond = none | {"text": "inf"}
+    changes = {"bar": none, "elbo": none, "eubo": beyond}
+    _edit(folder, "results.json", lambda r: r["evidence"][1].update(changes))
+    html = write_report(folder).read_text()
+    assert html.count("<td>no estimate</td>") == 2 and "<td>∞</td>" in html
+
+
 def test_low_exchange_and_run_warnings_are_shown(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     _edit(

@@ -127,7 +127,7 @@ def test_the_table_names_the_exploration(explored_by):
     explored = dynamics_free_energies(["a", "b"], inside, np.arange(1000), "a", generator)
     lines = free_energy_table(2.5, flow, explored, explored_by)
     assert lines[1] == f"free energies relative to a (one step, reweighted | {explored_by})"
-    assert len(lines) == 4 and "z = " in lines[3]
+    assert len(lines) == 5 and "z = " in lines[4]
     assert free_energy_table(2.5, [], [], explored_by) == []
 
 
@@ -193,6 +193,40 @@ def test_regions_seen_never_or_hardly():
         assert found[2].probability.value == 0.0
         assert 1 / 2000 <= found[2].probability.error < 1 / 200
         assert found[2].delta_f.format() == "inf kT"
+
+
+def test_regions_tell_what_their_samples_are_worth():
+    generator = np.random.default_rng(15)
+    n = 20_000
+    inside = two_regions(np.arange(n) % 100 == 0)  # 200 samples in the second
+    log_w = 0.3 * generator.standard_normal(n)
+    log_w[:1000:100] += 4.0  # ten of them hold nearly all weight there
+    names, zeros = ["a", "rare"], np.zeros(n)
+    many, few = region_free_energies(names, inside, log_w, "a", generator)
+    w = np.exp(log_w[inside[:, 1]])
+    assert few.effective == pytest.approx(w.sum() ** 2 / np.square(w).sum())
+    assert few.few and few.mark == "FEW SAMPLES" and few.effective < 20 < few.n_samples_inside
+    assert many.mark == "" and many.effective == pytest.approx(n * 0.91, rel=0.03)
+    # equal weights: as many as there are, and no tail
+    equal = region_free_energies(names, inside, zeros, "a", generator)[1]
+    assert equal.effective == pytest.approx(200) and equal.mark == ""
+    dynamics = dynamics_free_energies(names, inside, np.arange(n), "a", generator)
+    assert dynamics[1].effective == pytest.approx(200, rel=0.1)
+    lines = free_energy_table(2.5, [many, few], dynamics, "dynamics")
+    assert lines[-1].endswith("FEW SAMPLES") and "SAMPLES" not in lines[-2]
+    tail = np.where(inside[:, 1], -0.9 * np.log(generator.random(n)), 0.0)
+    heavy = region_free_energies(names, inside, tail - 3.0, "a", generator)[1]
+    assert heavy.mark in ("FEW SAMPLES", "HEAVY TAIL")
+
+
+def test_samples_without_any_weight_have_no_free_energies():
+    inside = two_regions(np.arange(100) < 20)
+    found = region_free_energies(
+        ["a", "b"], inside, np.full(100, -np.inf), None, np.random.default_rng(0)
+    )
+    for region in found:
+        assert region.delta_f.format_kt_and_kj(2.5) == "no estimate" and region.few
+    assert [region.n_samples_inside for region in found] == [80, 20]
 
 
 def test_the_reference_can_be_named_and_a_mistake_is_refused():

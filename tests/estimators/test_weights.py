@@ -5,6 +5,7 @@ import pytest
 
 from onestep_md.errors import OneStepError
 from onestep_md.estimators import weights
+from onestep_md.estimators.limits import ESS_KHAT_LIMIT, NEGLIGIBLE, khat_limit
 
 M, S = 0.3, 0.8
 # int p^2 / q dx = exp(M^2 / (2 - S^2)) / (S sqrt(2 - S^2)), and the ESS fraction is its inverse
@@ -78,9 +79,60 @@ def test_khat_counts_samples_of_zero_weight():
 
 
 def test_khat_limit_rises_with_n_up_to_0_7():
-    assert weights.khat_limit(100) == pytest.approx(0.5)
-    assert weights.khat_limit(10_000) == 0.7
-    assert weights.khat_limit(5) == 0.0
+    assert khat_limit(100) == pytest.approx(0.5)
+    assert khat_limit(10_000) == 0.7
+    assert khat_limit(5) == 0.0
+
+
+def pareto(generator: np.random.Generator, k: float, scale: float, n: int) -> np.ndarray:
+    """Log of 1 + scale p^-k, p uniform: a tail of index k; the mean is 1 + scale / (1 - k)."""
+    return np.log1p(scale * generator.random(n) ** -k)
+
+
+@pytest.mark.parametrize(("k", "scale"), [(0.9, 1e-4), (0.9, 1e-3), (0.8, 1e-3), (0.95, 1e-5)])
+def test_harmless_weights_leave_log_z_right_to_what_matters(k, scale):
+    truth, found = np.log1p(scale / (1.0 - k)), []
+    for seed in range(60):
+        log_w = pareto(np.random.default_rng(seed), k, scale, 10_000)
+        w = np.exp(log_w)
+        if weights.harmless(log_w, w.std() / w.mean() / 100.0):
+            found.append(np.log(w.mean()) - truth)
+    assert len(found) > 10 and np.abs(found).max() < 1.1 * NEGLIGIBLE
+
+
+def test_weights_that_move_log_z_are_not_harmless():
+    generator = np.random.default_rng(0)
+    log_w = pareto(generator, 0.9, 1.0, 10_000)
+    w = np.exp(log_w)
+    assert weights.khat(log_w) > 0.7
+    assert not weights.harmless(log_w, w.std() / w.mean() / 100.0)
+    assert not weights.harmless(np.full(10, -np.inf), float("nan"))
+    assert not weights.harmless(np.zeros(15), 0.0)  # so few samples say nothing
+    assert weights.harmless(np.zeros(10_000), 0.0)
+
+
+def test_the_error_of_an_ess_covers_it_up_to_the_limit_of_khat_and_not_beyond():
+    """Tails p^-k: r = <w>^2 / <w^2> = (1 - 2k) / (1 - k)^2, and <w^4> exists below k = 1/4."""
+
+    def coverage(k):
+        truth, z = (1.0 - 2.0 * k) / (1.0 - k) ** 2, []
+        for seed in range(120):
+            log_w = -k * np.log(np.random.default_rng(seed).random(10_000))
+            z.append((weights.ess(log_w) - truth) / weights.ess_error(log_w))
+        return np.mean(np.abs(z) < 1.0), np.mean(np.abs(z) < 2.0)
+
+    assert ESS_KHAT_LIMIT == 0.25
+    one, two = coverage(0.15)
+    assert one > 0.58 and two > 0.85
+    one, two = coverage(0.43)
+    assert one < 0.45 and two < 0.7
+
+
+def test_sets_are_full_ones_of_ten_thousand():
+    log_w = np.concatenate([gaussian_log_w(np.random.default_rng(1).standard_normal(30_001))])
+    sets = weights.ess_sets(log_w)
+    assert len(sets) == 3 and sets[1] == weights.ess(log_w[10_000:20_000])
+    assert weights.ess_sets(log_w[:19_999]) == ()
 
 
 def test_normalised_weights():

@@ -1,0 +1,33 @@
+"""Every threshold of the judges, in one place: evidence, verdicts, tables and reports use these.
+
+A number that fails one of them is printed beside a sentence that says so.
+"""
+
+import math
+
+ROUND_TRIP_LIMIT = 1e-3  # largest round-trip error of a map that counts as inverted
+LOG_DET_LIMIT = 1e-6  # largest disagreement of two double-precision log-determinants
+FOLDED_LIMIT = 1e-3  # fraction of checked samples with a negative determinant
+
+ENOUGH_SAMPLES = 10_000  # below it the ESS hangs on weights that were not drawn yet
+ENOUGH_EFFECTIVE = 100  # effective samples; below it not even the error bars are known
+ENOUGH_IN_REGION = 30  # effective samples in a region; below it its row is marked
+FEWEST_EFFECTIVE = 5  # effective samples; below it there is no estimate at all
+LARGEST_ERROR = 10.0  # nats; a mean of log w with a larger error is no estimate
+CONTRADICTION = 7.0  # nats; a mean of one is above its exponential once in a thousand times
+
+DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
+ESS_KHAT_LIMIT = 0.25  # k-hat from which <w^4>, which the error of an ESS needs, may not exist
+HARMLESS = 0.1  # share of the largest weight, in units of the error that it may shift
+NEGLIGIBLE = 0.005  # kT; no smaller error of a free energy matters to anybody
+LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
+
+
+def khat_limit(n: int) -> float:
+    """Returns the k-hat above which n weights are not to be trusted: min(0.7, 1 - 1/log10 n)."""
+    return min(0.7, 1.0 - 1.0 / math.log10(n)) if n > 10 else 0.0
+
+
+def khat_fails(khat: float, n: int, harmless: bool) -> bool:
+    """Whether a tail index, which may be nan, speaks against n weights; see `weights.harmless`."""
+    return not (khat <= khat_limit(n) or harmless)
