@@ -258,9 +258,10 @@ def _handedness_sentence(run: RunRecord) -> str:
 def _free_energy_warnings(run: RunRecord) -> list[str]:
     head, found = run.headline, []
     if not head.khat_ok:
+        khat = "cannot be computed" if math.isnan(head.khat) else f"is {head.khat:.2f}"
         found.append(
-            f"k-hat {head.khat:.2f}, which should be below {head.khat_limit:.2f}: the error bars "
-            "of the reweighted columns may be too small. Train longer."
+            f"k-hat {khat} and should be below {head.khat_limit:.2f}: the error bars of the "
+            "reweighted columns may be too small. Train longer."
         )
     if head.negative:
         found.append(
@@ -279,7 +280,7 @@ def _free_energy_warnings(run: RunRecord) -> list[str]:
             found.append(_few_text(region))
         elif region.tail:
             found.append(
-                f"{symbol(region.name)}: k-hat {region.khat:.2f} of the samples inside is above "
+                f"{symbol(region.name)}: k-hat {region.khat:.2f} of the samples inside, limit "
                 f"{region.khat_limit:.2f}: a few heavy ones decide, and the error bar may be too "
                 "small; draw more with `python -m onestep_md.sample`, or train longer."
             )

@@ -82,13 +82,13 @@ def forward_ess(log_z: Estimate, log_w_target: np.ndarray, inefficiency: float =
         log_w_target: (m,) log p~ - log q at samples of the target.
         inefficiency: their statistical inefficiency, 1 for independent samples.
     """
-    if not np.isfinite(log_z.value):
-        return no_estimate(f"log Z has none: {log_z.reason}")
     log_w_target = _checked_target(log_w_target)
     m, beyond = log_w_target.size, int(np.isposinf(log_w_target).sum())
     if beyond:
         reason = f"the flow has no density at {beyond} of {m} target samples"
         return Estimate(0.0, float("nan"), reason)
+    if not np.isfinite(log_z.value):
+        return no_estimate(f"log Z has none: {log_z.reason}")
     if m <= inefficiency:
         return no_estimate(f"{m} target samples, correlated as if they were one")
     mean = _log_mean(log_w_target)

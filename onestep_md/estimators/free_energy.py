@@ -158,7 +158,8 @@ def _assemble(
     widen: float = 1.0,
 ) -> list[RegionFreeEnergy]:
     """Turns sums over samples (regions + 1,) and over replicates (replicates, regions + 1)."""
-    p, p_replicates = total[:-1] / total[-1], sums[:, :-1] / sums[:, -1:]
+    with np.errstate(invalid="ignore"):  # replicates may have no weight at all
+        p, p_replicates = total[:-1] / total[-1], sums[:, :-1] / sums[:, -1:]
     first = int(np.argmax(p)) if reference is None else names.index(reference)
     delta, delta_replicates = _delta_f(p, first), _delta_f(p_replicates, first)
     return [

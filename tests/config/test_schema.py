@@ -32,6 +32,7 @@ def test_schema_is_yaml_with_the_defaults_and_units(write):
     for values in (defaults, listing):
         del values["exploration"]["temperatures"], values["exploration"]["method"]
         del values["flow"]["coordinates"], values["sample"]["auxiliaries"]
+        del values["sample"]["n_one_step"]
         for key in ("layers", "width"):
             del values["flow"][key]
         sizes = ("pretraining", "steps", "batch", "regression_batch", "buffer", "learning_rate")
