@@ -265,7 +265,7 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
             low, high = 100 * min(row.ess_sets), 100 * max(row.ess_sets)
             lines.append(
                 f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES} of these "
-                f"samples: {low:.1f} to {high:.1f} %"
+                f"samples: {low:.3g} to {high:.3g} %"
             )
         if row.ess_joint:
             lines.append(

@@ -103,7 +103,7 @@ def _free_energies(run: RunRecord, verdict: Verdict) -> str:
     )
     return page.section(
         "Free energies of conformations",
-        page.table(head, rows),
+        page.table(head, rows, dense=True),
         page.warning_box("Before using these numbers", verdict.free_energy_warnings),
         f'<p class="note">{note}</p>',
     )

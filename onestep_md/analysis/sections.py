@@ -114,7 +114,7 @@ def evidence_table(run: Measurements, known: Measured = UNKNOWN) -> str:
     rows = [_evidence_row(row, row is run.headline, known) for row in run.evidence]
     notes = [
         f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES:,} of these "
-        f"samples: {100 * min(row.ess_sets):.1f} to {100 * max(row.ess_sets):.1f} %."
+        f"samples: {100 * min(row.ess_sets):.3g} to {100 * max(row.ess_sets):.3g} %."
         for row in run.evidence
         if row.ess_sets
     ]

@@ -60,7 +60,9 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def legend(on: Axes | Figure, **place: object) -> None:
-    """A legend without a frame that covers nothing."""
+    """A legend without a frame that covers nothing; none where nothing was drawn."""
+    if isinstance(on, Axes) and not on.get_legend_handles_labels()[0]:
+        return
     on.legend(fontsize=FONT - 0.5, frameon=False, handlelength=1.6, **place)
 
 
