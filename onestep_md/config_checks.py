@@ -30,7 +30,9 @@ class Kind(NamedTuple):
 
 TARGETS = {
     "molecule": Kind(
-        "a molecule", ("pdb", "temperature"), ("forcefield", "system", "constraints", "trust")
+        "a molecule",
+        ("pdb", "temperature"),
+        ("forcefield", "system", "constraints", "held", "trust"),
     ),
     "density": Kind("a density", ("name",), ("data",)),
     "python": Kind("a python density", ("function", "dim"), ("trust",)),
@@ -97,7 +99,7 @@ def mistakes_of_several(
 
 def _check_kind(target: Mapping) -> Iterator[tuple[Key, str]]:
     name, kind, keys = target["kind"], TARGETS[target["kind"]], Target.model_fields
-    given = [key for key in keys if key != "kind" and target.get(key) not in (None, "none", False)]
+    given = [key for key in keys if target.get(key) not in (None, keys[key].default, name)]
     meaningless = [key for key in given if key not in kind.keys]
     wrong = [key for key in kind.keys if key not in target]  # given as well, reported before
     if meaningless and meaningless == given and not wrong:

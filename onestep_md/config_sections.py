@@ -53,6 +53,14 @@ class Target(Section):
     temperature: types.Kelvin | None = Field(
         None, gt=0, description="Temperature of the Boltzmann distribution that is sampled."
     )
+    held: Literal["none", "amides", "conjugated"] = Field(
+        "amides",
+        description="Bonds of a molecule that stay cis or trans as in the PDB, besides double "
+        "bonds and stereocentres, which always stay as they are: none; amides; or conjugated: "
+        "amides and single bonds between planar atoms that a barrier of more than 30 kJ/mol keeps "
+        "planar, as in acids, esters, enones and dienes. What is not held is sampled in all of "
+        "its wells.",
+    )
     name: types.Density | None = Field(
         None, description=f"The benchmark density: {', '.join(types.DENSITIES)}."
     )

@@ -18,7 +18,8 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.coordinates.force_field_chart import ForceFieldChart
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.stereo import stereocentres
+from onestep_md.coordinates.isomers import Isomers, find_isomers
+from onestep_md.coordinates.marginals import wells
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.progress import Display
@@ -28,7 +29,7 @@ from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.gaps import filled
 from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.molecule import Molecule
-from onestep_md.targets.smc import Annealed, RunawayError
+from onestep_md.targets.smc import Annealed, RunawayError, family_error
 from onestep_md.targets.terms import bonded_terms
 
 _MOST_ROUNDS = 8  # of annealing from a chart
@@ -42,6 +43,7 @@ def anneal_target(
     if isinstance(target, Molecule):
         chart = force_field_chart(target)
         found = _anneal_in(chart, config, evaluators, config.seed, display)
+        found = _with_family_error(found, chart, config.exploration.snapshots)
         display.say(_summary(found))
     else:
         found = _anneal_density(config, target.density.dim, evaluators, display)
@@ -109,6 +111,14 @@ def _anneal_in(
     return dataclasses.replace(found, x=x, u=u, grad_u=filled(grad_u))
 
 
+def _with_family_error(found: Annealed, chart: Chart, snapshots: int) -> Annealed:
+    """The larger of two errors of log Z: by islands, and by families that decide between wells."""
+    last = torch.from_numpy(found.x[snapshots - 1 :: snapshots])
+    angles = chart.coordinates.from_cartesian(last)[0][:, chart.circle]
+    error = family_error(found.founder[::snapshots], wells(angles).numpy())
+    return dataclasses.replace(found, d_log_z=max(found.d_log_z, error))
+
+
 def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
     fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
@@ -125,16 +135,27 @@ def internal_coordinates(
     zmatrix = build_zmatrix(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
-    if centres is None:
-        centres = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
-    return InternalCoordinates(zmatrix, centres)
+    isomers = isomers_of(molecule)
+    centres = isomers.centres if centres is None else centres
+    return InternalCoordinates(zmatrix, centres, isomers.held_bonds, isomers.cis)
+
+
+def isomers_of(molecule: Molecule) -> Isomers:
+    """What an ensemble of a molecule holds as in its input, and what it samples."""
+    barriers = {turn.bond: turn.barrier for turn in molecule.torsions if turn.described}
+    return find_isomers(
+        molecule.elements, molecule.bonds, molecule.positions, barriers, molecule.held
+    )
 
 
 def force_field_chart(molecule: Molecule) -> ForceFieldChart:
     """The chart of a molecule that nothing has been simulated of."""
     coordinates, terms = internal_coordinates(molecule), bonded_terms(molecule)
     q, _ = coordinates.from_cartesian(torch.from_numpy(molecule.positions)[None])
-    return ForceFieldChart(coordinates, q, terms.bonds, terms.angles, terms.stiff)
+    profiles = {turn.bond: turn.energy / molecule.kT for turn in molecule.torsions}
+    return ForceFieldChart(
+        coordinates, q, isomers_of(molecule), terms.bonds, terms.angles, terms.stiff, profiles
+    )
 
 
 def _summary(found: Annealed) -> str:

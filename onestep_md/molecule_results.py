@@ -13,6 +13,8 @@ from onestep_md.model import Model
 from onestep_md.targets.molecule import Molecule
 
 _SHOWN = 10_000  # samples in histograms of distances, each of which has many
+# what log|det| alone tells of samples
+BEYOND_CHART = "a ring that does not close, or a bond or angle out of its range"
 
 
 def compare_samples(
@@ -78,24 +80,15 @@ def far_pairs(molecule: Molecule) -> np.ndarray:
     return np.argwhere(np.triu(np.linalg.matrix_power(near, 3) == 0.0))
 
 
-def hand_lines(wrong: dict[int, int], centres: int) -> list[str]:
-    """How many samples have the wrong hand, by K; nothing for a molecule without a hand."""
-    if not centres:
-        return []
-    counts = ", ".join(f"{count} at K = {steps}" for steps, count in wrong.items())
-    return ["", f"samples of the wrong hand (their weight is zero): {counts}"]
-
-
-def outside_lines(outside: dict[int, int]) -> list[str]:
-    """How many samples are no conformation of the molecule, by K; nothing if there is none."""
-    if not any(outside.values()):
-        return []
-    counts = ", ".join(f"{count} at K = {steps}" for steps, count in outside.items())
-    return [
-        "",
-        "samples with a ring that does not close, or a bond or angle out of its range (their "
-        f"weight is zero): {counts}",
-    ]
+def domain_lines(outside: dict[int, dict[str, int]]) -> list[str]:
+    """How many samples are outside of the domain, by K and by what is wrong with them, if any."""
+    lines = []
+    for reason in next(iter(outside.values()), {}):
+        found = {steps: counts[reason] for steps, counts in outside.items()}
+        if any(found.values()):
+            counts = ", ".join(f"{count} at K = {steps}" for steps, count in found.items())
+            lines.append(f"samples with {reason} (their weight is zero): {counts}")
+    return ["", *lines] if lines else []
 
 
 def table(rows: dict[str, TorsionComparison]) -> list[str]:

@@ -30,10 +30,16 @@ from onestep_md.run_folder import (
     write_json,
 )
 from onestep_md.sampler import load_sampler, save_sampler
-from onestep_md.stages import explored, factory_of, load_target, open_pool
+from onestep_md.stages import (
+    describe,
+    explore_molecule,
+    explored,
+    factory_of,
+    load_target,
+    open_pool,
+)
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
-from onestep_md.targets.exploration import explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.train import OUTSIDE, train
 from onestep_md.train_likelihood import pretrain
@@ -47,7 +53,7 @@ def check(config: Config, local: bool) -> None:
     """Validate everything short of computing: print the target, one energy and the plan."""
     display = Display()
     target = load_target(config)
-    for line in target.fingerprint.lines():
+    for line in describe(target):
         display.say(line)
     if isinstance(target, Molecule):
         choice = time_platforms(target)
@@ -96,7 +102,7 @@ def _run_stages(
         keep_origin(folder, config, target, resources)
     display = Display(folder / "log.txt")
     try:
-        for line in target.fingerprint.lines():
+        for line in describe(target):
             display.say(line)
         display.say(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
@@ -192,9 +198,7 @@ def write_reference(config: Config, path: Path) -> None:
     evaluators = open_pool(config, molecule, local=False, address=None)
     try:
         display.start("reference")
-        exploration = explore(
-            molecule, evaluators, config.exploration, config.seed, progress=display.advance
-        )
+        exploration = explore_molecule(config, molecule, evaluators, display)
     finally:
         display.stop()
         evaluators.close()

@@ -13,6 +13,7 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.energy_exploration import isomers_of
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, agreement, percent_text
 from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.free_energy import (
@@ -31,10 +32,10 @@ from onestep_md.evaluate import (
 )
 from onestep_md.model import Model
 from onestep_md.molecule_results import (
+    BEYOND_CHART,
     compare_samples,
     distance_histograms,
-    hand_lines,
-    outside_lines,
+    domain_lines,
 )
 from onestep_md.molecule_results import table as distance_table
 from onestep_md.progress import Display
@@ -48,13 +49,12 @@ _ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian
 
 @dataclass(frozen=True)
 class _Sampled:
-    """Samples of one K; torsions (n, torsions) in radians."""
+    """Samples of one K; torsions (n, torsions) in radians, how many are not as they are held."""
 
     samples: Samples
     evidence: Evidence
     torsions: np.ndarray
-    wrong_handed: int
-    outside: int
+    outside: dict[str, int]
 
 
 def write_results(
@@ -100,11 +100,9 @@ def write_results(
         reference = free_energies[_EXPORTED_STEPS][0].reference
         explored = dynamics_regions(config, names, angles, exploration.replica, reference)
     distances = compare_samples(one.samples, one.torsions, model, angles, explored_by, config.seed)
-    evidence, centres = [row.evidence for row in sampled.values()], model.chart.coordinates.centres
-    wrong_handed = {k: row.wrong_handed for k, row in sampled.items()}
+    evidence, isomers = [row.evidence for row in sampled.values()], isomers_of(molecule)
     outside = {k: row.outside for k, row in sampled.items()}
-    table = evidence_table(evidence) + hand_lines(wrong_handed, len(centres))
-    table += outside_lines(outside)
+    table = evidence_table(evidence) + domain_lines(outside)
     table += distance_table(distances) + free_energy_table(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
@@ -121,8 +119,7 @@ def write_results(
             "torsions": names,
             "explored_by": explored_by,
             "evidence": [row.as_dict() for row in evidence],
-            "stereocentres": len(centres),
-            "wrong_handed": wrong_handed,
+            "isomers": {"held": isomers.held, "sampled": isomers.sampled},
             "outside": outside,
             "distances": {name: row.as_dict() for name, row in distances.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
@@ -143,10 +140,11 @@ def _sampled(
         config.seed,
         config.sample.auxiliaries,
     )
-    wrong = sampler.chart.coordinates.wrong_handed(torch.from_numpy(samples.x)).numpy()
-    outside = int((~np.isfinite(samples.log_q) & ~wrong).sum())
-    angles = torsion_angles(samples.x, quads)
-    return _Sampled(samples, evidence, angles, int(wrong.sum()), outside)
+    masks = sampler.chart.coordinates.outside(torch.from_numpy(samples.x))
+    known = torch.stack(list(masks.values())).any(0).numpy()
+    outside = {reason: int(mask.sum()) for reason, mask in masks.items()}
+    outside[BEYOND_CHART] = int((~np.isfinite(samples.log_q) & ~known).sum())
+    return _Sampled(samples, evidence, torsion_angles(samples.x, quads), outside)
 
 
 def cost(

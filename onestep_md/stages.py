@@ -8,10 +8,13 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import Config
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators
-from onestep_md.energy_exploration import anneal_target
+from onestep_md.energy_exploration import anneal_target, internal_coordinates, isomers_of
 from onestep_md.errors import TargetError
 from onestep_md.model import Target, exploration_key
 from onestep_md.progress import Display
@@ -76,6 +79,34 @@ def factory_of(target: Target | tuple[Molecule, ...], platform: str) -> Evaluato
     return functools.partial(DensityEvaluator, target.build)
 
 
+def explore_molecule(
+    config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
+) -> Exploration:
+    """Replica exchange of the isomer that the input geometry is."""
+    coordinates = internal_coordinates(molecule)
+
+    def inside(x: np.ndarray) -> np.ndarray:
+        return coordinates.in_domain(torch.from_numpy(x)).numpy()
+
+    return explore(
+        molecule,
+        evaluators,
+        config.exploration,
+        config.seed,
+        inside,
+        isomers_of(molecule).turning,
+        display.advance,
+    )
+
+
+def describe(target: Target) -> list[str]:
+    """Lines that tell what is sampled, for printing."""
+    lines = target.fingerprint.lines()
+    if isinstance(target, Molecule):
+        lines.append(f"{'isomers':<14}{isomers_of(target).line()}")
+    return lines
+
+
 def explored(
     config: Config,
     target: Target,
@@ -93,9 +124,7 @@ def explored(
     start = time.monotonic()
     display.start("exploration")
     if config.exploration.method == "dynamics":
-        exploration = explore(
-            target, evaluators, config.exploration, config.seed, progress=display.advance
-        )
+        exploration = explore_molecule(config, target, evaluators, display)
     else:
         exploration = anneal_target(config, target, evaluators, display)
     display.stop()

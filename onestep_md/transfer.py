@@ -24,7 +24,7 @@ from onestep_md.progress import Display
 from onestep_md.results import write_results
 from onestep_md.run_folder import check_folder, keep_origin, recorded_platform, write_text
 from onestep_md.sampler import save_sampler
-from onestep_md.stages import explored, load_target, open_pool
+from onestep_md.stages import describe, explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import Monitor, learning_rate, train_step
 from onestep_md.train_likelihood import METRICS, Likelihood
@@ -93,7 +93,7 @@ def _begun(
     evaluators = open_pool(config, target, local, address, recorded_platform(folder))
     try:
         keep_origin(folder, config, target, learner.resources(config.cluster, evaluators))
-        for line in target.fingerprint.lines():
+        for line in describe(target):
             display.say(line)
         exploration, seconds = explored(config, target, evaluators, folder, display)
     finally:

@@ -28,6 +28,7 @@ def _shipped(name, *forcefield):
         forcefield=forcefield or ("amber99sbildn.xml",),
         system=None,
         constraints="none",
+        held="amides",
         temperature=300.0,
     )
     return load_molecule(target, SYSTEMS)

@@ -5,18 +5,22 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
+import openmm
 import pytest
 import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import (
+    _anneal_in,
     _ChartBase,
     _ChartEnergy,
     anneal_target,
     force_field_chart,
+    isomers_of,
 )
-from onestep_md.stages import load_target, open_pool
+from onestep_md.stages import explored, load_target, open_pool
+from onestep_md.targets.molecule import KB
 from onestep_md.targets.terms import bonded_terms
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -82,9 +86,11 @@ def test_chart_round_trip_and_log_det(alanine):
     back, again = chart.from_x(x)
     torch.testing.assert_close(back, s, rtol=0, atol=1e-8)
     torch.testing.assert_close(again, log_det, rtol=0, atol=1e-8)
-    # dq/ds is diagonal: the width of every line coordinate, one for angles
-    _, log_dq = chart.coordinates.from_cartesian(x)
-    torch.testing.assert_close(log_det - log_dq, chart.width.log().sum().expand(20))
+    # dq/ds is diagonal: the width of every line coordinate, 1 / (2 pi p) for angles
+    q, log_dq = chart.coordinates.from_cartesian(x)
+    _, log_density = chart.marginals.cumulative(q[:, chart.circle])
+    expected = chart.width.log().sum() - log_density.sum(-1)
+    torch.testing.assert_close(log_det - log_dq, expected)
 
 
 def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
@@ -135,3 +141,76 @@ def test_annealing_finds_every_basin_and_the_normaliser_without_dynamics(alanine
     u = evaluators.evaluate(found.frames)[0]
     np.testing.assert_allclose(u, found.u)
     assert math.isfinite(u.mean()) and abs(u.mean() + 23.8) < 1.5
+
+
+@pytest.fixture(scope="module")
+def slow_torsion(tmp_path_factory):
+    """H-O-O-H whose wells, cis and trans, are 0.7 kT apart behind 32 kT; its folder and log Z."""
+    folder = tmp_path_factory.mktemp("slow")
+    system, kt = openmm.System(), KB * 300.0
+    for mass in (1.0, 16.0, 16.0, 1.0):
+        system.addParticle(mass)
+    bond, angle = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
+    for i, length in enumerate((0.1, 0.14, 0.1)):
+        bond.addBond(i, i + 1, length, 3e5)
+    for i in range(2):
+        angle.addAngle(i, i + 1, i + 2, 1.8, 400.0)
+    torsion = openmm.PeriodicTorsionForce()
+    torsion.addTorsion(0, 1, 2, 3, 2, np.pi, 40.0)
+    torsion.addTorsion(0, 1, 2, 3, 1, 0.0, 0.35 * kt)
+    for force in (bond, angle, torsion):
+        system.addForce(force)
+    (folder / "mol.xml").write_text(openmm.XmlSerializer.serialize(system))
+    x = np.array([[-0.02, 0.097, 0], [0, 0, 0], [0.14, 0, 0], [0.16, -0.097, 0]]) * 10
+    lines = [
+        f"HETATM{i + 1:5d}  {name}  HOH A   1    {p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}  1.00  0.00"
+        f"          {name[0]:>2}"
+        for i, (name, p) in enumerate(zip(("H1", "O1", "O2", "H2"), x, strict=True))
+    ]
+    links = ["CONECT    1    2", "CONECT    2    3", "CONECT    3    4", "END"]
+    text = "\n".join([*lines, *links]).replace("HOH", "LIG")
+    (folder / "mol.pdb").write_text(text + "\n")
+    (folder / "mol.yaml").write_text(
+        "target: {pdb: mol.pdb, system: mol.xml, temperature: 300.0}\n"
+        "sample: {torsions: {t: [0, 1, 2, 3]}}\n"
+    )
+    # independent coordinates: r^2 exp(-k (r - r0)^2 / 2), sin(a) exp(-k (a - a0)^2 / 2)
+    bonds, bends = kt / 3e5, kt / 400.0
+    log_z = sum(np.log((r**2 + bonds) * np.sqrt(2 * np.pi * bonds)) for r in (0.1, 0.14, 0.1))
+    log_z += 2 * np.log(np.sin(1.8) * np.exp(-bends / 2) * np.sqrt(2 * np.pi * bends))
+    phi = np.linspace(-np.pi, np.pi, 20000, endpoint=False)
+    v = 40.0 / kt * (1 - np.cos(2 * phi)) + 0.35 * (1 + np.cos(phi))
+    p = np.exp(-v) * 2 * np.pi / len(phi)
+    return folder, log_z + np.log(p.sum()), p[np.abs(phi) < np.pi / 2].sum() / p.sum()
+
+
+@pytest.mark.parametrize("method", ["annealing", "dynamics"])
+def test_both_wells_of_a_torsion_behind_a_high_barrier_are_explored(slow_torsion, method):
+    folder, log_z, cis = slow_torsion
+    overrides = [f"exploration.method={method}"]
+    if method == "annealing":
+        overrides += ["exploration.particles=2000", "exploration.snapshots=1"]
+    else:
+        overrides += ["exploration.duration=60"]
+    config = load_config(folder / "mol.yaml", overrides)
+    molecule = load_target(config)
+    assert isomers_of(molecule).line() == "held: nothing; sampled: 1 torsion"
+    evaluators = open_pool(config, molecule, local=True, address=None)
+    (folder / method).mkdir()
+    found, _ = explored(config, molecule, evaluators, folder / method, Mock())
+    angles = torsion_angles(found.frames, [(0, 1, 2, 3)])[:, 0]
+    assert (np.abs(angles) < np.pi / 2).mean() == pytest.approx(cis, abs=0.06)
+    if method == "annealing":
+        found = _anneal_in(force_field_chart(molecule), config, evaluators, 2, Mock())
+        assert abs(found.log_z - log_z) < 4 * found.d_log_z < 0.2
+
+
+def test_a_held_torsion_is_in_one_well_and_its_log_z_too(slow_torsion):
+    folder, log_z, cis = slow_torsion
+    overrides = ["target.held=conjugated", "exploration.method=annealing"]
+    config = load_config(folder / "mol.yaml", [*overrides, "exploration.particles=2000"])
+    molecule = load_target(config)
+    assert isomers_of(molecule).line() == "held: 1 trans conjugated bond; sampled: nothing"
+    evaluators = open_pool(config, molecule, local=True, address=None)
+    found = _anneal_in(force_field_chart(molecule), config, evaluators, 1, Mock())
+    assert abs(found.log_z - log_z - np.log(1 - cis)) < 4 * found.d_log_z < 0.2

@@ -137,7 +137,8 @@ def test_molecules_share_networks_and_have_results_of_their_own(finished):
         assert results["evaluations"]["training"] > 0
         assert (finished / name / "report.html").exists()
         assert len((finished / name / "samples.dcd").read_bytes()) > 20 * atoms * 12
-    assert results["stereocentres"] == 0 and results["wrong_handed"] == {"0": 0, "1": 0}
+    assert results["isomers"]["held"] == ["2 trans amides"]
+    assert results["outside"]["1"]["an inverted stereocentre"] == 0
 
 
 def test_more_samples_are_drawn_of_each(finished, tmp_path):

@@ -65,12 +65,13 @@ class StepSamples(Weighted):
 
 
 @dataclass(frozen=True)
-class Handedness:
-    """Samples in which a stereocentre is inverted, of n; centres = 0 where there is none."""
+class Isomers:
+    """What the ensemble holds and samples, in words; one-step samples that are another isomer."""
 
-    centres: int
-    inverted: int
-    n: int
+    held: tuple[str, ...]
+    sampled: tuple[str, ...]
+    outside: dict[str, int]  # what is wrong -> of how many samples
+    n: int  # samples
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class RunRecord(Measurements):
     explored_by: str  # "dynamics" or "annealing": where the samples to compare with are from
     explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
     explored_u: np.ndarray  # (m,) kT
-    handedness: Handedness
+    isomers: Isomers | None  # absent in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: dict[str, dict]  # by kind of samples, see estimators.torsions; empty in older runs
     histograms: dict[str, np.ndarray]  # of interatomic distances; empty in older runs
@@ -139,7 +140,7 @@ def _read(folder: Path) -> RunRecord:
         explored_by=results.get("explored_by", "dynamics"),  # absent in older runs
         explored_torsions=explored[0],
         explored_u=explored[1],
-        handedness=_handedness(results, len(steps[1].u)),
+        isomers=_isomers(results, len(steps[1].u)),
         acceptance=tuple(
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
         ),
@@ -171,10 +172,11 @@ def _samples(arrays: np.lib.npyio.NpzFile, k: int) -> StepSamples:
     return StepSamples(arrays[f"k{k}_log_w"], arrays[f"k{k}_u"], arrays[f"k{k}_torsions"])
 
 
-def _handedness(results: dict, n: int) -> Handedness:
-    centres = results.get("stereocentres", 0)  # absent in older runs
-    # the trajectory's samples are of one step
-    return Handedness(centres, results["wrong_handed"]["1"] if centres else 0, n)
+def _isomers(results: dict, n: int) -> Isomers | None:
+    if "isomers" not in results:
+        return None
+    words, outside = results["isomers"], results["outside"]["1"]  # the trajectory's one step
+    return Isomers(tuple(words["held"]), tuple(words["sampled"]), outside, n)
 
 
 def _molecule_name(config: str) -> str:

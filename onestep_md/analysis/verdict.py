@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
 from onestep_md.analysis.page import percent
-from onestep_md.analysis.record import Region, RunRecord
+from onestep_md.analysis.record import Isomers, Region, RunRecord
 from onestep_md.analysis.style import symbol
 from onestep_md.estimators.limits import (
     DISAGREEMENT,
@@ -61,8 +61,8 @@ def judge(run: RunRecord) -> Verdict:
         _regions_sentence(run),
         _few_sentence(run),
     ]
-    if run.handedness.centres:
-        sentences.append(_handedness_sentence(run))
+    if run.isomers:
+        sentences += [_isomers_sentence(run.isomers), *_outside_sentences(run.isomers)]
     sentences.append(UNSEEN)
     evidence = [text for row in run.evidence for text in row.warnings]
     free_energy = _free_energy_warnings(run)
@@ -246,13 +246,18 @@ def _few_text(region: Region) -> str:
     )
 
 
-def _handedness_sentence(run: RunRecord) -> str:
-    hand = run.handedness
-    centres = "centre" if hand.centres == 1 else "centres"
-    if not hand.inverted:
-        return f"Every sample has the handedness of the input ({hand.centres} {centres})."
-    share = 100 * hand.inverted / hand.n
-    return f"{hand.inverted:,} of {hand.n:,} raw samples ({share:.2g} %) have an inverted centre."
+def _isomers_sentence(isomers: Isomers) -> str:
+    held, sampled = (", ".join(words) or "nothing" for words in (isomers.held, isomers.sampled))
+    return f"Held as in the input: {held}. Sampled: {sampled}."
+
+
+def _outside_sentences(isomers: Isomers) -> list[str]:
+    return [
+        f"{count:,} of {isomers.n:,} raw samples ({100 * count / isomers.n:.2g} %) have {reason}; "
+        "they have no weight."
+        for reason, count in isomers.outside.items()
+        if count
+    ]
 
 
 def _free_energy_warnings(run: RunRecord) -> list[str]:
@@ -303,6 +308,6 @@ def _run_warnings(run: RunRecord) -> tuple[str, ...]:
             else f"Replica exchange accepts only {100 * lowest:.0f} % between two of its "
             "temperatures: the dynamics columns mix slowly; add temperatures."
         )
-    if run.handedness.inverted:
-        found.append(_handedness_sentence(run))
+    if run.isomers:
+        found += _outside_sentences(run.isomers)
     return tuple(found)

@@ -68,7 +68,7 @@ class MolecularChart(Chart):
         angles = q[:, self.circle]
         self.rare_wells = RareWells(angles)
         weight = torch.softmax(self.rare_wells.log_emphasis(angles), 0)
-        self.marginals = Marginals(angles, weight)
+        self.marginals = Marginals.fit(angles, weight)
 
         centre = q[:, self.line].mean(0)
         stiff = first + (~rotatable).nonzero().squeeze(-1)

@@ -62,8 +62,14 @@ class InternalCoordinates(nn.Module):
 
     _has_lines = _has_loose = False  # for models that were stored before there were any
 
-    def __init__(self, zmatrix: ZMatrix, centres: Sequence[tuple[int, int, int, int]] = ()):
-        """Take a z-matrix, and what `stereo.stereocentres` found in its molecule."""
+    def __init__(
+        self,
+        zmatrix: ZMatrix,
+        centres: Sequence[tuple[int, int, int, int]] = (),
+        held_bonds: Sequence[tuple[int, int, int, int]] = (),
+        cis: Sequence[bool] = (),
+    ):
+        """Take a z-matrix, and what `isomers.Isomers` says is held in its molecule."""
         super().__init__()
         free = np.isnan(zmatrix.fixed_length[1:])
         self.n_atoms = len(zmatrix.atom)
@@ -98,6 +104,7 @@ class InternalCoordinates(nn.Module):
         loose = torch.tensor(zmatrix.loose, dtype=torch.float64).reshape(-1, 3)
         self.register_buffer("loose", loose[:, :2].long(), persistent=False)
         self.register_buffer("loose_length", loose[:, 2], persistent=False)
+        self.hold_bonds(held_bonds, cis)
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
 
     @property
@@ -186,7 +193,8 @@ class InternalCoordinates(nn.Module):
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
         x = torch.stack(placed, dim=1)
-        return x, torch.where(q.isfinite().all(-1) & ~self._excluded(x), log_det, -torch.inf)
+        inside = q.isfinite().all(-1) & self.in_domain(x)
+        return x, torch.where(inside, log_det, -torch.inf)
 
     def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Measure the coordinates; the inverse of `to_cartesian` up to rigid motion.
@@ -224,8 +232,20 @@ class InternalCoordinates(nn.Module):
         if self._has_rings:
             _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
             log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
-        log_det = torch.where(self._excluded(x), -torch.inf, log_det)
+        log_det = torch.where(self.in_domain(x), log_det, -torch.inf)
         return torch.cat([free, angles, torsions], dim=-1), log_det
+
+    def in_domain(self, x: Tensor) -> Tensor:
+        """Which of (batch, atoms, 3) are the isomer that is held, (batch,)."""
+        return ~torch.stack(list(self.outside(x).values())).any(0)
+
+    def outside(self, x: Tensor) -> dict[str, Tensor]:
+        """What of (batch, atoms, 3) is not as it is held -> which of them, (batch,)."""
+        return {
+            "an inverted stereocentre": self.wrong_handed(x),
+            "a turned bond": self.wrong_bonds(x),
+            "a torn bond": self._torn(x),
+        }
 
     def wrong_handed(self, x: Tensor) -> Tensor:
         """Which of (batch, atoms, 3) have a stereocentre of the wrong hand, (batch,)."""
@@ -234,14 +254,35 @@ class InternalCoordinates(nn.Module):
             u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
             return ((torch.linalg.cross(u, v) * w).sum(-1) <= 0).any(-1)
 
-    def _excluded(self, x: Tensor) -> Tensor:
-        """Which of (batch, atoms, 3) are other molecules than this one, (batch,)."""
-        wrong = self.wrong_handed(x)
+    def _torn(self, x: Tensor) -> Tensor:
+        """Which of (batch, atoms, 3) have a torn bond among those that are no coordinates."""
         if not self._has_loose:
-            return wrong
+            return x.new_zeros(len(x), dtype=torch.bool)
         i, j = self.loose.T
         stretch = (x[:, i] - x[:, j]).detach().norm(dim=-1) / self.loose_length
-        return wrong | ((stretch < 1.0 / _STRETCH) | (stretch > _STRETCH)).any(-1)
+        return ((stretch < 1.0 / _STRETCH) | (stretch > _STRETCH)).any(-1)
+
+    def hold_bonds(self, quads: Sequence[tuple[int, int, int, int]], cis: Sequence[bool]) -> None:
+        """Hold torsions (a, i, j, d) about bonds i-j cis or trans; others are outside."""
+        held = torch.tensor(quads, dtype=torch.long).reshape(-1, 4)
+        self.register_buffer("held_bonds", held, persistent=False)
+        self.register_buffer("held_cis", torch.tensor(cis, dtype=torch.bool), persistent=False)
+
+    def __setstate__(self, state: dict) -> None:
+        """Read charts of before bonds were held."""
+        super().__setstate__(state)
+        if "held_bonds" not in self._buffers:
+            self.hold_bonds((), ())
+
+    def wrong_bonds(self, x: Tensor) -> Tensor:
+        """Which of (batch, atoms, 3) have a held bond that is not cis or trans as it was."""
+        with torch.no_grad():
+            a, i, j, d = (x[:, column] for column in self.held_bonds.T)
+            axis, one, other = j - i, a - i, d - j
+            # |axis|^2 times the product of the parts of both arms that are normal to the axis
+            side = (axis * axis).sum(-1) * (one * other).sum(-1)
+            side = side - (one * axis).sum(-1) * (other * axis).sum(-1)
+            return ((side > 0) != self.held_cis).any(-1)
 
     def _deviations(self, angles: Tensor, torsions: Tensor) -> tuple[Tensor, Tensor]:
         """X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""

@@ -14,8 +14,8 @@ from onestep_md.coordinates.base import wrap
 _ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
 _FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
 _FAR_FRACTION = 1e-3
-_GRID = 512  # nodes of a tabulated marginal
-_STEP = 2.0 * math.pi / _GRID
+GRID = 512  # nodes of a tabulated marginal
+_STEP = 2.0 * math.pi / GRID
 _BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
 _FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
 _WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
@@ -26,16 +26,10 @@ _NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or roundin
 class Marginals(nn.Module):
     """Tabulated densities of n torsions, and the flattening map s = 2 pi CDF(angle) - pi."""
 
-    def __init__(self, angles: Tensor, weight: Tensor):
-        """Fit to weighted frames.
-
-        Args:
-            angles: (frames, n) torsions in rad.
-            weight: (frames,) weights that sum to one.
-        """
+    def __init__(self, densities: Tensor):
+        """Take densities (n, GRID), by the nodes of `smoothed_density`; some floor is added."""
         super().__init__()
-        p = (1.0 - _FLOOR) * smoothed_density(angles, weight, _BANDWIDTH)
-        p = p + _FLOOR / (2.0 * math.pi)
+        p = (1.0 - _FLOOR) * densities + _FLOOR / (2.0 * math.pi)
         p = torch.cat([p, p[:, :1]], dim=-1)
         mass = 0.5 * _STEP * (p[:, 1:] + p[:, :-1])
         start = torch.zeros(len(p), 1, dtype=p.dtype)
@@ -44,11 +38,21 @@ class Marginals(nn.Module):
         cdf = torch.cat([start, mass.cumsum(-1)], dim=-1)
         self.register_buffer("cdf", cdf, persistent=False)
 
+    @classmethod
+    def fit(cls, angles: Tensor, weight: Tensor) -> "Marginals":
+        """Fit to weighted frames.
+
+        Args:
+            angles: (frames, n) torsions in rad.
+            weight: (frames,) weights that sum to one.
+        """
+        return cls(smoothed_density(angles, weight, _BANDWIDTH))
+
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
         turned = torch.remainder(s + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
         index = torch.searchsorted(self.cdf, turned.detach().T.contiguous(), right=True) - 1
-        index = index.clamp(0, _GRID - 1)
+        index = index.clamp(0, GRID - 1)
         p0, p1 = self._edges(index)
         # inside a bin p is linear: rest = p0 xi + (p1 - p0) xi^2 / 2, solved for xi without
         # cancellation
@@ -60,7 +64,7 @@ class Marginals(nn.Module):
     def cumulative(self, angle: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `quantile`; the same log(2 pi p)."""
         position = torch.remainder(angle + math.pi, 2.0 * math.pi) / _STEP
-        index = position.detach().floor().long().clamp(0, _GRID - 1).T.contiguous()
+        index = position.detach().floor().long().clamp(0, GRID - 1).T.contiguous()
         p0, p1 = self._edges(index)
         xi = position - index.T
         mass = self.cdf.gather(1, index).T + _STEP * (p0 * xi + 0.5 * (p1 - p0) * xi * xi)
@@ -84,7 +88,7 @@ class RareWells(nn.Module):
         super().__init__()
         uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
         rows = [_log_emphasis(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
-        table = torch.stack(rows) if rows else torch.zeros(0, _GRID, dtype=torch.float64)
+        table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.float64)
         self.register_buffer("table", table)
 
     def log_emphasis(self, angles: Tensor) -> Tensor:
@@ -92,13 +96,25 @@ class RareWells(nn.Module):
         return self.table.gather(1, _nearest(angles).T).sum(0)
 
 
-def _log_emphasis(p: Tensor) -> Tensor:
-    """Log-emphasis on the grid (grid,) from one marginal (grid,), constant in every well."""
+def wells(angles: Tensor) -> Tensor:
+    """Number of the well (frames, n) that each torsion (frames, n) is in, 0 where there is one."""
+    uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
+    rows = [_wells(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
+    table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.long)
+    return table.gather(1, _nearest(angles).T).T
+
+
+def _wells(p: Tensor) -> Tensor:
+    """Number of the well of each node (GRID,) of one marginal (GRID,), split at its minima."""
     # a minimum: no higher than the node before, lower than the one after
     barrier = (p <= p.roll(1)) & (p < p.roll(-1))
-    if not barrier.any():
-        return torch.zeros_like(p)
-    well = barrier.long().cumsum(0) % int(barrier.sum())  # the last one goes on through the cut
+    # the last one goes on through the cut
+    return barrier.long().cumsum(0) % max(1, int(barrier.sum()))
+
+
+def _log_emphasis(p: Tensor) -> Tensor:
+    """Log-emphasis on the grid (GRID,) from one marginal (GRID,), constant in every well."""
+    well = _wells(p)
     share = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
     share = torch.where(share < _NO_WELL, 1.0, share)
     return 0.5 * torch.log(_RARE / share[well]).clamp(min=0.0)
@@ -131,19 +147,19 @@ def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor
         weight: (frames,) that sum to one.
         bandwidth: of the kernel, in rad.
     """
-    grid = torch.arange(_GRID, dtype=torch.float64) * _STEP
+    grid = torch.arange(GRID, dtype=torch.float64) * _STEP
     kernel = torch.exp((torch.cos(grid) - 1.0) / bandwidth**2)
     kernel = kernel / kernel.sum()
-    counts = torch.zeros(angles.shape[1], _GRID, dtype=torch.float64)
+    counts = torch.zeros(angles.shape[1], GRID, dtype=torch.float64)
     shares = weight.expand(angles.shape[1], -1).contiguous()
     counts.scatter_add_(1, _nearest(angles).T, shares / _STEP)
     if not len(counts):  # a rigid molecule; no FFT takes nothing
         return counts
-    smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=_GRID)
+    smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=GRID)
     smooth = smooth.clamp(min=0.0)
     return smooth / (smooth.sum(-1, keepdim=True) * _STEP)
 
 
 def _nearest(angles: Tensor) -> Tensor:
     """Index of the nearest node, same shape."""
-    return ((angles + math.pi) / _STEP).round().long() % _GRID
+    return ((angles + math.pi) / _STEP).round().long() % GRID

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import networkx as nx
 import numpy as np
 
+_PYRAMIDAL = {"S", "P", "As", "Se"}  # with three neighbours; pyramids of N and O invert
+
 
 def stereocentres(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]], x: np.ndarray
@@ -12,6 +14,8 @@ def stereocentres(
     """Centre and three neighbours of each, counted so that their volume is positive in x.
 
     Neighbours are different where the elements around them, as far as the molecule goes, are.
+    Atoms with four different neighbours, pyramids of S, P, As and Se with three, and atoms of
+    rings that make the ring's substituents cis or trans.
 
     Args:
         elements: chemical symbols of the n atoms.
@@ -19,14 +23,38 @@ def stereocentres(
         x: (n, 3) geometry that has the wanted hands.
     """
     graph = nx.Graph(bonds)
+    kind = rank_atoms(elements, graph)
+    centres, in_rings = [], []
+    rings = nx.cycle_basis(graph)
+    for i in graph:
+        arms, kinds = graph.degree[i], {kind[j] for j in graph[i]}
+        ring_arms = [kind[j] for j in graph[i] if any({i, j} <= set(ring) for ring in rings)]
+        if len(kinds) == arms and (arms == 4 or _is_pyramid(i, elements, graph, x)):
+            centres.append(i)
+        # the two ways around a ring may be alike, and cis and trans still differ
+        elif arms == 4 and len(kinds) == 3 and len(ring_arms) == 2 and len(set(ring_arms)) == 1:
+            in_rings.append(i)
+    if len(centres) + len(in_rings) > 1:
+        centres += in_rings
+    return _counted(centres, graph, x)
+
+
+def rank_atoms(elements: Sequence[str], graph: nx.Graph) -> dict[int, str]:
+    """Names of atoms, equal for atoms with the same elements around them however far one looks."""
     kind = dict(enumerate(elements))
     for _ in elements:  # refined until it cannot change any more
         around = {i: (kind[i], sorted(kind[j] for j in graph[i])) for i in graph}
         names = {repr(seen): repr(k) for k, seen in enumerate(sorted(around.values()))}
         kind = {i: names[repr(seen)] for i, seen in around.items()}
-    return _counted(
-        [i for i in graph if len({kind[j] for j in graph[i]}) == graph.degree[i] == 4], graph, x
-    )
+    return kind
+
+
+def _is_pyramid(i: int, elements: Sequence[str], graph: nx.Graph, x: np.ndarray) -> bool:
+    """Whether the atom and its three neighbours are a pyramid that does not invert."""
+    if elements[i] not in _PYRAMIDAL or graph.degree[i] != 3:
+        return False
+    arms = x[sorted(graph[i])] - x[i]
+    return bool(abs(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True))) > 0.1)
 
 
 def twins(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
@@ -60,7 +88,7 @@ def _counted(
     """Every centre and three of its neighbours, so that their volume is positive in x."""
     found = []
     for i in sorted(centres):
-        a, b, c, _ = sorted(graph[i])
+        a, b, c = sorted(graph[i])[:3]
         if np.linalg.det(x[[a, b, c]] - x[i]) < 0:
             a, b = b, a
         found.append((i, a, b, c))

@@ -5,11 +5,15 @@ second pair of neighbours may swap, with probability min(1, exp((b_i - b_j) (u_i
 u = U / kT_0 and b_i = T_0 / T_i (Sugita and Okamoto, Chem. Phys. Lett. 314, 141 (1999)). Frames
 of T_0 are kept with energy and gradient. All randomness comes from the seed and the place in the
 protocol, so the result does not depend on who runs the segments. Called once per run folder.
+
+Torsions whose barriers are too high even for the hottest replica also turn by Monte Carlo after
+each round. A segment that ends outside of the domain, another isomer, is undone.
 """
 
+import dataclasses
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
@@ -19,15 +23,22 @@ import numpy as np
 from onestep_md.atomic import replacing
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.targets.evaluator import Segment, SegmentResult
-from onestep_md.targets.molecule import Molecule
+from onestep_md.targets.molecule import KB, Molecule
+from onestep_md.targets.torsion_jumps import TorsionJumps
 
 MAX_FAILURES = 6  # failed segments in a row, each at half the time step of the one before
 REPORT_SECONDS = 0.5
-EXCHANGE, DYNAMICS = 0, 1  # first spawn key of the random streams
+EXCHANGE, DYNAMICS, TURN = 0, 1, 2  # first spawn key of the random streams
+
+
+Inside = Callable[[np.ndarray], np.ndarray]
 
 
 class SegmentRunner(Protocol):
     """The part of `distributed.pool.Evaluators` that is needed here."""
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and gradients of x (batch, atoms, 3)."""
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """Run independent pieces of dynamics; results in input order."""
@@ -59,7 +70,7 @@ class Exploration:
         temperatures: (replicas,) in K
         exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
         evaluations: force evaluations spent
-        restarts: segments that left the finite numbers and were run again
+        restarts: segments that left the finite numbers or the domain and were run again
     """
 
     frames: np.ndarray
@@ -119,6 +130,8 @@ def explore(
     evaluators: SegmentRunner,
     settings: Settings,
     seed: int,
+    inside: Inside = lambda x: np.ones(len(x), dtype=bool),
+    turning: Collection[tuple[int, int]] = (),
     progress: Callable[[float, str], None] | None = None,
 ) -> Exploration:
     """Run the whole protocol.
@@ -128,6 +141,8 @@ def explore(
         evaluators: who runs the segments
         settings: temperatures in K, times in ps (duration includes equilibration), timestep in fs
         seed: determines everything
+        inside: tells which of (batch, atoms, 3) belong to the domain
+        turning: bonds that may turn to another well
         progress: told the fraction done and a message, about twice a second
 
     Raises:
@@ -136,15 +151,23 @@ def explore(
     plan = _Plan(settings, seed)
     ladder = [_Replica(np.array(molecule.positions), i) for i in range(len(plan.temperatures))]
     record = _Record(plan)
+    torsions = [torsion for torsion in molecule.torsions if torsion.bond in turning]
+    jumps = TorsionJumps(torsions, KB * plan.temperatures[-1])
     reported = time.monotonic()
     for k in range(plan.rounds):
         segments = [plan.segment(k, i, replica) for i, replica in enumerate(ladder)]
         results = evaluators.map_segments(segments)
+        good = inside(np.array([result.positions for result in results]))
         for i, (replica, result) in enumerate(zip(ladder, results, strict=True)):
-            record.count(result)
-            replica.take(result, plan.temperatures[i])
+            record.count(result, good[i])
+            if good[i]:
+                replica.take(result, plan.temperatures[i])
+            else:
+                replica.velocities = None  # begins again with others
         if k >= plan.discarded:
-            record.keep(ladder[0].walker, results[0])
+            record.keep(ladder[0].walker, results[0], inside(results[0].frames))
+        if jumps.bonds:
+            _jump(ladder, jumps, evaluators, inside, plan, k, record)
         ladder = _exchange(ladder, plan, k, record)
         if progress and (time.monotonic() - reported > REPORT_SECONDS or k + 1 == plan.rounds):
             reported = time.monotonic()
@@ -227,13 +250,14 @@ class _Record:
     def __post_init__(self):
         self.attempts, self.accepted = np.zeros((2, len(self.plan.temperatures) - 1))
 
-    def count(self, result: SegmentResult) -> None:
+    def count(self, result: SegmentResult, inside: bool) -> None:
         self.evaluations += result.force_evaluations
-        self.restarts += not result.ok
+        self.restarts += not (result.ok and inside)
 
-    def keep(self, walker: int, lowest: SegmentResult) -> None:
-        self.results.append(lowest)
-        self.walkers += [walker] * len(lowest.frames)
+    def keep(self, walker: int, lowest: SegmentResult, inside: np.ndarray) -> None:
+        frames, u, grad_u = (a[inside] for a in (lowest.frames, lowest.u, lowest.grad_u))
+        self.results.append(dataclasses.replace(lowest, frames=frames, u=u, grad_u=grad_u))
+        self.walkers += [walker] * len(frames)
 
     def rates(self) -> np.ndarray:
         return self.accepted / np.maximum(self.attempts, 1)
@@ -264,6 +288,30 @@ class _Record:
             evaluations=self.evaluations,
             restarts=self.restarts,
         )
+
+
+def _jump(
+    ladder: list[_Replica],
+    jumps: TorsionJumps,
+    evaluators: SegmentRunner,
+    inside: Inside,
+    plan: _Plan,
+    k: int,
+    record: _Record,
+) -> None:
+    """One turn of every replica with an energy, accepted by the Metropolis rule."""
+    stream = np.random.SeedSequence(plan.seed, spawn_key=(TURN, k))
+    generator = np.random.default_rng(stream)
+    x = jumps.propose(np.array([replica.positions for replica in ladder]), generator)
+    u, _ = evaluators.evaluate(x)
+    record.evaluations += len(x)
+    before = np.array([replica.u for replica in ladder])
+    b = plan.temperatures[0] / plan.temperatures
+    with np.errstate(invalid="ignore"):
+        accepted = np.isfinite(before) & inside(x)
+        accepted &= -b * (u - before) > -generator.standard_exponential(len(x))
+    for i in np.flatnonzero(accepted):
+        ladder[i].positions, ladder[i].velocities, ladder[i].u = x[i], None, float(u[i])
 
 
 def _exchange(ladder: list[_Replica], plan: _Plan, k: int, record: _Record) -> list[_Replica]:

@@ -28,6 +28,7 @@ from onestep_md.targets.checks import (
 from onestep_md.targets.foreign_code import forcefield_files, system_text
 from onestep_md.targets.pdb_file import check_is_pdb
 from onestep_md.targets.system_bonds import take_bonds
+from onestep_md.targets.torsion_profiles import TorsionProfile, torsion_profiles
 
 KB = 0.00831446261815324  # kJ/mol/K
 # Forces that carry no energy but would act on the dynamics.
@@ -55,11 +56,14 @@ class Fingerprint:
     system_sha256: str
     u_input: float  # kT, of the input geometry
     notes: tuple[str, ...] = ()  # what was dropped from the System, or added to the PDB
+    held: str = "amides"  # kinds of bonds besides double ones, part of the domain
 
     @property
     def identity(self) -> str:
         """One line that tells targets apart."""
-        return f"system {self.system_sha256[:12]} at {self.temperature} K"
+        text = f"system {self.system_sha256[:12]} at {self.temperature} K"
+        # runs from before there was a choice stay what they are
+        return text if self.held == "amides" else f"{text}, held: {self.held}"
 
     def lines(self) -> list[str]:
         """For printing, one property per line."""
@@ -96,6 +100,9 @@ class Molecule:
         bonds: Pairs of atom indices.
         constraints: (i, j, length in nm); each is one of the bonds.
         temperature: In K.
+        torsions: Energy profiles of the bonds that have neighbours on both sides.
+        held: Bonds that stay cis or trans as in the input besides double ones: none, amides or
+            conjugated (and amides), see `coordinates.isomers`.
         fingerprint: Identity of the target.
     """
 
@@ -109,6 +116,8 @@ class Molecule:
     bonds: tuple[tuple[int, int], ...]
     constraints: tuple[tuple[int, int, float], ...]
     temperature: float
+    torsions: tuple[TorsionProfile, ...]
+    held: str
     fingerprint: Fingerprint
 
     @property
@@ -163,6 +172,7 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         system_sha256=_checksum(system_xml),
         u_input=checked_energy(system, positions, path) / (KB * target.temperature),
         notes=tuple(notes),
+        held=target.held,
     )
     text = io.StringIO()
     app.PDBFile.writeFile(pdb.topology, positions * unit.nanometer, text, keepIds=True)
@@ -179,6 +189,8 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         bonds=bonds,
         constraints=constraints,
         temperature=float(target.temperature),
+        torsions=torsion_profiles(system, bonds, positions),
+        held=target.held,
         fingerprint=fingerprint,
     )
 

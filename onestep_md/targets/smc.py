@@ -55,11 +55,12 @@ class Annealed:
         grad_u: (n, dim) their gradients, in kT per unit of x
         island: (n,) rising, the part of the population that each descends from; no relatives
             across islands
+        founder: (n,) rising, the particle of the start that each descends from
         log_z: estimate of log integral exp(-u) dx
         d_log_z: its standard error, from the spread of Z over islands of the population. Islands
             share the temperatures, the step and the preconditioner, but resample apart, so each
             has an estimate of Z of its own. What all of them miss (a mode, a narrow neck) is not
-            in it.
+            in it; where wells are known, see `family_error`.
         temperatures: (m,) the inverse temperatures b of the full pass; the last one is 1
         acceptance: (m,) of the MALA moves at each of them
         evaluations: of energy with gradient, pilot passes included
@@ -69,6 +70,7 @@ class Annealed:
     u: np.ndarray
     grad_u: np.ndarray
     island: np.ndarray
+    founder: np.ndarray
     log_z: float
     d_log_z: float
     temperatures: np.ndarray
@@ -176,6 +178,7 @@ def run_pass(
     origin = np.repeat(np.arange(len(islands)), [len(island) for island in islands])
     kept = _inside_only(inside, islands, base, generator)
     x, u, grad_u = (array[kept] for array in population)
+    founder = kept
     with np.errstate(divide="ignore"):
         log_z = np.log([inside[island].mean() for island in islands])
     b, step = 0.0, mala.first_step(x.shape[1])
@@ -192,7 +195,7 @@ def run_pass(
             so_far = 0.0 if schedule.diverse else log_z[origin]
             chosen = _resample(log_w + so_far, generator)
         log_z += [_log_mean(log_w[island]) for island in islands]
-        x, u, grad_u = x[chosen], u[chosen], grad_u[chosen]
+        x, u, grad_u, founder = x[chosen], u[chosen], grad_u[chosen], founder[chosen]
         tempering = _tempering(base, b)
         scales = mala.preconditioner(x, tempering(x, u, grad_u)[1])
         x, u, grad_u, accepted = mala.mala(
@@ -218,12 +221,45 @@ def run_pass(
         u=u,
         grad_u=grad_u,
         island=np.repeat(origin[chosen], schedule.snapshots),
+        founder=np.repeat(founder, schedule.snapshots),
         log_z=_log_mean(log_z),
         d_log_z=float(error),
         temperatures=np.array(temperatures),
         acceptance=np.array(acceptance),
         evaluations=target.count,
     )
+
+
+def family_error(founder: np.ndarray, wells: np.ndarray) -> float:
+    """Relative error of Z where families decide between wells.
+
+    With the shares f of the founders' families and n particles, sqrt(sum f^2 - 1/n) is the
+    genealogical estimate of Lee and Whiteley, Biometrika 105, 609 (2018): as if relatives stayed
+    alike. They do in their wells, as far as moves do not cross; the share r of pairs of relatives
+    that are in one well because they are relatives multiplies the variance.
+
+    Args:
+        founder: (n,) which particle of the start each descends from.
+        wells: (n, torsions) number of the well that each torsion is in; the one that is crossed
+            least counts.
+    """
+    n = len(founder)
+    share = np.bincount(founder) / n
+    genealogical = max(0.0, (share**2).sum() - 1.0 / n)
+    kept = max((_retention(founder, column) for column in wells.T), default=0.0)
+    return float(np.sqrt(kept * genealogical))
+
+
+def _retention(founder: np.ndarray, well: np.ndarray) -> float:
+    """Returns (P(two relatives in one well) - P(any two)) / (1 - P(any two)), at least 0."""
+    sizes = np.bincount(founder).astype(float)
+    pairs = (sizes * (sizes - 1.0)).sum()
+    alike = (np.bincount(well) / len(well)) ** 2
+    if pairs == 0.0 or alike.sum() > 1.0 - 1e-3:
+        return 0.0
+    _, both = np.unique(founder * (well.max() + 1) + well, return_counts=True)
+    together = (both * (both - 1.0)).sum() / pairs
+    return max(0.0, (together - alike.sum()) / (1.0 - alike.sum()))
 
 
 def _snapshots(

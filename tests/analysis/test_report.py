@@ -86,21 +86,24 @@ def test_huge_errors_are_written_as_powers():
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ({}, "Every sample has the handedness of the input (1 centre)."),
-        ({"wrong_handed": {"0": 7, "1": 3}}, "3 of 3,000 raw samples (0.1 %) have an inverted"),
-        ({"stereocentres": 0}, None),
-        (None, None),  # of a run that is older than the count
+        ({}, "Held as in the input: 1 stereocentre, 2 trans amides. Sampled: 5 torsions."),
+        (
+            {"outside": {"0": {"a": 7}, "1": {"an inverted stereocentre": 3}}},
+            "3 of 3,000 raw samples (0.1 %) have an inverted stereocentre; they have no weight.",
+        ),
+        ({"isomers": {"held": [], "sampled": []}}, "Held as in the input: nothing."),
+        (None, None),  # of a run that is older than the words
     ],
 )
-def test_samples_of_the_wrong_hand_are_told(tmp_path, found, said):
+def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
     folder = write_run_folder(tmp_path, n=3000)
     if found is None:
-        _edit(folder, "results.json", lambda r: (r.pop("stereocentres"), r.pop("wrong_handed")))
+        _edit(folder, "results.json", lambda r: (r.pop("isomers"), r.pop("outside")))
     else:
         _edit(folder, "results.json", lambda r: r.update(found))
     judged = judge(read_run(folder))
     words = " ".join(judged.sentences)
-    assert ("handedness" in words or "inverted" in words) == (said is not None)
+    assert ("Held" in words or "inverted" in words) == (said is not None)
     assert said is None or said in words
     assert any("inverted" in text for text in judged.run_warnings) == ("3 of" in (said or ""))
 

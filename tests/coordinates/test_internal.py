@@ -371,6 +371,7 @@ def test_alanine_dipeptide(constraints):
         forcefield=["amber99sbildn.xml", "amber99_obc.xml"],
         system=None,
         constraints=constraints,
+        held="amides",
         temperature=300.0,
     )
     molecule = molecule_module.load_molecule(target, SYSTEMS)

@@ -52,7 +52,7 @@ def test_weights_count_like_copies():
 
 def test_quantile_and_cumulative_are_inverse_with_the_density_as_slope():
     angles = torch.cat([wells((3.0, 900), (0.5, 100)), wells((0.0, 1000), width=2.0)], dim=-1)
-    marginals = Marginals(angles, equal(angles))
+    marginals = Marginals.fit(angles, equal(angles))
     s = (torch.rand(500, 2, generator=torch.Generator().manual_seed(1)).double() - 0.5) * 6.2
     s.requires_grad_()
     angle, log_density = marginals.quantile(s)

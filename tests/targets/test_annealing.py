@@ -8,7 +8,7 @@ import pytest
 from onestep_md.errors import TargetError
 from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.mala import adapted, first_step, mala
-from onestep_md.targets.smc import Gaussian
+from onestep_md.targets.smc import Gaussian, family_error
 
 NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
 
@@ -299,3 +299,34 @@ def test_what_is_no_density_is_refused(energy, message):
 def test_sizes_are_checked(particles, moves):
     with pytest.raises(ValueError, match="need particles"):
         anneal(FLAT, 2, particles, 0, moves=moves)
+
+
+def test_families_that_decide_between_wells_are_in_the_error():
+    generator = np.random.default_rng(0)
+    # 400 particles of 20 families of one size, each family in one of two wells
+    founder = np.repeat(np.arange(20), 20)
+    kept = generator.integers(0, 2, 20)[founder][:, None]
+    frozen = family_error(founder, kept)
+    assert frozen == pytest.approx(np.sqrt(1 / 20 - 1 / 400), rel=0.15)
+    # relatives that have forgotten it, and particles of one well or without relatives
+    forgotten = generator.integers(0, 2, (400, 1))
+    assert family_error(founder, forgotten) < 0.3 * frozen
+    assert family_error(founder, np.zeros((400, 1), dtype=int)) == 0.0
+    assert family_error(np.arange(400), kept) == 0.0
+    # the torsion that is crossed least counts
+    assert family_error(founder, np.hstack([forgotten, kept])) == pytest.approx(frozen)
+
+
+def test_few_founders_of_a_frozen_well_are_in_the_error():
+    """Two wells that no move joins, of which a base finds one with few of its particles."""
+    means = np.array([[-20.0, 0.0], [20.0, 0.0]])
+    energy = mixture(means, 1.0)
+    base = Gaussian(np.array([-6.0, 0.0]), np.diag([100.0, 4.0]))
+    found = [
+        anneal_from(base, energy, 320, seed, 4, 1, lambda fraction, message: None)
+        for seed in range(24)
+    ]
+    error = np.array([a.log_z for a in found])
+    bar = [max(a.d_log_z, family_error(a.founder, (a.x[:, :1] > 0).astype(int))) for a in found]
+    z = error / np.array(bar)
+    assert (np.abs(z) < 1).mean() > 0.5 and (np.abs(z) < 2).mean() > 0.85

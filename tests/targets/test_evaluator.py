@@ -29,6 +29,7 @@ def molecule(pdb="alanine.pdb", forcefield=AMBER99, constraints="none", temperat
         forcefield=forcefield,
         system=None,
         constraints=constraints,
+        held="amides",
         temperature=temperature,
     )
     return load_molecule(target, SYSTEMS)
@@ -254,6 +255,7 @@ def test_dynamics_reaches_the_mean_energy_of_harmonic_bonds(tmp_path, temperatur
         forcefield=None,
         system="chain.xml",
         constraints="none",
+        held="amides",
         temperature=300.0,
     )
     chain = load_molecule(target, tmp_path)

@@ -62,7 +62,7 @@ class Wells:
 
 
 def wells(evaluators, rounds=200, atoms=2, seed=0, **changes):
-    well = SimpleNamespace(positions=np.full((atoms, 3), 0.5))
+    well = SimpleNamespace(positions=np.full((atoms, 3), 0.5), torsions=())
     changes = {"duration": 0.1 * rounds, "frame_interval": 0.1, "equilibration": 2.0} | changes
     return explore(well, evaluators, settings(**changes), seed)
 
@@ -145,6 +145,7 @@ def alanine():
         forcefield=("amber99sbildn.xml", "amber99_obc.xml"),
         system=None,
         constraints="none",
+        held="amides",
         temperature=TARGET,
     )
     return load_molecule(target, SYSTEMS)

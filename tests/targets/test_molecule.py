@@ -32,6 +32,7 @@ def load(folder=SYSTEMS, **changes):
         "forcefield": AMBER99,
         "system": None,
         "constraints": "none",
+        "held": "amides",
         "temperature": 300.0,
     }
     return load_molecule(SimpleNamespace(**target | changes), folder)
