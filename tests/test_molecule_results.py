@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import networkx as nx
 import numpy as np
 
-from onestep_md.molecule_results import distance_histograms, far_pairs, outside_lines
+from onestep_md.molecule_results import distance_histograms, domain_lines, far_pairs
 
 
 def test_pairs_are_those_more_than_three_bonds_apart(shipped):
@@ -31,6 +31,7 @@ def test_a_molecule_of_neighbours_alone_has_none():
 
 
 def test_samples_outside_are_told_where_there_are_any():
-    assert outside_lines({0: 0, 1: 0}) == []
-    assert "does not close" in outside_lines({0: 12, 1: 0})[1]
-    assert outside_lines({0: 12, 1: 0})[1].endswith("12 at K = 0, 0 at K = 1")
+    assert domain_lines({0: {"a": 0}, 1: {"a": 0}}) == []
+    lines = domain_lines({0: {"a": 12, "b": 0}, 1: {"a": 0, "b": 0}})
+    assert lines[1] == "samples with a (their weight is zero): 12 at K = 0, 0 at K = 1"
+    assert len(lines) == 2

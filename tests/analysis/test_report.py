@@ -274,6 +274,7 @@ def test_molecule_without_torsions(tmp_path):
     folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=())
     results = json.loads((folder / "results.json").read_text())
     results["distances"] = {"raw": {"torsion_w2": None, "energy_w2": 0.1, "coupled": 2000}}
+    results["isomers"] = {"held": [], "sampled": []}
     (folder / "results.json").write_text(json.dumps(results))
     regions = json.loads((folder / "free_energy.json").read_text())
     (folder / "free_energy.json").write_text(json.dumps(regions | {"regions": []}))

@@ -95,7 +95,7 @@ def test_equal_wells_and_single_wells_get_no_emphasis():
 def test_a_rigid_molecule_has_no_marginals():
     angles = torch.zeros(50, 0, dtype=torch.float64)
     assert smoothed_density(angles, equal(angles), 0.1).shape == (0, 512)
-    marginals = Marginals(angles, equal(angles))
+    marginals = Marginals.fit(angles, equal(angles))
     for angle, log_density in (marginals.quantile(angles), marginals.cumulative(angles)):
         assert angle.shape == log_density.shape == (50, 0)
     assert (RareWells(angles).log_emphasis(angles) == 0).all()

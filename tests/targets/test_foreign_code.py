@@ -213,6 +213,7 @@ def scripted(folder):
 def load(folder, names, trust=False):
     target = SimpleNamespace(
         pdb=str(SYSTEMS / "alanine.pdb"), forcefield=names, system=None, constraints="none",
+        held="amides",
         temperature=300.0,
     )  # fmt: skip
     return load_molecule(target, folder, trust)

@@ -112,7 +112,7 @@ def test_fingerprint_is_the_same_in_another_process():
         "from types import SimpleNamespace as N; from pathlib import Path;"
         "from onestep_md.targets.molecule import load_molecule as f;"
         f"t = N(pdb='alanine.pdb', forcefield={AMBER99!r}, system=None, constraints='none',"
-        "temperature=300.0);"
+        "held='amides', temperature=300.0);"
         f"print(f(t, Path({str(SYSTEMS)!r})).fingerprint.system_sha256)"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(SYSTEMS.parent)}

@@ -27,7 +27,7 @@ def load(folder, system, lines):
     (folder / "mol.pdb").write_text("\n".join([*lines, "END"]))
     (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
     target = SimpleNamespace(
-        pdb="mol.pdb", forcefield=None, system="system.xml", temperature=300.0
+        pdb="mol.pdb", forcefield=None, system="system.xml", held="amides", temperature=300.0
     )
     return load_molecule(target, folder)
 
@@ -40,7 +40,7 @@ def refusal(*args):
 
 def known():
     target = SimpleNamespace(
-        pdb="thymidine.pdb", forcefield=(FIELD,), system=None, constraints="none",
+        pdb="thymidine.pdb", forcefield=(FIELD,), system=None, constraints="none", held="amides",
         temperature=300.0,
     )  # fmt: skip
     return load_molecule(target, SYSTEMS)
