@@ -105,7 +105,9 @@ def _log_z(
                 "samples": _SAMPLES,
                 "ess": ess(found.log_w),
             }
-            if not len(turning) and len(wells) == 1 and not molecule.constraints:
+            # a line that rests at 179 degrees is quadratic nowhere near 180
+            smooth = not (coordinates.straight.any() or molecule.constraints)
+            if smooth and not len(turning) and len(wells) == 1:
                 how["harmonic_limit"] = harmonic_limit(molecule, evaluators)
             return {"value": found.log_z.value, "error": found.log_z.error, **how}
     log_z = annealed_log_z(config, molecule, evaluators, display)
