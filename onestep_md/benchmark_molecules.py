@@ -21,7 +21,7 @@ from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.estimate import Estimate, agreement, stored_text
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
-from onestep_md.molecule_reference import make_reference
+from onestep_md.molecule_reference import is_of, make_reference
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line, write_json, write_text
 from onestep_md.targets.molecule import load_molecule
@@ -29,7 +29,7 @@ from onestep_md.targets.molecule import load_molecule
 # regions of a molecule that have the same free energy by its symmetry
 _MIRRORED = [("plus", "minus")]
 EQUAL = {
-    "acetate": [("first", "second"), ("first", "third")],
+    "acetate": _MIRRORED,
     "bicyclooctane": _MIRRORED,
     "biphenyl": [("a", "b"), ("a", "c"), ("a", "d")],
     "butadiene": _MIRRORED,
@@ -43,7 +43,7 @@ EQUAL = {
     "dithiane": _MIRRORED,
     "ethanol": _MIRRORED,
     "glycine": [("cis", "trans")],
-    "n-methylacetamide": [("first", "second"), ("first", "third")],
+    "n-methylacetamide": _MIRRORED,
     "phenol": [("cis", "trans")],
     "spiroheptane": _MIRRORED,
     "trimethylphosphine": [("first", "second"), ("first", "third")],
@@ -77,7 +77,8 @@ def make_references(files: Sequence[Path], path: Path, duration: float) -> None:
     for file in files:
         config = load_config(file)
         identity = load_molecule(config.target, config.folder).fingerprint.identity
-        if known_references(path).get(file.stem, {}).get("fingerprint") == identity:
+        known = known_references(path)
+        if file.stem in known and is_of(known[file.stem], config, identity):
             continue
         found = make_reference(config, duration, display)
         # read again: others may have been added meanwhile
@@ -132,10 +133,10 @@ def collect(file: Path, config: Config, folder: Path, reference: dict | None) ->
     """What a finished run found, beside its reference."""
     results = json.loads((folder / "results.json").read_text())
     (one,) = (row for row in results["evidence"] if row["steps"] == 1)
-    if reference is not None and reference["fingerprint"] != _identity(results):
+    if reference is not None and not is_of(reference, config, _identity(results)):
         raise RunFolderError(
-            f"the reference of {file.stem} is one of another System or temperature; make it again "
-            "with --reference."
+            f"the reference of {file.stem} is one of another System, temperature or regions; make "
+            "it again with --reference."
         )
     log_z = None if reference is None else reference["log_z"]
     regions, equal = _regions(file.stem, config, folder, reference)

@@ -67,6 +67,16 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
     }
 
 
+def is_of(reference: dict, config: Config, identity: str) -> bool:
+    """Whether a reference is one of this target and of these regions."""
+    theirs = {row["name"]: row["torsions"] for row in reference["regions"]}
+    ours = {
+        region: {name: list(pair) for name, pair in ranges.items()}
+        for region, ranges in config.regions.items()
+    }
+    return reference["fingerprint"] == identity and theirs == ours
+
+
 def _regions(config: Config, molecule: Molecule, frames: Exploration) -> list[dict]:
     if not config.regions:
         return []
@@ -75,7 +85,13 @@ def _regions(config: Config, molecule: Molecule, frames: Exploration) -> list[di
     first = next(iter(config.regions))
     regions = dynamics_regions(config, list(torsions), angles, frames.replica, first)
     return [
-        {"name": r.name, "delta_f": r.delta_f.value, "d_delta_f": r.delta_f.error} for r in regions
+        {
+            "name": region.name,
+            "torsions": {name: list(pair) for name, pair in config.regions[region.name].items()},
+            "delta_f": region.delta_f.value,
+            "d_delta_f": region.delta_f.error,
+        }
+        for region in regions
     ]
 
 
