@@ -9,7 +9,9 @@ expanded there: H its Hessian, s = dF/dtau. With S = -H_yy^{-1} H_ytau
 of which every cell of the grid has its integral in closed form. Without torsions to turn it is the
 harmonic limit. What is expanded is only a proposal: samples of it, drawn cell by cell, carry the
 exact weights exp(-F) / proposal, and log Z is their mean, free of any bias of the expansion.
-Rings have several minima y* at the same tau; then every cell is a mixture of them, the wells.
+A first set of them corrects mean and covariance of y about the minima, where springs are no
+springs, and is then thrown away. Rings have several minima y* at the same tau; then every cell is
+a mixture of them, the wells.
 """
 
 import itertools
@@ -28,9 +30,10 @@ _NUDGE = 0.01  # in units of a coordinate's width: step of the numerical Hessian
 _SOFTEST = 0.05  # least curvature, in units of the widths
 _FARTHEST = 3.0  # largest step of a relaxation, in widths
 _STEEPEST = 20.0  # kT across half a cell
-_WIDER = 1.1  # variance of the proposal: tails a little heavier than those of a minimum
+_WIDER = 1.15  # variance of the proposal: tails a little heavier than those of a minimum
 _ROWS = 20_000  # conformations evaluated at a time
 _SAMPLES = 500  # drawn at a time
+_ENOUGH = 10.0  # effective samples per stiff coordinate from which their covariance is taken
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,20 @@ def torsion_quadrature(
         generator: draws them.
     """
     cells = _Cells(energy, wells, known, points)
-    drawn = [cells.sample(len(part), generator) for part in _parts(np.empty(n), _SAMPLES)]
-    q = np.concatenate([part for part, _ in drawn])
-    log_w = -_evaluate(energy, q)[0] - np.concatenate([density for _, density in drawn])
+    cells.adapt(*_weighted(energy, cells, n, generator))
+    _, q, log_w = _weighted(energy, cells, n, generator)
     w = relative_weights(log_w)
     error = w.std(ddof=1) / w.mean() / math.sqrt(n)
     return Quadrature(Estimate(float(log_w.max() + np.log(w.mean())), float(error)), q, log_w)
+
+
+def _weighted(
+    energy: Energy, cells: "_Cells", n: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The row that every sample is from (n,), the samples (n, dim) and their log weights (n,)."""
+    drawn = [cells.sample(len(part), generator) for part in _parts(np.empty(n), _SAMPLES)]
+    row, q, log_density = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return row, q, -_evaluate(energy, q)[0] - log_density
 
 
 class _Cells:
@@ -120,7 +131,9 @@ class _Cells:
         f, slope, hessian, self.q = relax(energy, nodes.reshape(-1, nodes.shape[-1]), known)
         stiff = known.stiff
         value, vectors = _curvature(hessian, known)
-        self.root = vectors / np.sqrt(value)[:, None, :]  # root root^T = H_yy^{-1}
+        half = vectors / np.sqrt(value)[:, None, :]
+        # root root^T = H_yy^{-1}, triangular: its columns mean the same in every cell
+        self.root = np.linalg.cholesky(half @ half.transpose(0, 2, 1))
         self.log_det = np.log(value).sum(-1) - 2.0 * np.log(known.width[stiff]).sum()
         mixed = hessian[:, stiff][:, :, known.turning]
         self.follow = -self.root @ (self.root.transpose(0, 2, 1) @ mixed)
@@ -130,8 +143,26 @@ class _Cells:
         self.log_p = -f - 0.5 * self.log_det + np.log(inside).sum(-1)
         self.log_p -= np.logaddexp.reduce(self.log_p)
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Samples (n, dim) and the logarithm of their density (n,)."""
+    def adapt(self, row: np.ndarray, q: np.ndarray, log_w: np.ndarray) -> None:
+        """Give y about the minima of every well the mean and covariance of weighted samples."""
+        z = self._standardised(q, row[:, None])[1][:, 0]
+        w = relative_weights(log_w)
+        for well in range(self.wells):
+            mine = row % self.wells == well
+            if w[mine].sum() ** 2 < _ENOUGH * z.shape[1] * (w[mine] ** 2).sum():
+                continue
+            mean = np.average(z[mine], axis=0, weights=w[mine])
+            covariance = np.atleast_2d(np.cov(z[mine].T, aweights=w[mine], ddof=0))
+            spread = np.linalg.cholesky(covariance)
+            rows = np.arange(well, len(self.q), self.wells)
+            self.q[np.ix_(rows, self.known.stiff)] += self.root[rows] @ mean
+            self.root[rows] = self.root[rows] @ spread
+            self.log_det[rows] -= 2.0 * np.log(np.diagonal(spread)).sum()
+
+    def sample(
+        self, n: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and samples (n, dim) of them, and the logarithm of the samples' density (n,)."""
         p = np.exp(self.log_p)
         row = generator.choice(len(p), size=n, p=p / p.sum())
         uniform = generator.random((n, len(self.known.turning)))
@@ -145,17 +176,24 @@ class _Cells:
         q[:, self.known.stiff] += np.einsum("nij,nj->ni", self.follow[row], delta)
         q[:, self.known.stiff] += np.einsum("nij,nj->ni", self.root[row], noise)
         q[:, self.known.turning] += delta
-        return q, self._log_density(q, row // self.wells)
+        return row, q, self._log_density(q, row // self.wells)
 
-    def _log_density(self, q: np.ndarray, cell: np.ndarray) -> np.ndarray:
-        stiff = self.known.stiff
-        rows = cell[:, None] * self.wells + np.arange(self.wells)
+    def _standardised(self, q: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turns (n, rows, k) from the nodes, and y (n, rows, m) about the minima in its widths."""
         away = self.known.difference(q[:, None], self.q[rows])
         delta = away[..., self.known.turning]
-        y = away[..., stiff] - np.einsum("nwij,nwj->nwi", self.follow[rows], delta)
-        # root^{-1} = sqrt(value) vectors^T, and vectors / sqrt(value) = root
-        z = np.linalg.solve(self.root[rows], y[..., None])[..., 0]
-        constant = len(stiff) * math.log(2.0 * math.pi * _WIDER)
+        y = away[..., self.known.stiff]
+        z = np.empty_like(y)
+        for part in _parts(np.arange(len(q)), _SAMPLES):
+            some = rows[part]
+            rest = y[part] - np.einsum("nwij,nwj->nwi", self.follow[some], delta[part])
+            z[part] = np.linalg.solve(self.root[some], rest[..., None])[..., 0]
+        return delta, z
+
+    def _log_density(self, q: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        rows = cell[:, None] * self.wells + np.arange(self.wells)
+        delta, z = self._standardised(q, rows)
+        constant = z.shape[-1] * math.log(2.0 * math.pi * _WIDER)
         log_y = -0.5 * ((z * z).sum(-1) / _WIDER + constant - self.log_det[rows])
         slope = self.slope[rows]
         log_tau = -slope * delta - np.log(2.0 * self.half * _sinhc(slope * self.half))
