@@ -41,10 +41,7 @@ def anneal_target(
     """Samples of the target in the form of an exploration: one walker per island."""
     before = evaluators.evaluations
     if isinstance(target, Molecule):
-        chart = force_field_chart(target)
-        found = _anneal_in(chart, config, evaluators, config.seed, display)
-        found = _with_family_error(found, chart, config.exploration.snapshots)
-        display.say(_summary(found))
+        found = anneal_molecule(config, target, evaluators, display)
     else:
         found = _anneal_density(config, target.density.dim, evaluators, display)
     return Exploration(
@@ -57,6 +54,17 @@ def anneal_target(
         evaluations=evaluators.evaluations - before,
         restarts=0,
     )
+
+
+def anneal_molecule(
+    config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
+) -> Annealed:
+    """Annealing from the force field's own bonds and angles and every well of the torsions."""
+    chart = force_field_chart(molecule)
+    found = _anneal_in(chart, config, evaluators, config.seed, display)
+    found = _with_family_error(found, chart, config.exploration.snapshots)
+    display.say(_summary(found))
+    return found
 
 
 def _anneal_density(

@@ -1,8 +1,8 @@
 """What a molecule is compared with in `benchmark molecules`: made slowly, with nothing trained.
 
 Populations of its regions come from a replica exchange much longer than a run's. Log Z comes from
-the harmonic limit with quadrature over the torsions that the file names (`estimators/quadrature`)
-or, where too many of them turn, from several annealings that started in all wells.
+the harmonic limit with quadrature over the torsions that turn (`estimators/quadrature`) or, where
+there are too many of them, from several annealings that started in all wells.
 """
 
 import math
@@ -15,15 +15,15 @@ from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.config import Config
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.energy_exploration import anneal_target, internal_coordinates
+from onestep_md.energy_exploration import anneal_molecule, internal_coordinates, isomers_of
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
 from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrature
 from onestep_md.estimators.weights import ess
 from onestep_md.progress import Display
 from onestep_md.results import dynamics_regions
-from onestep_md.stages import open_pool
-from onestep_md.targets.exploration import Exploration, explore
+from onestep_md.stages import explore_molecule, open_pool
+from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule, load_molecule
 
 SEED = 20261129  # not the seed of any run
@@ -49,9 +49,10 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
             "frame_interval": 0.2,
         }
     )
+    config = config.model_copy(update={"exploration": settings, "seed": SEED})
     fast = open_pool(config, molecule, local=True, address=None)
     display.start("reference")
-    frames = explore(molecule, fast, settings, SEED, progress=display.advance)
+    frames = explore_molecule(config, molecule, fast, display)
     display.stop()
     # double precision: second derivatives are differences
     exact = open_pool(config, molecule, local=True, address=None, platform="Reference")
@@ -104,7 +105,7 @@ def _log_z(
 ) -> dict:
     """Log Z, its error and how it was found."""
     coordinates = internal_coordinates(molecule)
-    turning = turning_torsions(config, molecule, coordinates)
+    turning = turning_torsions(molecule, coordinates)
     energy = InternalEnergy(coordinates, evaluators)
     known = _known(coordinates, turning)
     if len(turning) in _POINTS:
@@ -132,33 +133,17 @@ def _log_z(
     return {"value": log_z.value, "error": log_z.error, **how}
 
 
-def turning_torsions(
-    config: Config, molecule: Molecule, coordinates: InternalCoordinates
-) -> np.ndarray:
-    """Columns of the torsions that the file names, those about a bond of a ring left out."""
-    named = find_torsions(molecule.pdb_text, config.sample.torsions).values()
-    axes = {frozenset(quad[1:3]) for quad in named}
+def turning_torsions(molecule: Molecule, coordinates: InternalCoordinates) -> np.ndarray:
+    """Columns of the torsions about bonds that turn."""
+    bonds = {frozenset(bond) for bond in isomers_of(molecule).turning}
     members = coordinates.members.tolist()
     first = coordinates.n_bonds + coordinates.n_angles
-    columns = []
-    for number, proper in enumerate(coordinates.torsion_proper.tolist()):
-        axis = frozenset(members[first + number][1:3])
-        if proper and axis in axes and not _in_ring(axis, molecule.bonds):
-            columns.append(first + number)
+    columns = [
+        first + number
+        for number, proper in enumerate(coordinates.torsion_proper.tolist())
+        if proper and frozenset(members[first + number][1:3]) in bonds
+    ]
     return np.array(columns, dtype=int)
-
-
-def _in_ring(axis: frozenset[int], bonds: tuple[tuple[int, int], ...]) -> bool:
-    """Whether two bonded atoms stay connected when their bond is cut."""
-    start, end = axis
-    reached, edge = {start}, {start}
-    while edge:
-        beside = {
-            j for pair in bonds if frozenset(pair) != axis and edge & set(pair) for j in pair
-        }
-        edge = beside - reached
-        reached |= edge
-    return end in reached
 
 
 class InternalEnergy:

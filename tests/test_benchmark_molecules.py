@@ -51,11 +51,11 @@ def test_regions_that_symmetry_makes_equal_are_regions_of_the_molecule():
         assert all(first in regions and second in regions for first, second in pairs)
 
 
-def test_torsions_about_bonds_of_a_ring_do_not_turn():
+def test_grid_is_of_the_torsions_that_turn():
     config = load_config(SYSTEMS / "methylcyclohexane.yaml")
     molecule = load_target(config)
     coordinates = internal_coordinates(molecule)
-    columns = turning_torsions(config, molecule, coordinates)
+    columns = turning_torsions(molecule, coordinates)
     assert [coordinates.names[i] for i in columns] == ["torsion H7-C0-C1-C2"]
 
 
