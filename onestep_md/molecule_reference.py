@@ -220,7 +220,7 @@ def annealed_log_z(
     for again in range(_ANNEALINGS):
         update = {"exploration": exploration, "seed": SEED + again}
         values.append(
-            anneal_target(config.model_copy(update=update), molecule, evaluators, display)
+            anneal_molecule(config.model_copy(update=update), molecule, evaluators, display)
         )
     log_z = np.array([found.log_z for found in values])
     z = np.exp(log_z - log_z.max())
