@@ -2,8 +2,8 @@
 
 One rule decides it for every bond and every atom, before anything is simulated:
 
-* stereocentres are held: four-valent atoms without two equivalent end atoms, and pyramids of S, P,
-  As and Se; nitrogen and oxygen invert, so their pyramids are sampled.
+* stereocentres are held: four-valent atoms without two equivalent end atoms, and all pyramids of
+  S, P, As and Se; nitrogen and oxygen invert, so their pyramids are sampled.
 * double bonds are held: they turn in no simulation.
 * amide bonds, C(=O)-N or C(=S)-N, are held unless the configuration samples them.
 * conjugated single bonds, planar on both sides with a twofold barrier, are sampled unless the
@@ -108,7 +108,7 @@ def find_isomers(
         cis=tuple(cis),
         turning=tuple(turning),
         inverting=tuple(inverting),
-        held=_held_words(graph, rank_atoms(elements, graph), named, len(centres), which),
+        held=_held_words(graph, rank_atoms(elements, graph), named, centres, which),
         sampled=_sampled_words(graph, len(turning), inverting, rings),
     )
 
@@ -221,11 +221,13 @@ def _held_words(
     graph: nx.Graph,
     kind: Mapping[int, str],
     named: Mapping[str, list[tuple[int, int]]],
-    centres: int,
+    centres: Sequence[tuple[int, int, int, int]],
     cis: Mapping[tuple[int, int], bool],
 ) -> tuple[str, ...]:
     """Counts of stereocentres, and of bonds by kind and by cis or trans where these differ."""
-    words = [_count(centres, "stereocentre")] if centres else []
+    alike = [graph.degree[i] == 3 > len({kind[k] for k in graph[i]}) for i, *_ in centres]
+    counts = {"stereocentre": alike.count(False), "pyramid": alike.count(True)}
+    words = [_count(n, noun) for noun, n in counts.items() if n]
     for key, noun in _NOUNS.items():
         found = {"": 0, "cis ": 0, "trans ": 0}
         for bond in named[key]:

@@ -14,8 +14,10 @@ def stereocentres(
     """Centre and three neighbours of each, counted so that their volume is positive in x.
 
     Neighbours are different where the elements around them, as far as the molecule goes, are.
-    Atoms with four different neighbours, pyramids of S, P, As and Se with three, and atoms of
-    rings that make the ring's substituents cis or trans.
+    Atoms with four different neighbours, atoms of rings that make the ring's substituents cis or
+    trans, and pyramids of S, P, As and Se. Some of these have equal arms and are no centres to a
+    chemist: their inversion leads to the same molecule with its atoms exchanged, which dynamics
+    may reach or not, and log Z is that of one of the two.
 
     Args:
         elements: chemical symbols of the n atoms.
@@ -29,7 +31,7 @@ def stereocentres(
     for i in graph:
         arms, kinds = graph.degree[i], {kind[j] for j in graph[i]}
         ring_arms = [kind[j] for j in graph[i] if any({i, j} <= set(ring) for ring in rings)]
-        if len(kinds) == arms and (arms == 4 or _is_pyramid(i, elements, graph, x)):
+        if len(kinds) == arms == 4 or _is_pyramid(i, elements, graph, x):
             centres.append(i)
         # the two ways around a ring may be alike, and cis and trans still differ
         elif arms == 4 and len(kinds) == 3 and len(ring_arms) == 2 and len(set(ring_arms)) == 1:

@@ -90,6 +90,9 @@ def test_pyramids_of_sulfur_are_held_and_those_of_nitrogen_invert():
     bonds = [(0, 1), (0, 2), (0, 3)]
     sulfoxide = find_isomers(("S", "O", "C", "H"), bonds, x, {})
     assert sulfoxide.held == ("1 stereocentre",) and not sulfoxide.inverting
+    # with equal arms no stereocentre, but exchanged arms are another domain
+    phosphine = find_isomers(("P", "H", "H", "H"), bonds, x, {})
+    assert phosphine.held == ("1 pyramid",) and len(phosphine.centres) == 1
     amine = find_isomers(("N", "O", "C", "H"), bonds, x, {})
     assert amine.held == () and amine.sampled == ("1 inversion",) and amine.inverting == (0,)
 
