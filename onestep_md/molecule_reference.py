@@ -214,7 +214,7 @@ def annealed_log_z(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Estimate:
     """Mean of Z over independent annealings; its error is their spread."""
-    settings = {"method": "annealing", "particles": 10_000, "moves": 8, "snapshots": 1}
+    settings = {"method": "annealing", "particles": 5000, "moves": 8, "snapshots": 1}
     exploration = config.exploration.model_copy(update=settings)
     values = []
     for again in range(_ANNEALINGS):
