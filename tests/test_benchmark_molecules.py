@@ -4,10 +4,12 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from onestep_md import molecule_reference
 from onestep_md.benchmark import molecules
 from onestep_md.benchmark_molecules import EQUAL, known_references, measure_molecules
 from onestep_md.config import load_config
@@ -57,6 +59,23 @@ def test_grid_is_of_the_torsions_that_turn():
     coordinates = internal_coordinates(molecule)
     columns = turning_torsions(molecule, coordinates)
     assert [coordinates.names[i] for i in columns] == ["torsion H7-C0-C1-C2"]
+
+
+def test_independent_annealings_are_averaged_as_z_and_differ_by_their_error(monkeypatch):
+    found = iter([-10.0, -10.2, -9.9, -10.1, -10.0, -10.3])
+    seeds = []
+
+    def anneal(config, *others):
+        seeds.append(config.seed)
+        return SimpleNamespace(log_z=next(found))
+
+    monkeypatch.setattr(molecule_reference, "anneal_molecule", anneal)
+    config = load_config(SYSTEMS / "butanediol.yaml")
+    log_z = molecule_reference.annealed_log_z(config, None, None, None)
+    z = np.exp([-10.0, -10.2, -9.9, -10.1, -10.0, -10.3])
+    assert len(set(seeds)) == 6
+    assert log_z.value == pytest.approx(math.log(z.mean()))
+    assert log_z.error == pytest.approx(z.std(ddof=1) / 6**0.5 / z.mean())
 
 
 def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
