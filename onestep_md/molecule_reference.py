@@ -19,7 +19,6 @@ from onestep_md.energy_exploration import anneal_molecule, internal_coordinates,
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
 from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrature
-from onestep_md.estimators.weights import ess
 from onestep_md.progress import Display
 from onestep_md.results import dynamics_regions
 from onestep_md.stages import explore_molecule, open_pool
@@ -33,6 +32,7 @@ _SAMPLES, _NUMBERS = 40_000, 1_000_000  # samples at least, and numbers that the
 _QUENCHED = 120  # frames of the dynamics that are relaxed to find the wells of rings
 _APART = 0.3  # rad, between stiff torsions of different wells
 _MOST_WELLS = 40
+_LEAST_ESS = 0.05  # of the quadrature: below it, what was expanded says too little
 _ANNEALINGS = 6  # independent ones: their spread is the error
 _WIDTHS = {"length": 0.004, "angle": 0.06}  # nm and rad: how far a coordinate typically moves
 
@@ -121,13 +121,14 @@ def _log_z(
                 "points": points,
                 "wells": len(wells),
                 "samples": n,
-                "ess": ess(found.log_w),
+                "ess": found.ess,
             }
             # a line that rests at 179 degrees is quadratic nowhere near 180
             smooth = not (coordinates.straight.any() or molecule.constraints)
             if smooth and not len(turning) and len(wells) == 1:
                 how["harmonic_limit"] = harmonic_limit(molecule, evaluators)
-            return {"value": found.log_z.value, "error": found.log_z.error, **how}
+            if found.ess > _LEAST_ESS:
+                return {"value": found.log_z.value, "error": found.log_z.error, **how}
     log_z = annealed_log_z(config, molecule, evaluators, display)
     how = {"method": "annealing", "annealings": _ANNEALINGS}
     return {"value": log_z.value, "error": log_z.error, **how}
