@@ -29,7 +29,7 @@ from onestep_md.flow.base import Flow
 from onestep_md.model import Model, Target, identity, new_flow
 
 NAME = "model.pt"
-_FORMAT = 1
+_FORMAT = 2  # 1 had other marginals in flat charts, and is read where there are none
 _HELD_OUT = 2000  # target samples that are kept at most, evenly chosen
 # a chart is stored as it is, and nothing else may come to life when it is read
 _PARTS = [
@@ -86,9 +86,10 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
         raise RunFolderError(f"cannot read {path}: {error}") from error
-    if content["format"] != _FORMAT:
+    stored = content["format"]
+    if stored != _FORMAT and (stored != 1 or isinstance(content["chart"], flat.FlatChart)):
         raise RunFolderError(
-            f"{path} has format {content['format']}, this version reads {_FORMAT}; train it again"
+            f"{path} has format {stored}, this version reads {_FORMAT}; train it again"
         )
     flow = new_flow(config, target, content["chart"])
     found = content["identity"]

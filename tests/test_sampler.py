@@ -14,7 +14,7 @@ from onestep_md.errors import RunFolderError
 from onestep_md.evaluate import draw_samples, log_weights_at
 from onestep_md.model import build_model
 from onestep_md.run_folder import load_run_config
-from onestep_md.sampler import NAME, load_sampler, sampler_of, save_sampler
+from onestep_md.sampler import _PARTS, NAME, load_sampler, sampler_of, save_sampler
 from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -82,6 +82,21 @@ def test_code_in_the_file_is_not_run(tmp_path):
     torch.save({"format": 1, "chart": Path("harmless")}, tmp_path / NAME)
     with pytest.raises(RunFolderError, match="cannot read"):
         load_sampler(config, target, tmp_path)
+
+
+@pytest.mark.parametrize(("format", "reads"), [(1, False), (2, True), (3, False)])
+def test_other_formats_are_refused(format, reads, tmp_path):
+    config, target, model = trained("gmm9", [])
+    save_sampler(tmp_path, model)
+    parts = torch.serialization.safe_globals(_PARTS)
+    with parts:
+        content = torch.load(tmp_path / NAME, weights_only=True)
+    torch.save(content | {"format": format}, tmp_path / NAME)
+    if reads:
+        load_sampler(config, target, tmp_path)
+    else:
+        with pytest.raises(RunFolderError, match=f"format {format}.*train it again"):
+            load_sampler(config, target, tmp_path)
 
 
 @pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)

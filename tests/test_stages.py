@@ -1,0 +1,32 @@
+"""What a resumed run takes from the run before."""
+
+from pathlib import Path
+
+import pytest
+
+from onestep_md import stages
+from onestep_md.config import load_config
+from onestep_md.run_folder import keep_origin, recorded_platform
+
+SYSTEMS = Path(__file__).parents[1] / "systems"
+
+
+@pytest.mark.parametrize("recorded", ["CPU", "Reference"])
+def test_auto_is_the_platform_that_the_run_has_had(tmp_path, monkeypatch, recorded):
+    config = load_config(SYSTEMS / "alanine.yaml")
+    target = stages.load_target(config)
+    assert recorded_platform(tmp_path) is None
+    keep_origin(tmp_path, config, target, {"platform": recorded})
+    monkeypatch.setattr(stages, "time_platforms", lambda molecule: pytest.fail("timed again"))
+    pool = stages.open_pool(config, target, True, None, recorded_platform(tmp_path))
+    assert pool.platform == recorded
+
+
+def test_what_is_sampled_is_described():
+    target = stages.load_target(load_config(SYSTEMS / "alanine.yaml"))
+    last = stages.describe(target)[-1]
+    assert (
+        last.split() == "isomers held: 1 stereocentre, 2 trans amides; sampled: 5 torsions".split()
+    )
+    density = stages.load_target(load_config(SYSTEMS / "gmm9.yaml"))
+    assert stages.describe(density) == density.fingerprint.lines()
