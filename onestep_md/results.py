@@ -41,6 +41,7 @@ from onestep_md.molecule_results import table as distance_table
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json, write_text
 from onestep_md.sampler import Sampler, sampler_of
+from onestep_md.stages import unflipped_rings
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble
@@ -107,6 +108,8 @@ def write_results(
         molecule.kT, free_energies.get(_EXPORTED_STEPS, []), explored, explored_by
     )
     warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
+    if explored_by == "dynamics":
+        warnings += unflipped_rings(molecule, exploration.frames)
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)
     write_text(folder / "free_energy.txt", "\n".join(table) + "\n")

@@ -26,6 +26,8 @@ from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.targets.several import SeveralPotentials
 
+_PUCKERED = 0.35  # rad; the largest torsion of a ring that is not flat
+
 
 def load_target(config: Config) -> Target:
     """The target; torsions and regions are tried out before anything expensive starts."""
@@ -99,6 +101,25 @@ def explore_molecule(
     )
 
 
+def unflipped_rings(molecule: Molecule, frames: np.ndarray) -> list[str]:
+    """Warnings of puckered rings that are never the other way round in frames (n, atoms, 3)."""
+    found, rings = [], isomers_of(molecule).rings
+    for ring in rings:
+        if any(len(set(ring) & set(other)) > 2 for other in rings if other != ring):
+            continue  # a bridge keeps it as it is
+        quads = [tuple(ring[(k + m) % len(ring)] for m in range(4)) for k in range(len(ring))]
+        ours, theirs = (torsion_angles(x, quads) for x in (molecule.positions[None], frames))
+        size = (ours**2).sum()
+        if np.abs(ours).max() > _PUCKERED and (theirs @ ours[0] > -0.5 * size).all():
+            names = "-".join(molecule.atom_names[i] for i in ring)
+            found.append(
+                f"dynamics never flipped the ring {names}. If its other shapes are not far up in "
+                "energy, they are missing: explore for longer, or with exploration.method: "
+                "annealing, which starts from more of them."
+            )
+    return found
+
+
 def describe(target: Target) -> list[str]:
     """Lines that tell what is sampled, for printing."""
     lines = target.fingerprint.lines()
@@ -140,4 +161,6 @@ def explored(
     if config.exploration.method == "dynamics":
         accepted = " ".join(f"{100 * rate:.0f} %" for rate in exploration.exchange_acceptance)
         display.say(f"exchanges accepted: {accepted}")
+        for text in unflipped_rings(target, exploration.frames):
+            display.say(f"WARNING {text}")
     return exploration, seconds

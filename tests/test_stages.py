@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onestep_md import stages
@@ -30,3 +31,16 @@ def test_what_is_sampled_is_described():
     )
     density = stages.load_target(load_config(SYSTEMS / "gmm9.yaml"))
     assert stages.describe(density) == density.fingerprint.lines()
+
+
+def test_a_ring_that_dynamics_never_flipped_is_told():
+    config = load_config(SYSTEMS / "molecules" / "methylcyclohexane.yaml")
+    molecule = stages.load_target(config)
+    x = molecule.positions[None]
+    (warning,) = stages.unflipped_rings(molecule, x)
+    assert "never flipped the ring" in warning and "exploration.method: annealing" in warning
+    # the mirror image has every torsion the other way round
+    assert stages.unflipped_rings(molecule, np.concatenate([x, -x])) == []
+    for name in ("benzene", "bicyclooctane", "butane"):
+        molecule = stages.load_target(load_config(SYSTEMS / "molecules" / f"{name}.yaml"))
+        assert stages.unflipped_rings(molecule, molecule.positions[None]) == []

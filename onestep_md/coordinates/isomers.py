@@ -42,6 +42,7 @@ class Isomers:
         cis: of each of `held_bonds`, whether it is cis (a and d on one side) there.
         turning: bonds (i, j), i < j, outside of rings that turn.
         inverting: atoms whose pyramid of three bonds inverts.
+        rings: atoms of every ring that has shapes to sample, in order around it.
         held: words for what is held, for printing.
         sampled: words for what is sampled.
     """
@@ -51,6 +52,7 @@ class Isomers:
     cis: tuple[bool, ...]
     turning: tuple[tuple[int, int], ...]
     inverting: tuple[int, ...]
+    rings: tuple[tuple[int, ...], ...]
     held: tuple[str, ...]
     sampled: tuple[str, ...]
 
@@ -102,14 +104,17 @@ def find_isomers(
     centres = stereocentres(elements, bonds, positions)
     inverting = [i for i in graph if elements[i] in _INVERTING and _volume(graph, positions, i)]
     which = dict(zip(keep, cis, strict=True))
+    flexible = _flexible_rings(graph, inverting, rings)
+    sampled = {"torsion": len(turning), "ring": len(flexible), "inversion": len(inverting)}
     return Isomers(
         centres=tuple(centres),
         held_bonds=tuple(quads),
         cis=tuple(cis),
         turning=tuple(turning),
         inverting=tuple(inverting),
+        rings=flexible,
         held=_held_words(graph, rank_atoms(elements, graph), named, centres, which),
-        sampled=_sampled_words(graph, len(turning), inverting, rings),
+        sampled=tuple(_count(n, noun) for noun, n in sampled.items() if n),
     )
 
 
@@ -244,15 +249,15 @@ def _has_isomers(bond: tuple[int, int], graph: nx.Graph, kind: Mapping[int, str]
     return all(len(set(end)) == len(end) for end in ends)
 
 
-def _sampled_words(
-    graph: nx.Graph, turning: int, inverting: list[int], rings: list[list[int]]
-) -> tuple[str, ...]:
+def _flexible_rings(
+    graph: nx.Graph, inverting: list[int], rings: list[list[int]]
+) -> tuple[tuple[int, ...], ...]:
+    """Rings of four atoms or more that are not planar, and no faces of a cage."""
     shared = Counter(i for ring in rings for i in ring)
-    flexible = sum(
-        len(ring) > 3
-        and sum(graph.degree[i] != 3 or i in inverting for i in ring) > 1
-        and any(shared[i] == 1 for i in ring)  # else a cage
+    return tuple(
+        tuple(nx.cycle_basis(graph.subgraph(ring))[0])
         for ring in rings
+        if len(ring) > 3
+        and sum(graph.degree[i] != 3 or i in inverting for i in ring) > 1
+        and any(shared[i] == 1 for i in ring)
     )
-    counts = {"torsion": turning, "ring": flexible, "inversion": len(inverting)}
-    return tuple(_count(n, noun) for noun, n in counts.items() if n)
