@@ -4,7 +4,6 @@ Every marginal is a table on a closed grid, linear between its nodes, so its CDF
 that are exact in closed form.
 """
 
-import itertools
 import math
 
 import torch
@@ -21,9 +20,6 @@ _BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
 _FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
 _WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
 _RARE = 0.1  # share of a well below which training emphasises it
-_TOGETHER = (
-    0.6  # times the product of two shares; a joint well below it has an emphasis of its own
-)
 _NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or rounding
 
 
@@ -85,59 +81,19 @@ class RareWells(nn.Module):
     sqrt(_RARE / P) if P is below _RARE. For wells b that the flow visits with shares Q_b and fits
     with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a rare well is fitted from few
     samples, its c_b is large, and visiting it more often costs the frequent wells next to nothing.
-
-    Two torsions have joint wells: where one holds far less than the product of its two shares, as
-    C7ax does beside alpha-L, it gets the emphasis of its own share.
     """
 
     def __init__(self, angles: Tensor):
         """Fit to (frames, n) torsions in rad at the target temperature."""
         super().__init__()
         uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
-        densities = smoothed_density(angles, uniform, _WELL_BANDWIDTH)
-        rows = [_log_emphasis(p) for p in densities]
+        rows = [_log_emphasis(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
         table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.float64)
         self.register_buffer("table", table)
-        numbers = [_wells(p) for p in densities]
-        self.register_buffer("well", torch.stack(numbers) if rows else table.long())
-        pairs, joint = self._joint_wells(angles)
-        self.register_buffer("pairs", pairs)
-        self.register_buffer("joint", joint)
 
     def log_emphasis(self, angles: Tensor) -> Tensor:
-        """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,).
-
-        And the largest of what joint wells add.
-        """
-        nodes = _nearest(angles).T
-        total = self.table.gather(1, nodes).sum(0)
-        if not len(self.pairs):
-            return total
-        one, other = self.well.gather(1, nodes)[self.pairs.T]
-        which = torch.arange(len(self.pairs), device=nodes.device)[:, None]
-        return total + self.joint[which, one, other].max(0).values
-
-    def _joint_wells(self, angles: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of torsions (m, 2) with rare joint wells, and what these add (m, wells, wells)."""
-        nodes = _nearest(angles).T
-        number, single = self.well.gather(1, nodes), self.table.gather(1, nodes)
-        most = int(self.well.max()) + 1 if len(self.well) else 1
-        pairs, tables = [], []
-        for i, j in itertools.combinations(range(len(number)), 2):
-            cell = number[i] * most + number[j]
-            share = torch.bincount(cell, minlength=most**2).double() / len(angles)
-            share = share.reshape(most, most)
-            apart = share.sum(1, keepdim=True) * share.sum(0)
-            # the emphasis that each of the two has already
-            known = torch.zeros(most**2, dtype=torch.float64)
-            known = known.index_copy(0, cell, single[i] + single[j]).reshape(most, most)
-            rare = (share >= _NO_WELL) & (share < _TOGETHER * apart)
-            added = (0.5 * torch.log(_RARE / share) - known).clamp(min=0.0)
-            if (added * rare > 0.0).any():
-                pairs.append((i, j))
-                tables.append(torch.where(rare, added, 0.0))
-        joint = torch.stack(tables) if tables else torch.zeros(0, most, most, dtype=torch.float64)
-        return torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), joint
+        """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,)."""
+        return self.table.gather(1, _nearest(angles).T).sum(0)
 
 
 def wells(angles: Tensor) -> Tensor:

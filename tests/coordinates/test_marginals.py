@@ -106,18 +106,3 @@ def test_emphases_of_several_torsions_multiply():
     rare = RareWells(angles)
     single = [RareWells(angles[:, k : k + 1]).log_emphasis(angles[:, k : k + 1]) for k in (0, 1)]
     torch.testing.assert_close(rare.log_emphasis(angles), single[0] + single[1])
-
-
-def test_a_rare_joint_well_has_an_emphasis_of_its_own():
-    """Like alpha-L and C7ax: one rare well of phi, in which one well of psi is rarer still."""
-    parts = [(-1.5, 0.0, 5000), (-1.5, 2.5, 4850), (1.0, 2.5, 130), (1.0, 0.0, 20)]
-    phi = wells(*((a, n) for a, _, n in parts))
-    psi = wells(*((b, n) for _, b, n in parts), seed=1)
-    methyl = wells((-2.0, 3334), (0.094, 3333), (2.189, 3333), seed=2)
-    methyl = methyl[torch.randperm(10_000, generator=torch.Generator().manual_seed(3))]
-    rare = RareWells(torch.cat([phi, psi, methyl], dim=-1))
-    probe = torch.tensor([[a, b, 0.1] for a, b, _ in parts], dtype=torch.float64)
-    common, other, frequent, seldom = rare.log_emphasis(probe).tolist()
-    assert common == other == 0.0
-    assert abs(frequent - 0.5 * math.log(0.1 / 0.015)) < 0.01
-    assert abs(seldom - 0.5 * math.log(0.1 / 0.002)) < 0.01
