@@ -96,9 +96,12 @@ def test_particles_have_their_own_numbers(tmp_path):
     for row in results["evidence"]:
         assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
         assert row["log_det_error"] < 1e-9
-        assert row["elbo"]["value"] < row["eubo"]["value"]
         assert row["auxiliaries"] == (8 if row["steps"] else 1)
         assert (row["ess_joint"] is None) == (row["steps"] == 0)
+    # some of these hardly trained maps have no estimate
+    bounds = [(row["elbo"]["value"], row["eubo"]["value"]) for row in results["evidence"]]
+    known = [pair for pair in bounds if None not in pair]
+    assert known and all(below < above for below, above in known)
     assert "draws of the auxiliary coordinates" in (folder / "evidence.txt").read_text()
     rows = results["particles"]
     assert list(rows) == ["raw", "reweighted", "annealing"]

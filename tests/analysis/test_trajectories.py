@@ -7,7 +7,7 @@ from synthetic_run import ALANINE
 
 from onestep_md.analysis import trajectories
 from onestep_md.analysis.trajectories import load_run, write_trajectory
-from onestep_md.errors import OneStepError, RunFolderError
+from onestep_md.errors import RunFolderError
 
 N = 500
 
@@ -71,13 +71,12 @@ def test_a_failed_write_keeps_the_old_file(folder, samples, monkeypatch):
     assert not list(folder.glob(".*writing*"))
 
 
-def test_weightless_samples_are_refused(tmp_path, samples):
+def test_weightless_samples_are_kept_without_weights(tmp_path, samples):
     x, log_w, u, log_q = samples
-    with pytest.raises(OneStepError, match="Train longer"):
-        write_trajectory(
-            tmp_path, ALANINE, x, np.full(N, -np.inf), u, log_q, np.random.default_rng(0)
-        )
-    assert not (tmp_path / "samples.dcd").exists()
+    none = np.full(N, -np.inf)
+    write_trajectory(tmp_path, ALANINE, x, none, u, log_q, np.random.default_rng(0))
+    assert np.isnan(np.load(tmp_path / "weights.npy")).all()
+    assert (tmp_path / "samples.dcd").exists() and not (tmp_path / "resampled.dcd").exists()
 
 
 def test_unfinished_and_foreign_folders_are_told_apart(folder, tmp_path):
