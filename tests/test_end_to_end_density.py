@@ -98,10 +98,12 @@ def test_particles_have_their_own_numbers(tmp_path):
         assert row["log_det_error"] < 1e-9
         assert row["auxiliaries"] == (8 if row["steps"] else 1)
         assert (row["ess_joint"] is None) == (row["steps"] == 0)
-    # some of these hardly trained maps have no estimate
-    bounds = [(row["elbo"]["value"], row["eubo"]["value"]) for row in results["evidence"]]
-    known = [pair for pair in bounds if None not in pair]
-    assert known and all(below < above for below, above in known)
+    for row in results["evidence"]:  # these maps are hardly trained
+        below, above = row["elbo"]["value"], row["eubo"]["value"]
+        if below is None or above is None:
+            assert any("no estimate" in text for text in row["warnings"])
+        else:
+            assert below < above
     assert "draws of the auxiliary coordinates" in (folder / "evidence.txt").read_text()
     rows = results["particles"]
     assert list(rows) == ["raw", "reweighted", "annealing"]
