@@ -28,7 +28,7 @@ from onestep_md.targets.molecule import Molecule, load_molecule
 SEED = 20261129  # not the seed of any run
 _RIGID = 100.0  # ps, of a molecule without regions
 _POINTS = {0: 1, 1: 48, 2: 24, 3: 12, 4: 8}  # of the grid, by the number of torsions that turn
-_SAMPLES, _NUMBERS = 40_000, 1_000_000  # samples at least, and numbers that they consist of
+_SAMPLES, _NUMBERS = 100_000, 1_000_000  # samples at least, and numbers that they consist of
 _QUENCHED = 120  # frames of the dynamics that are relaxed to find the wells of rings
 _APART = 0.3  # rad, between stiff torsions of different wells
 _MOST_WELLS = 40
