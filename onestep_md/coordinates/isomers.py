@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from onestep_md.coordinates.stereo import rank_atoms, stereocentres
+from onestep_md.coordinates.stereo import pyramid_volume, rank_atoms, stereocentres
 
 DOUBLE_BARRIER = 120.0  # kJ/mol; amides have 80 to 95, C=C 160 and more
 CONJUGATED_BARRIER = 30.0  # kJ/mol; of esters and acids, dienes, enones
@@ -205,9 +205,8 @@ def _volume(graph: nx.Graph, x: np.ndarray, i: int) -> float:
     """Volume of the unit vectors to three neighbours; zero if planar, or not three."""
     if graph.degree[i] != 3:
         return 0.0
-    arms = np.array([x[k] - x[i] for k in sorted(graph[i])])
-    volume = np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True))
-    return float(volume) if abs(volume) > _PLANAR else 0.0
+    volume = pyramid_volume(i, graph, x)
+    return volume if abs(volume) > _PLANAR else 0.0
 
 
 def _side(x: np.ndarray, quad: tuple[int, int, int, int]) -> float:

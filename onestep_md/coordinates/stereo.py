@@ -55,8 +55,13 @@ def _is_pyramid(i: int, elements: Sequence[str], graph: nx.Graph, x: np.ndarray)
     """Whether the atom and its three neighbours are a pyramid that does not invert."""
     if elements[i] not in _PYRAMIDAL or graph.degree[i] != 3:
         return False
+    return abs(pyramid_volume(i, graph, x)) > 0.1
+
+
+def pyramid_volume(i: int, graph: nx.Graph, x: np.ndarray) -> float:
+    """Determinant of the unit vectors from an atom to its three neighbours; x is (n, 3)."""
     arms = x[sorted(graph[i])] - x[i]
-    return bool(abs(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True))) > 0.1)
+    return float(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True)))
 
 
 def twins(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
