@@ -88,7 +88,8 @@ def explore_molecule(
     coordinates = internal_coordinates(molecule)
 
     def inside(x: np.ndarray) -> np.ndarray:
-        return coordinates.in_domain(torch.from_numpy(x)).numpy()
+        # a copy: arrays that come from Ray are read-only
+        return coordinates.in_domain(torch.tensor(x)).numpy()
 
     return explore(
         molecule,
