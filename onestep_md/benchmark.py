@@ -79,7 +79,7 @@ def densities(
 ) -> None:
     """Benchmark densities with known log Z; finished runs are kept. Writes table.md and .csv."""
     from onestep_md import density_table
-    from onestep_md.config_types import DENSITIES
+    from onestep_md.config.types import DENSITIES
 
     rows = []
     for name in targets or DENSITIES:

@@ -9,7 +9,9 @@ import math
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis import density_figures, diagnostics, page, sections
+from onestep_md.analysis import page, sections
+from onestep_md.analysis.figures import densities
+from onestep_md.analysis.figures import evidence
 from onestep_md.analysis.density_record import DensityRecord, read_density_run
 from onestep_md.analysis.density_verdict import judge_density, modes_missed
 from onestep_md.analysis.page import number
@@ -99,7 +101,7 @@ def _evidence(run: DensityRecord, verdict: Verdict, draw: Painter) -> str:
         _modes(run),
         draw(
             "steps",
-            diagnostics.steps_figure(run, f"BAR with {_source(run)}", run.log_z.value),
+            evidence.steps_figure(run, f"BAR with {_source(run)}", run.log_z.value),
             "Left: more steps should not be worse than one. Middle: the bounds enclose log Z and "
             "close in on it as the flow improves; what is far off the scale is written. Right: "
             "two estimates of log Z on the scale of the flow; the base (K = 0) may lie outside.",
@@ -129,14 +131,14 @@ def _modes(run: DensityRecord) -> str:
 
 
 def _samples(run: DensityRecord, draw: Painter) -> str:
-    chosen = density_figures.chosen_coordinates(run.target_x)
+    chosen = densities.chosen_coordinates(run.target_x)
     parts = []
     if run.dim > 1:
         pair = (chosen[0], chosen[1])
         parts.append(
             draw(
                 "samples",
-                density_figures.pair_figure(run, pair),
+                densities.pair_figure(run, pair),
                 "Logarithm of the joint density of two coordinates, below the highest bin of all "
                 "three (nats), on one colour scale; white: less than the scale shows, or no "
                 "sample. The raw samples are what the network draws; the weights turn them into "
@@ -148,7 +150,7 @@ def _samples(run: DensityRecord, draw: Painter) -> str:
     parts.append(
         draw(
             "marginals",
-            density_figures.marginal_figure(run, sorted(chosen)),
+            densities.marginal_figure(run, sorted(chosen)),
             f"{choice}Probability density of single coordinates; bands are one standard error, "
             "samples counted as independent. Blue should lie on the dark target; orange need "
             "not. The scale is logarithmic where a peak is narrow beside its tails.",

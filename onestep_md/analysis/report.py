@@ -9,7 +9,10 @@ import math
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis import diagnostics, page, sections, style, surfaces
+from onestep_md.analysis import page, sections
+from onestep_md.analysis.figures import style
+from onestep_md.analysis.figures import evidence
+from onestep_md.analysis.figures import conformations
 from onestep_md.analysis.measurements import number_or_nan
 from onestep_md.analysis.page import cell, estimate, number
 from onestep_md.analysis.record import Region, RunRecord, read_run
@@ -151,24 +154,24 @@ def _colour_key(run: RunRecord) -> str:
 
 def _conformations(run: RunRecord, draw: Painter) -> str:
     parts = [f'<p class="note">{_colour_key(run)}</p>']
-    pairs = surfaces.torsion_pairs(run.torsions)
+    pairs = conformations.torsion_pairs(run.torsions)
     if pairs:
-        what = "Ramachandran" if surfaces.is_ramachandran(pairs) else "Joint torsion"
+        what = "Ramachandran" if conformations.is_ramachandran(pairs) else "Joint torsion"
         parts.append(
             draw(
-                "ramachandran" if surfaces.is_ramachandran(pairs) else "surface",
-                surfaces.surface_figure(run),
+                "ramachandran" if conformations.is_ramachandran(pairs) else "surface",
+                conformations.surface_figure(run),
                 f"{what} free-energy surfaces on one colour scale, each above its own minimum; "
                 "contours every 1 kT, histograms smoothed over 5°, white: no sample. The raw "
                 "samples are what the network draws; the weights turn them into the target.",
             )
         )
     if run.torsions:
-        pieces = f"for the {run.explored_by} in {surfaces.BLOCKS} contiguous blocks"
+        pieces = f"for the {run.explored_by} in {conformations.BLOCKS} contiguous blocks"
         parts.append(
             draw(
                 "torsions",
-                surfaces.profile_figure(run),
+                conformations.profile_figure(run),
                 "Free energy along each torsion, in bins of 6°; bands are one standard error "
                 f"(bootstrap; {pieces}). Bins with fewer than 4 samples are left out.",
             )
@@ -176,7 +179,7 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
     parts.append(
         draw(
             "energies",
-            surfaces.energy_figure(run),
+            conformations.energy_figure(run),
             f"Reduced potential u = U/kT. Reweighted samples should lie on the {run.explored_by}; "
             "raw ones may have a tail of strained structures, which carries no weight.",
         )
@@ -185,7 +188,7 @@ def _conformations(run: RunRecord, draw: Painter) -> str:
         parts.append(
             draw(
                 "distances",
-                surfaces.distance_figure(run),
+                conformations.distance_figure(run),
                 "Distances of all pairs of atoms more than three bonds apart; bands are one "
                 "standard error (frames counted as independent).",
             )
@@ -234,7 +237,7 @@ def _evidence(run: RunRecord, verdict: Verdict, draw: Painter) -> str:
         f'<p class="note">{note}</p>',
         draw(
             "steps",
-            diagnostics.steps_figure(run, f"BAR with {run.explored_by}"),
+            evidence.steps_figure(run, f"BAR with {run.explored_by}"),
             "Left: more steps should not be worse than one. Middle: the bounds enclose log Z and "
             "close in on it as the flow improves; what is far off the scale is written. Right: "
             "two independent estimates of log Z.",

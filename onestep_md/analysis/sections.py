@@ -6,7 +6,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from onestep_md.analysis import diagnostics, page, style
+from onestep_md.analysis import page
+from onestep_md.analysis.figures import style
+from onestep_md.analysis.figures import evidence
 from onestep_md.analysis.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
 from onestep_md.analysis.page import cell, estimate, number, percent
 from onestep_md.analysis.verdict import Verdict, disagreement, z_score
@@ -100,7 +102,7 @@ def weights_part(run: Measurements, draw: Painter) -> str:
     """Figure of the weights, or why there is none."""
     if not run.samples.weighted:
         return page.warning_box("Weights", ["No sample has any weight: there is nothing to show."])
-    return draw("weights", diagnostics.weight_figure(run), WEIGHT_CAPTION)
+    return draw("weights", evidence.weight_figure(run), WEIGHT_CAPTION)
 
 
 def evidence_table(run: Measurements, known: Measured = UNKNOWN) -> str:
@@ -160,14 +162,14 @@ def training(run: Measurements, draw: Painter, energy: str = "energy (kT)") -> s
             "Of batches of explored samples, up to a constant, before the energies come in. The "
             "steep beginning lies above the figure."
         )
-        curves.append(draw("pretraining", diagnostics.pretraining_figure(run), caption))
+        curves.append(draw("pretraining", evidence.pretraining_figure(run), caption))
     if len(run.metrics["step"]) > 1:
         caption = (
             "The live ESS is that of training batches, weighted by the energies that the "
             "evaluators return while the network trains. An idle learner means that more "
             "evaluators would help."
         )
-        curves.append(draw("training", diagnostics.training_figure(run, energy), caption))
+        curves.append(draw("training", evidence.training_figure(run, energy), caption))
     return page.section("Training", *curves) if curves else ""
 
 

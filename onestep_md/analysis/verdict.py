@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
 from onestep_md.analysis.page import percent
 from onestep_md.analysis.record import Isomers, Region, RunRecord
-from onestep_md.analysis.style import symbol
+from onestep_md.analysis.figures.style import symbol
 from onestep_md.estimators.limits import (
     DISAGREEMENT,
     ENOUGH_EFFECTIVE,

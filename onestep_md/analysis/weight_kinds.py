@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
-from onestep_md.analysis import style
+from onestep_md.analysis.figures import style
 from onestep_md.atomic import replacing
 
 _LOOKS = {

@@ -11,7 +11,7 @@ from synthetic_density import LOG_Z, write_density_folder
 from synthetic_run import write_run_folder
 from typer.testing import CliRunner
 
-from onestep_md.analysis.density_figures import (
+from onestep_md.analysis.figures.densities import (
     chosen_coordinates,
     ensembles,
     limits,
@@ -21,7 +21,7 @@ from onestep_md.analysis.density_figures import (
 from onestep_md.analysis.density_record import is_density_run, read_density_run
 from onestep_md.analysis.density_report import write_density_report
 from onestep_md.analysis.density_verdict import judge_density
-from onestep_md.analysis.diagnostics import pretraining_figure, training_figure
+from onestep_md.analysis.figures.evidence import pretraining_figure, training_figure
 from onestep_md.errors import RunFolderError
 from onestep_md.report import app
 

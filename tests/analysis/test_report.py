@@ -9,7 +9,8 @@ import pytest
 from matplotlib.text import Text
 from synthetic_run import write_run_folder
 
-from onestep_md.analysis import diagnostics, surfaces
+from onestep_md.analysis.figures import evidence
+from onestep_md.analysis.figures import conformations
 from onestep_md.analysis.page import DASH, duration, estimate
 from onestep_md.analysis.record import Measured, read_run
 from onestep_md.analysis.report import write_report
@@ -255,9 +256,9 @@ def test_annealed_runs_mention_no_dynamics(tmp_path, trouble):
 
 def test_figures_of_annealed_runs_mention_no_dynamics(tmp_path):
     run = read_run(write_run_folder(tmp_path, n=3000, method="annealing"))
-    steps = diagnostics.steps_figure(run, f"BAR with {run.explored_by}")
+    steps = evidence.steps_figure(run, f"BAR with {run.explored_by}")
     assert "BAR with annealing" in _texts(steps)
-    for draw in (surfaces.surface_figure, surfaces.profile_figure, surfaces.energy_figure):
+    for draw in (conformations.surface_figure, conformations.profile_figure, conformations.energy_figure):
         texts = _texts(draw(run))
         assert any(text.startswith("annealing") for text in texts)
         assert not any("dynamics" in text for text in texts)

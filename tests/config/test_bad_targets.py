@@ -3,7 +3,7 @@
 import pytest
 from short_files import KINDS, messages
 
-from onestep_md.config_types import DENSITIES
+from onestep_md.config.types import DENSITIES
 
 NAMES = ", ".join(DENSITIES)
 BAD_TARGETS = {

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from onestep_md.config import config_text, load_config
-from onestep_md.config_types import DENSITIES, PARTICLES
+from onestep_md.config.types import DENSITIES, PARTICLES
 
 FILES = sorted((Path(__file__).parents[2] / "systems").glob("*.yaml"))
 # those of several molecules are the business of test_transfer

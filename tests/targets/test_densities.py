@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
-from onestep_md.config_types import PARTICLES
+from onestep_md.config.types import PARTICLES
 from onestep_md.errors import TargetError
 from onestep_md.targets.densities import BUILDERS, density
 from onestep_md.targets.density_evaluator import DensityEvaluator

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.config_types import PARTICLES
+from onestep_md.config.types import PARTICLES
 from onestep_md.targets.densities import density
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.particles import DoubleWellParticles, LennardJones

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from onestep_md.analysis.style import symbol
-from onestep_md.analysis.surfaces import (
+from onestep_md.analysis.figures.style import symbol
+from onestep_md.analysis.figures.conformations import (
     _pieces,
     free_energy_surface,
     is_ramachandran,

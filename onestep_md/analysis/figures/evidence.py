@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from onestep_md.analysis import style
+from onestep_md.analysis.figures import style
 from onestep_md.analysis.measurements import EvidenceRow, Measured, Measurements
 from onestep_md.analysis.page import estimate
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from onestep_md.config_defaults import default_exploration
-from onestep_md.config_sections import Exploration, Target
-from onestep_md.config_source import Key, dotted
-from onestep_md.config_types import PARTICLES, suggest
+from onestep_md.config.defaults import default_exploration
+from onestep_md.config.sections import Exploration, Target
+from onestep_md.config.source import Key, dotted
+from onestep_md.config.types import PARTICLES, suggest
 
 
 class Kind(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from onestep_md.analysis import style
+from onestep_md.analysis.figures import style
 from onestep_md.analysis.density_record import DensityRecord
 
 MOST_MARGINALS = 6

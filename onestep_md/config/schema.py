@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from onestep_md.config_checks import TARGETS
-from onestep_md.config_source import Key, Source, dotted
-from onestep_md.config_types import closest, explain, suggest, words_of
+from onestep_md.config.checks import TARGETS
+from onestep_md.config.source import Key, Source, dotted
+from onestep_md.config.types import closest, explain, suggest, words_of
 
 _SIGNS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from synthetic_run import write_run_folder
 
-from onestep_md.analysis.diagnostics import steps_figure
+from onestep_md.analysis.figures.evidence import steps_figure
 from onestep_md.analysis.record import Measured, read_run
 
 

@@ -14,8 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from onestep_md.analysis import style
-from onestep_md.analysis.histograms import draw_histograms
+from onestep_md.analysis.figures import style
+from onestep_md.analysis.figures.histograms import draw_histograms
 from onestep_md.analysis.record import Region, RunRecord
 
 _SURFACE_BINS = 120

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from onestep_md import config_types as types
+from onestep_md.config import types
 
 
 class Section(BaseModel):

@@ -1,9 +1,7 @@
-"""The configuration: every key of the YAML file with its type, unit, default and meaning.
+"""Read a YAML file into frozen `Config` objects.
 
-`load_config` reads a file, applies `--set`, and either returns a frozen `Config` or raises one
-ConfigError that lists every mistake with its place. Nothing heavy is imported here, so a typing
-error costs a fraction of a second. The models are the one documentation of the schema;
-`python -m onestep_md.run --schema` prints them through `schema_text`.
+`load_config` applies `--set`, and either returns a `Config` or raises one ConfigError that lists
+every mistake with its place.
 """
 
 from collections.abc import Sequence
@@ -12,11 +10,11 @@ from typing import Self
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from onestep_md import config_types as types
-from onestep_md.config_checks import inconsistencies, mistakes_of_several
-from onestep_md.config_defaults import defaults_of_kind
-from onestep_md.config_schema import checked_values, schema_lines
-from onestep_md.config_sections import (
+from onestep_md.config import types
+from onestep_md.config.checks import inconsistencies, mistakes_of_several
+from onestep_md.config.defaults import defaults_of_kind
+from onestep_md.config.schema import checked_values, schema_lines
+from onestep_md.config.sections import (
     Cluster,
     Exploration,
     Flow,
@@ -25,7 +23,7 @@ from onestep_md.config_sections import (
     Target,
     Train,
 )
-from onestep_md.config_source import Source, to_yaml
+from onestep_md.config.source import Source, to_yaml
 
 
 class Config(Section):
