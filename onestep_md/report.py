@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Redraw all figures and report.html from the files of the run folder."""
-    from onestep_md.analysis.density_record import is_density_run
+    from onestep_md.analysis.records.density import is_density_run
     from onestep_md.analysis.density_report import write_density_report
     from onestep_md.analysis.report import write_report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from onestep_md.analysis import page, sections
 from onestep_md.analysis.figures import densities
 from onestep_md.analysis.figures import evidence
-from onestep_md.analysis.density_record import DensityRecord, read_density_run
+from onestep_md.analysis.records.density import DensityRecord, read_density_run
 from onestep_md.analysis.density_verdict import judge_density, modes_missed
 from onestep_md.analysis.page import number
 from onestep_md.analysis.particle_section import particle_section

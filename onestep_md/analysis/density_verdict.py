@@ -7,8 +7,8 @@ A violation is therefore never bad luck of training; it means that something is 
 
 import math
 
-from onestep_md.analysis.density_record import DensityRecord
-from onestep_md.analysis.measurements import EvidenceRow
+from onestep_md.analysis.records.density import DensityRecord
+from onestep_md.analysis.records.measurements import EvidenceRow
 from onestep_md.analysis.page import estimate
 from onestep_md.analysis.verdict import (
     UNSEEN,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis.measurements import Measured
+from onestep_md.analysis.records.measurements import Measured
 from onestep_md.estimators.estimate import Estimate
 
 DASH = '<span class="none">–</span>'

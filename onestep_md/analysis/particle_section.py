@@ -4,9 +4,9 @@ from matplotlib.figure import Figure
 
 from onestep_md.analysis import page
 from onestep_md.analysis.figures import style
-from onestep_md.analysis.density_record import DensityRecord
+from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.figures.histograms import draw_histograms
-from onestep_md.analysis.measurements import Measured
+from onestep_md.analysis.records.measurements import Measured
 from onestep_md.analysis.sections import Painter
 
 _KINDS = {

@@ -13,9 +13,9 @@ from onestep_md.analysis import page, sections
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures import evidence
 from onestep_md.analysis.figures import conformations
-from onestep_md.analysis.measurements import number_or_nan
+from onestep_md.analysis.records.measurements import number_or_nan
 from onestep_md.analysis.page import cell, estimate, number
-from onestep_md.analysis.record import Region, RunRecord, read_run
+from onestep_md.analysis.records.molecule import Region, RunRecord, read_run
 from onestep_md.analysis.sections import Painter
 from onestep_md.analysis.verdict import Verdict, judge, z_score
 from onestep_md.estimators.limits import DISAGREEMENT

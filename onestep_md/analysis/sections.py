@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from onestep_md.analysis import page
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures import evidence
-from onestep_md.analysis.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
+from onestep_md.analysis.records.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
 from onestep_md.analysis.page import cell, estimate, number, percent
 from onestep_md.analysis.verdict import Verdict, disagreement, z_score
 from onestep_md.atomic import replacing

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from synthetic_run import write_run_folder
 
 from onestep_md.analysis.figures.evidence import steps_figure
-from onestep_md.analysis.record import Measured, read_run
+from onestep_md.analysis.records.molecule import Measured, read_run
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from synthetic_run import write_run_folder
 from onestep_md.analysis.figures import evidence
 from onestep_md.analysis.figures import conformations
 from onestep_md.analysis.page import DASH, duration, estimate
-from onestep_md.analysis.record import Measured, read_run
+from onestep_md.analysis.records.molecule import Measured, read_run
 from onestep_md.analysis.report import write_report
 from onestep_md.analysis.verdict import judge, z_score
 from onestep_md.errors import RunFolderError

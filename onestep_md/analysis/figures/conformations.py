@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.histograms import draw_histograms
-from onestep_md.analysis.record import Region, RunRecord
+from onestep_md.analysis.records.molecule import Region, RunRecord
 
 _SURFACE_BINS = 120
 _SMOOTHING = 5.0  # degrees

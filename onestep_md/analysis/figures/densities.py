@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from onestep_md.analysis.figures import style
-from onestep_md.analysis.density_record import DensityRecord
+from onestep_md.analysis.records.density import DensityRecord
 
 MOST_MARGINALS = 6
 _CANDIDATES = 100  # coordinates among which a pair is sought

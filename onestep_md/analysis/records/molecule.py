@@ -11,7 +11,7 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
-from onestep_md.analysis.measurements import (
+from onestep_md.analysis.records.measurements import (
     Measured,
     Measurements,
     Weighted,

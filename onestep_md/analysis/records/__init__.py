@@ -1,0 +1,1 @@
+"""What a finished run folder holds, read for its report."""
