@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from onestep_md import learner
-from onestep_md.analysis.density_report import write_density_report
-from onestep_md.analysis.report import write_report
+from onestep_md.analysis.report.density import write_density_report
+from onestep_md.analysis.report.molecule import write_report
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint

@@ -17,8 +17,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Redraw all figures and report.html from the files of the run folder."""
     from onestep_md.analysis.records.density import is_density_run
-    from onestep_md.analysis.density_report import write_density_report
-    from onestep_md.analysis.report import write_report
+    from onestep_md.analysis.report.density import write_density_report
+    from onestep_md.analysis.report.molecule import write_report
 
     print(write_density_report(run) if is_density_run(run) else write_report(run))
 

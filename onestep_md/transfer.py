@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from onestep_md import learner
-from onestep_md.analysis.report import write_report
+from onestep_md.analysis.report.molecule import write_report
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from onestep_md.config import Cluster, Config, Train, several_text
 from onestep_md.distributed.learners import Alone, interruptible

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from onestep_md.analysis.figures.style import symbol
 from onestep_md.analysis.figures.conformations import (
     _pieces,
     free_energy_surface,
@@ -11,6 +10,7 @@ from onestep_md.analysis.figures.conformations import (
     torsion_pairs,
     torsion_profile,
 )
+from onestep_md.analysis.figures.style import symbol
 
 
 def test_profile_of_a_von_mises_density_within_its_band():

@@ -18,10 +18,10 @@ from onestep_md.analysis.figures.densities import (
     log_density,
     marginal,
 )
-from onestep_md.analysis.records.density import is_density_run, read_density_run
-from onestep_md.analysis.density_report import write_density_report
-from onestep_md.analysis.density_verdict import judge_density
 from onestep_md.analysis.figures.evidence import pretraining_figure, training_figure
+from onestep_md.analysis.records.density import is_density_run, read_density_run
+from onestep_md.analysis.report.density import write_density_report
+from onestep_md.analysis.report.density_verdict import judge_density
 from onestep_md.errors import RunFolderError
 from onestep_md.report import app
 

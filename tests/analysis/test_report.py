@@ -9,12 +9,11 @@ import pytest
 from matplotlib.text import Text
 from synthetic_run import write_run_folder
 
-from onestep_md.analysis.figures import evidence
-from onestep_md.analysis.figures import conformations
-from onestep_md.analysis.page import DASH, duration, estimate
+from onestep_md.analysis.figures import conformations, evidence
 from onestep_md.analysis.records.molecule import Measured, read_run
-from onestep_md.analysis.report import write_report
-from onestep_md.analysis.verdict import judge, z_score
+from onestep_md.analysis.report.molecule import write_report
+from onestep_md.analysis.report.page import DASH, duration, estimate
+from onestep_md.analysis.report.verdict import judge, z_score
 from onestep_md.errors import RunFolderError
 
 
@@ -258,7 +257,11 @@ def test_figures_of_annealed_runs_mention_no_dynamics(tmp_path):
     run = read_run(write_run_folder(tmp_path, n=3000, method="annealing"))
     steps = evidence.steps_figure(run, f"BAR with {run.explored_by}")
     assert "BAR with annealing" in _texts(steps)
-    for draw in (conformations.surface_figure, conformations.profile_figure, conformations.energy_figure):
+    for draw in (
+        conformations.surface_figure,
+        conformations.profile_figure,
+        conformations.energy_figure,
+    ):
         texts = _texts(draw(run))
         assert any(text.startswith("annealing") for text in texts)
         assert not any("dynamics" in text for text in texts)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.records.measurements import EvidenceRow, Measured, Measurements
-from onestep_md.analysis.page import estimate
+from onestep_md.analysis.report.page import estimate
 
 _LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
 

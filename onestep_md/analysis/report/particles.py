@@ -2,12 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from onestep_md.analysis import page
 from onestep_md.analysis.figures import style
-from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.figures.histograms import draw_histograms
+from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.records.measurements import Measured
-from onestep_md.analysis.sections import Painter
+from onestep_md.analysis.report.molecule import page
+from onestep_md.analysis.report.sections import Painter
 
 _KINDS = {
     "raw": ("raw one-step", style.RAW),

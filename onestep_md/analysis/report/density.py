@@ -9,15 +9,14 @@ import math
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis import page, sections
-from onestep_md.analysis.figures import densities
-from onestep_md.analysis.figures import evidence
+from onestep_md.analysis.figures import densities, evidence
 from onestep_md.analysis.records.density import DensityRecord, read_density_run
-from onestep_md.analysis.density_verdict import judge_density, modes_missed
-from onestep_md.analysis.page import number
-from onestep_md.analysis.particle_section import particle_section
-from onestep_md.analysis.sections import Painter
-from onestep_md.analysis.verdict import Verdict, z_score
+from onestep_md.analysis.report import page, sections
+from onestep_md.analysis.report.density_verdict import judge_density, modes_missed
+from onestep_md.analysis.report.page import number
+from onestep_md.analysis.report.particles import particle_section
+from onestep_md.analysis.report.sections import Painter
+from onestep_md.analysis.report.verdict import Verdict, z_score
 from onestep_md.estimators.limits import DISAGREEMENT
 
 

@@ -9,15 +9,13 @@ import math
 from html import escape
 from pathlib import Path
 
-from onestep_md.analysis import page, sections
-from onestep_md.analysis.figures import style
-from onestep_md.analysis.figures import evidence
-from onestep_md.analysis.figures import conformations
+from onestep_md.analysis.figures import conformations, evidence, style
 from onestep_md.analysis.records.measurements import number_or_nan
-from onestep_md.analysis.page import cell, estimate, number
 from onestep_md.analysis.records.molecule import Region, RunRecord, read_run
-from onestep_md.analysis.sections import Painter
-from onestep_md.analysis.verdict import Verdict, judge, z_score
+from onestep_md.analysis.report import page, sections
+from onestep_md.analysis.report.page import cell, estimate, number
+from onestep_md.analysis.report.sections import Painter
+from onestep_md.analysis.report.verdict import Verdict, judge, z_score
 from onestep_md.estimators.limits import DISAGREEMENT
 
 

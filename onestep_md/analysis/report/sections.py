@@ -6,12 +6,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from onestep_md.analysis import page
-from onestep_md.analysis.figures import style
-from onestep_md.analysis.figures import evidence
+from onestep_md.analysis.figures import evidence, style
 from onestep_md.analysis.records.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
-from onestep_md.analysis.page import cell, estimate, number, percent
-from onestep_md.analysis.verdict import Verdict, disagreement, z_score
+from onestep_md.analysis.report.molecule import page
+from onestep_md.analysis.report.page import cell, estimate, number, percent
+from onestep_md.analysis.report.verdict import Verdict, disagreement, z_score
 from onestep_md.atomic import replacing
 from onestep_md.estimators.estimate import ESS_NOTE
 from onestep_md.estimators.limits import (

@@ -7,10 +7,10 @@ reservations. "bad": weights or map failed a test, so that error bars do not cov
 import math
 from dataclasses import dataclass
 
-from onestep_md.analysis.records.measurements import EvidenceRow, Measured, Measurements
-from onestep_md.analysis.page import percent
-from onestep_md.analysis.records.molecule import Isomers, Region, RunRecord
 from onestep_md.analysis.figures.style import symbol
+from onestep_md.analysis.records.measurements import EvidenceRow, Measured, Measurements
+from onestep_md.analysis.records.molecule import Isomers, Region, RunRecord
+from onestep_md.analysis.report.page import percent
 from onestep_md.estimators.limits import (
     DISAGREEMENT,
     ENOUGH_EFFECTIVE,

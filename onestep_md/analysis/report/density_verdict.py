@@ -9,8 +9,8 @@ import math
 
 from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.records.measurements import EvidenceRow
-from onestep_md.analysis.page import estimate
-from onestep_md.analysis.verdict import (
+from onestep_md.analysis.report.page import estimate
+from onestep_md.analysis.report.verdict import (
     UNSEEN,
     Verdict,
     blind,
