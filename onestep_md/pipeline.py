@@ -11,7 +11,6 @@ import numpy as np
 from onestep_md import learner
 from onestep_md.analysis.report.density import write_density_report
 from onestep_md.analysis.report.molecule import write_report
-from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
@@ -21,7 +20,7 @@ from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.model import Model, Target, build_model, exploration_key, load_trained
 from onestep_md.progress import Display
-from onestep_md.results import dynamics_regions, evidence_table, measure, write_results
+from onestep_md.results import evidence_table, measure, write_results
 from onestep_md.run_folder import (
     check_folder,
     keep_origin,
@@ -32,7 +31,6 @@ from onestep_md.run_folder import (
 from onestep_md.sampler import load_sampler, save_sampler
 from onestep_md.stages import (
     describe,
-    explore_molecule,
     explored,
     factory_of,
     load_target,
@@ -40,7 +38,7 @@ from onestep_md.stages import (
 )
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
-from onestep_md.targets.molecule import Molecule, load_molecule
+from onestep_md.targets.molecule import Molecule
 from onestep_md.train import OUTSIDE, train
 from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
@@ -189,41 +187,6 @@ def draw_more(
     for line in (*evidence_table([evidence]), *evidence.warnings()):
         display.say(line)
     display.say(f"{n} samples in {samples.seconds:.1f} s: {out}")
-
-
-def write_reference(config: Config, path: Path) -> None:
-    """Populations of the regions from a long exploration, as JSON."""
-    display = Display()
-    molecule = load_molecule(config.target, config.folder, config.target.trust)
-    evaluators = open_pool(config, molecule, local=False, address=None)
-    try:
-        display.start("reference")
-        exploration = explore_molecule(config, molecule, evaluators, display)
-    finally:
-        display.stop()
-        evaluators.close()
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
-    angles = torsion_angles(exploration.frames, list(torsions.values()))
-    regions = dynamics_regions(config, list(torsions), angles, exploration.replica, None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = [
-        {
-            "name": region.name,
-            "probability": region.probability.value,
-            "d_probability": region.probability.error,
-            "delta_f": region.delta_f.value,
-            "d_delta_f": region.delta_f.error,
-        }
-        for region in regions
-    ]
-    settings = {
-        "fingerprint": molecule.fingerprint.as_dict(),
-        "exploration": config.exploration.model_dump(mode="json"),
-        "seed": config.seed,
-        "evaluations": exploration.evaluations,
-        "regions": found,
-    }
-    write_json(path, settings)
 
 
 def _pretrained(config: Config, target: Target) -> Model | None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "onestep_md"
-COMMANDS = {"run.py", "sample.py", "report.py", "benchmark.py", "progress.py"}
+COMMANDS = {"run.py", "sample.py", "report.py", "benchmark", "progress.py"}
 # dependency -> folders and top-level files that may import it
 HOMES = {
-    "openmm": {"targets"},
-    "ray": {"distributed"},
+    "openmm": {"targets", "benchmark"},
+    "ray": {"distributed", "benchmark"},
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},
-    "matplotlib": {"analysis"},
+    "matplotlib": {"analysis", "benchmark"},
     "pymbar": {"estimators"},
     "arviz_stats": {"estimators"},
     "scipy": {"estimators", "coordinates", "targets"},

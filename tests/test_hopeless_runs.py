@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from onestep_md import results
-from onestep_md.benchmark import summary
-from onestep_md.density_table import collect, write_table
-from onestep_md.particle_table import evidence_lines, molecule_lines
+from onestep_md.benchmark.densities import collect, write_table
+from onestep_md.benchmark.particles import evidence_lines, molecule_lines
+from onestep_md.benchmark.reference import summary
 from onestep_md.run import app, main
 
 SYSTEMS = Path(__file__).parents[1] / "systems"

@@ -140,7 +140,8 @@ def _target(e: Evidence) -> list[str]:
     found = []
     ours = Estimate(e.ess, e.ess_error)
     score = 0.0 if e.forward_ess is None else agreement(ours, e.forward_ess)
-    if abs(score) > limits.DISAGREEMENT:
+    seen = e.ess if e.forward_ess is None else e.forward_ess.value
+    if limits.ess_differs(e.ess, seen, score, e.ess_error_known):
         texts = [percent_text(value) for value in (ours, e.forward_ess)]
         cause = (
             "the flow hardly visits part of the target, and its own samples cannot tell; train "

@@ -18,6 +18,7 @@ CONTRADICTION = 7.0  # nats; a mean of one is above its exponential once in a th
 
 DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
 ESS_KHAT_LIMIT = 0.25  # k-hat from which <w^4>, which the error of an ESS needs, may not exist
+ESS_RATIO = 1.25  # of forward to reverse ESS; no smaller one counts where the error is too small
 HARMLESS = 0.1  # share of the largest weight, in units of the error that it may shift
 NEGLIGIBLE = 0.005  # kT; no smaller error of a free energy matters to anybody
 LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
@@ -31,3 +32,17 @@ def khat_limit(n: int) -> float:
 def khat_fails(khat: float, n: int, harmless: bool) -> bool:
     """Whether a tail index, which may be nan, speaks against n weights; see `weights.harmless`."""
     return not (khat <= khat_limit(n) or harmless)
+
+
+def ess_differs(ess: float, forward: float, score: float, error_known: bool) -> bool:
+    """Whether an ESS and that seen from the target contradict each other.
+
+    Args:
+        ess: of the flow's samples.
+        forward: as target samples see it.
+        score: their difference in combined standard errors.
+        error_known: whether k-hat allows an error of `ess`; see ESS_KHAT_LIMIT.
+    """
+    if not abs(score) > DISAGREEMENT:  # nan where there is nothing to compare with
+        return False
+    return error_known or max(ess, forward) > ESS_RATIO * min(ess, forward)

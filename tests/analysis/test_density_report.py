@@ -225,9 +225,9 @@ def test_damaged_folders_are_refused(tmp_path):
 
 
 def test_the_command_line_finds_the_right_page(good, tmp_path, monkeypatch):
-    pages = "onestep_md.analysis.{}"
-    monkeypatch.setattr(pages.format("density_report.write_density_report"), lambda _: "density")
-    monkeypatch.setattr(pages.format("report.write_report"), lambda _: "molecule")
+    pages = "onestep_md.analysis.report.{}"
+    monkeypatch.setattr(pages.format("density.write_density_report"), lambda _: "density")
+    monkeypatch.setattr(pages.format("molecule.write_report"), lambda _: "molecule")
     molecule = write_run_folder(tmp_path / "molecule", n=500)
     for folder, kind in ((good, "density"), (molecule, "molecule")):
         assert CliRunner().invoke(app, [str(folder)]).output == f"{kind}\n"

@@ -13,8 +13,8 @@ from onestep_md.errors import PoolError
 from onestep_md.targets.evaluator import PotentialEvaluator
 
 ray = pytest.importorskip("ray")
+from onestep_md.benchmark.local_cluster import LocalCluster  # noqa: E402
 from onestep_md.distributed import connection, roster  # noqa: E402
-from onestep_md.distributed.local_cluster import LocalCluster  # noqa: E402
 from onestep_md.distributed.metrics import RunMetrics  # noqa: E402
 from onestep_md.distributed.pool import present  # noqa: E402
 from onestep_md.distributed.ray_pool import RayEvaluators  # noqa: E402

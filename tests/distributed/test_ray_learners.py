@@ -15,7 +15,7 @@ from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.errors import PoolError
 
 pytest.importorskip("ray.train", reason="needs ray[train]", exc_type=ImportError)
-from onestep_md.distributed.local_cluster import LocalCluster  # noqa: E402
+from onestep_md.benchmark.local_cluster import LocalCluster  # noqa: E402
 from onestep_md.distributed.ray_learners import divide  # noqa: E402
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.histograms import draw_histograms
 from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.records.measurements import Measured
-from onestep_md.analysis.report.molecule import page
+from onestep_md.analysis.report import page
 from onestep_md.analysis.report.sections import Painter
 
 _KINDS = {

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from onestep_md.analysis.figures import evidence, style
 from onestep_md.analysis.records.measurements import UNKNOWN, EvidenceRow, Measured, Measurements
-from onestep_md.analysis.report.molecule import page
+from onestep_md.analysis.report import page
 from onestep_md.analysis.report.page import cell, estimate, number, percent
-from onestep_md.analysis.report.verdict import Verdict, disagreement, z_score
+from onestep_md.analysis.report.verdict import Verdict, differs, z_score
 from onestep_md.atomic import replacing
 from onestep_md.estimators.estimate import ESS_NOTE
 from onestep_md.estimators.limits import (
@@ -136,7 +136,7 @@ def _evidence_row(row: EvidenceRow, is_headline: bool, known: Measured) -> str:
     cells = [
         cell(str(row.steps)),
         cell(percent(row.ess, row.ess_error_known)),
-        cell(forward, abs(disagreement(row)) > DISAGREEMENT),
+        cell(forward, differs(row)),
         cell(number(row.ess_clipped, ".1f", 100)),
         cell(number(row.khat), not row.khat_ok),
         cell(elbo, above),

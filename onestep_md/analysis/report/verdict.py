@@ -20,6 +20,7 @@ from onestep_md.estimators.limits import (
     HARMLESS,
     LOG_DET_LIMIT,
     LOW_ACCEPTANCE,
+    ess_differs,
 )
 
 UNSEEN = (
@@ -89,14 +90,15 @@ def spoiled(row: EvidenceRow) -> bool:
     )
 
 
-def disagreement(row: EvidenceRow) -> float:
-    """ESS of the flow's samples less that seen from the target, in combined standard errors."""
-    return z_score(row.ess, row.forward_ess)
+def differs(row: EvidenceRow) -> bool:
+    """Whether the ESS of the flow's samples and that seen from the target contradict each other."""
+    score = z_score(row.ess, row.forward_ess)
+    return ess_differs(row.ess.value, row.forward_ess.value, score, row.ess_error_known)
 
 
 def blind(row: EvidenceRow) -> bool:
     """Whether the target has been where the flow hardly goes, so that its weights say too much."""
-    return disagreement(row) > DISAGREEMENT and row.forward_ess.value < _BLIND * row.ess.value
+    return differs(row) and row.forward_ess.value < _BLIND * row.ess.value
 
 
 def z_score(a: Measured, b: Measured) -> float:
@@ -174,7 +176,7 @@ def forward_sentence(row: EvidenceRow, of: str) -> str:
             f"flow hardly visits where {row.above:,} of {row.held_out:,} of them are, and its "
             "weights do not know of it."
         )
-    if abs(disagreement(row)) > DISAGREEMENT:
+    if differs(row):
         return f"The ESS seen from {of}, {theirs} %, and that of the flow, {ours} %, differ."
     return f"Seen from {of} the ESS is {theirs} %."
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from onestep_md.benchmark.densities import collect, write_table
+from onestep_md.benchmark.weights import KINDS, log_weights_of_kind
 from onestep_md.coordinates.flat import FlatChart
-from onestep_md.density_table import collect, write_table
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.weight_kinds import KINDS, log_weights_of_kind
 
 DIM = 3
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.analysis.weight_kinds import draw_weight_kinds
+from onestep_md.benchmark.weights_figure import draw_weight_kinds
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError

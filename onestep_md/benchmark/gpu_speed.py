@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.benchmark_gpu_models import FreeEvaluators, rough_model, serial_evaluators
-from onestep_md.benchmark_jobs import Row, Send, failure
+from onestep_md.benchmark.gpu_models import FreeEvaluators, rough_model, serial_evaluators
+from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import Config, Train, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators

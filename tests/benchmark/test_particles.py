@@ -2,7 +2,7 @@
 
 import json
 
-from onestep_md.particle_table import write_table
+from onestep_md.benchmark.particles import write_table
 
 
 def estimate(value):

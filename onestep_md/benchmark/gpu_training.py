@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from onestep_md import learner
-from onestep_md.benchmark_gpu_speed import likelihood_seconds, step_seconds
-from onestep_md.benchmark_jobs import Row, Send
+from onestep_md.benchmark.gpu_speed import likelihood_seconds, step_seconds
+from onestep_md.benchmark.jobs import Row, Send
 from onestep_md.config import Config, load_config
 from onestep_md.distributed.learners import interruptible
 from onestep_md.distributed.pool import Evaluators

@@ -18,13 +18,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from onestep_md import benchmark_gpu_numbers, benchmark_gpu_training
-from onestep_md.benchmark_gpu import Plan, gpu_tests, judge, measure_gpu
-from onestep_md.benchmark_gpu_models import FreeEvaluators, rough_model
-from onestep_md.benchmark_gpu_numbers import KINDS, Kind, compare_kind, difference
-from onestep_md.benchmark_gpu_speed import Steps
-from onestep_md.benchmark_gpu_training import Training, explore_system, train_system
-from onestep_md.benchmark_jobs import Job, Row
+from onestep_md.benchmark import gpu_numbers, gpu_training
+from onestep_md.benchmark.gpu import Plan, gpu_tests, judge, measure_gpu
+from onestep_md.benchmark.gpu_models import FreeEvaluators, rough_model
+from onestep_md.benchmark.gpu_numbers import KINDS, Kind, compare_kind, difference
+from onestep_md.benchmark.gpu_speed import Steps
+from onestep_md.benchmark.gpu_training import Training, explore_system, train_system
+from onestep_md.benchmark.jobs import Job, Row
 from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.config import load_config
 from onestep_md.distributed.learners import Alone
@@ -36,7 +36,7 @@ from onestep_md.stages import load_target
 from onestep_md.targets.exploration import Exploration
 from onestep_md.train import train_step
 
-SYSTEMS = Path(__file__).parents[1] / "systems"
+SYSTEMS = Path(__file__).parents[2] / "systems"
 FLAT = Kind("flat", "gmm9", ("flow.bins=0",))
 LEFT_ALONE = ("aten::_to_copy", "aten::copy_")  # what brings tensors from one device to another
 
@@ -172,7 +172,7 @@ def test_another_network_on_the_device_is_found(monkeypatch):
     """The comparison of the CPU with itself is exact, but not blind."""
     row = compare_kind(FLAT, SYSTEMS, torch.device("cpu"), 10)
     assert row.verdict == "ok" and max(row.values[n] for n in ("weights", "gradients")) == 0.0
-    original, calls = benchmark_gpu_numbers.placed, []
+    original, calls = gpu_numbers.placed, []
 
     def broken(flow, device):
         copy = original(flow, device)
@@ -182,7 +182,7 @@ def test_another_network_on_the_device_is_found(monkeypatch):
                 next(copy.parameters()).mul_(1.0 + 1e-6)
         return copy
 
-    monkeypatch.setattr(benchmark_gpu_numbers, "placed", broken)
+    monkeypatch.setattr(gpu_numbers, "placed", broken)
     row = compare_kind(FLAT, SYSTEMS, torch.device("cpu"), 10)
     assert row.verdict == "wrong"
     with pytest.raises(OneStepError, match="differ from those on the CPU: flat"):
@@ -203,7 +203,7 @@ def test_differences_of_numbers_that_are_none():
 
 WORK = """
 import os, time
-from onestep_md.benchmark_jobs import Row
+from onestep_md.benchmark.jobs import Row
 def work(how, send, deadline):
     print("a word")
     send(Row("part", "first", "found"))
@@ -318,9 +318,9 @@ def test_a_training_ends_in_time_with_a_model(training, tmp_path):
 
 
 def test_frames_are_taken_from_a_finished_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark_gpu_training, "_AT_ONCE", 50)
-    monkeypatch.setattr(benchmark_gpu_training, "_DRAWN", 100)
-    monkeypatch.setattr(benchmark_gpu_training, "_FEWEST", 20)
+    monkeypatch.setattr(gpu_training, "_AT_ONCE", 50)
+    monkeypatch.setattr(gpu_training, "_DRAWN", 100)
+    monkeypatch.setattr(gpu_training, "_FEWEST", 20)
     brief = ("exploration.method=annealing",)
     training = Training("alanine-gaussian", 1.0, brief, frames_of="models/alanine-cartesian")
     rows = []

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from onestep_md.benchmark.large_system import implicit_solvent_seconds
+from onestep_md.benchmark.throughput_model import Throughput
 from onestep_md.config import load_config
 from onestep_md.distributed.connection import one_ray
 from onestep_md.distributed.pool import EvaluatorFactory, SerialEvaluators
@@ -23,9 +25,7 @@ from onestep_md.distributed.ray_pool import RayEvaluators
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line
 from onestep_md.targets.evaluator import PotentialEvaluator, Segment, time_platforms
-from onestep_md.targets.large_system import implicit_solvent_seconds
 from onestep_md.targets.molecule import Molecule, load_molecule
-from onestep_md.throughput_model import Throughput
 
 WORKERS = (1, 2, 4, 8)
 PAUSE = 0.02  # s per energy of the slow target

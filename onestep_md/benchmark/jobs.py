@@ -88,7 +88,7 @@ class Job:
         self.part, self.name, self.deadline, self.log = part, name, deadline, log
         # forked from a process that has done nothing but import what all of them need
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["onestep_md.benchmark_gpu"])
+        context.set_forkserver_preload(["onestep_md.benchmark.gpu"])
         self._rows, there = context.Pipe(duplex=False)
         arguments = (part, name, work, there, deadline, log)
         self._process = context.Process(target=_perform, args=arguments, daemon=True)

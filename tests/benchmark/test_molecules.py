@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from onestep_md import molecule_reference
-from onestep_md.benchmark import molecules
-from onestep_md.benchmark_molecules import EQUAL, known_references, measure_molecules
+from onestep_md.benchmark import __main__ as command_line
+from onestep_md.benchmark import molecule_reference
+from onestep_md.benchmark.molecule_reference import is_of, turning_torsions
+from onestep_md.benchmark.molecules import EQUAL, known_references, measure_molecules
 from onestep_md.config import load_config
 from onestep_md.energy_exploration import internal_coordinates
-from onestep_md.molecule_reference import is_of, turning_torsions
 from onestep_md.stages import load_target
 
-SYSTEMS = Path(__file__).parents[1] / "systems" / "molecules"
+SYSTEMS = Path(__file__).parents[2] / "systems" / "molecules"
 FILES = sorted(SYSTEMS.glob("*.yaml"))
 TINY = [
     "cluster.learner_threads=1", "train.steps=2", "train.batch=32", "sample.n=2000",
@@ -86,7 +86,7 @@ def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
         shutil.copy(SYSTEMS / f"formaldehyde.{kind}", systems)
     names = "formaldehyde,phenol"
     command = {"systems": systems, "out": out, "seed": 1}
-    molecules(only=names, reference=True, duration=30.0, override=None, **command)
+    command_line.molecules(only=names, reference=True, duration=30.0, override=None, **command)
     known = known_references(tmp_path / "reference" / "molecules.json")
     formaldehyde, phenol = (known[name]["log_z"] for name in names.split(","))
     assert formaldehyde["method"] == "harmonic"
@@ -94,7 +94,9 @@ def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
     assert (phenol["method"], phenol["torsions"]) == ("quadrature", 1)
 
     override = [*TINY, "exploration.duration=200"]
-    molecules(only=names, reference=False, duration=30.0, override=override, **command)
+    command_line.molecules(
+        only=names, reference=False, duration=30.0, override=override, **command
+    )
     text = capsys.readouterr().out
     assert "| Phenol: the two planar wells are equal by symmetry | 13 | dynamics |" in text
     assert "log Z, one step: 2 comparisons" in text

@@ -14,8 +14,6 @@ The reference is a long replica-exchange run of the same target, kept as populat
 `systems/reference/`.
 """
 
-import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +22,8 @@ from typing import Annotated
 import typer
 
 from onestep_md.config import load_config
-from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.errors import TargetError
 from onestep_md.run import main
-from onestep_md.run_folder import machine_line
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,6 +36,7 @@ def alanine(
 ) -> None:
     """Run a system from beginning to end and compare it with its reference."""
     from onestep_md import pipeline
+    from onestep_md.benchmark.reference import summary
 
     config = load_config(system)
     pipeline.run(config, out, resume, local=False, address=None)
@@ -54,7 +52,7 @@ def reference(
     seed: Annotated[int, typer.Option(help="Not the seed of any training run.")] = 20261121,
 ) -> None:
     """Long replica exchange; writes the populations of the regions to systems/reference/."""
-    from onestep_md import pipeline
+    from onestep_md.benchmark.reference import write_reference
 
     overrides = [
         "exploration.method=dynamics",
@@ -64,7 +62,7 @@ def reference(
     ]
     config = load_config(system, overrides, seed)
     path = system.parent / "reference" / f"{system.stem}.json"
-    pipeline.write_reference(config, path)
+    write_reference(config, path)
     print(path)
 
 
@@ -78,7 +76,7 @@ def densities(
     override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
 ) -> None:
     """Benchmark densities with known log Z; finished runs are kept. Writes table.md and .csv."""
-    from onestep_md import density_table
+    from onestep_md.benchmark import densities
     from onestep_md.config.types import DENSITIES
 
     rows = []
@@ -94,8 +92,8 @@ def densities(
                 except TargetError as error:  # its data are not here, say
                     print(f"{name} is left out: {error}")
             if folders:
-                rows += density_table.collect(name, chosen, folders)
-                table = density_table.write_table(rows, out / "table")
+                rows += densities.collect(name, chosen, folders)
+                table = densities.write_table(rows, out / "table")
     for line in table if rows else ():
         print(line)
 
@@ -109,7 +107,7 @@ def particles(
     override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
 ) -> None:
     """Flows in Cartesian coordinates beside published samplers; finished runs are kept."""
-    from onestep_md.particle_table import PUBLISHED, PUBLISHED_MOLECULES, write_table
+    from onestep_md.benchmark.particles import PUBLISHED, PUBLISHED_MOLECULES, write_table
 
     folders = {}
     for name in targets or (*PUBLISHED, *PUBLISHED_MOLECULES):
@@ -133,7 +131,7 @@ def molecules(
     override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
 ) -> None:
     """Small molecules: log Z and regions beside independent values; finished runs are kept."""
-    from onestep_md.benchmark_molecules import make_references, measure_molecules
+    from onestep_md.benchmark.molecules import make_references, measure_molecules
 
     names = only.split(",") if only else sorted(path.stem for path in systems.glob("*.yaml"))
     files = [systems / f"{name}.yaml" for name in names]
@@ -163,7 +161,7 @@ def weights(
     ] = False,
 ) -> None:
     """Log Z and ELBO by exact, first-order and path weights against K: a table and a figure."""
-    from onestep_md.weight_kinds import compare_weights
+    from onestep_md.benchmark.weights import compare_weights
 
     for line in compare_weights(run, n, trust):
         print(line)
@@ -174,7 +172,7 @@ def throughput(
     system: Annotated[Path, typer.Option(help="YAML file.")] = Path("systems/alanine.yaml"),
 ) -> None:
     """Evaluator pool against bare loops and against its model, and the driver's memory."""
-    from onestep_md.benchmark_throughput import measure_throughput
+    from onestep_md.benchmark.throughput import measure_throughput
 
     for line in measure_throughput(system):
         print(line)
@@ -188,7 +186,7 @@ def chaos(
     seed: Annotated[int, typer.Option(help="Of the moments at which drivers are killed.")] = 1,
 ) -> None:
     """Runs that lose evaluators, nodes and drivers; fails unless all equal the undisturbed one."""
-    from onestep_md.benchmark_chaos import measure_chaos
+    from onestep_md.benchmark.chaos import measure_chaos
 
     for line in measure_chaos(system, drivers, steps, seed):
         print(line)
@@ -205,76 +203,9 @@ def gpu(
 ) -> None:
     """Numbers, speeds and trainings on a GPU; fails if its numbers differ from the CPU's."""
     started = time.time()  # imports count
-    from onestep_md.benchmark_gpu import Plan, measure_gpu
+    from onestep_md.benchmark.gpu import Plan, measure_gpu
 
     measure_gpu(minutes, out, systems, local, Plan(), started)
-
-
-def summary(run: Path, reference_path: Path) -> list[str]:
-    """Markdown table of a finished run; regions beside the reference where there is one."""
-    from onestep_md.estimators.estimate import (
-        ESS_NOTE,
-        Estimate,
-        agreement,
-        stored_ess,
-        stored_forward,
-        stored_text,
-    )
-
-    results = json.loads((run / "results.json").read_text())
-    environment = json.loads((run / "environment.json").read_text())
-    regions = json.loads((run / "free_energy.json").read_text())["regions"]
-    rows = {row["steps"]: row for row in results["evidence"]}
-    if 1 not in rows:
-        raise RunFolderError(f"{run}: no one-step samples to summarise")
-    seconds, count = results["seconds"], results["evaluations"]
-    lines = [
-        machine_line(environment),
-        "",
-        "| quantity | measured |",
-        "|---|---|",
-        f"| whole run | {sum(seconds.values()) / 60:.1f} min |",
-        f"| energy evaluations | {sum(count.values()):.2e} |",
-        f"| drawing 10^4 one-step samples | {10 * rows[1]['seconds_per_1000']:.1f} s |",
-    ]
-    for steps, row in rows.items():
-        lines.append(
-            f"| K = {steps} | ESS {stored_ess(row)}, forward {stored_forward(row)}, "
-            f"log Z {stored_text(row['log_z'])}, ELBO {stored_text(row['elbo'])}, "
-            f"EUBO {stored_text(row['eubo'])}, BAR {stored_text(row['bar'])}, "
-            f"det <= 0: {row['negative_determinants']}/{row['checked']}, "
-            f"round trip {_number(row['round_trip']):.0e} |"
-        )
-        if row.get("ess_sets"):
-            low, high = 100 * min(row["ess_sets"]), 100 * max(row["ess_sets"])
-            sets = f"{len(row['ess_sets'])} sets of 10,000 samples"
-            lines.append(f"| K = {steps}, ESS of {sets} | {low:.1f} to {high:.1f} % |")
-    if reference_path.exists():
-        known = json.loads(reference_path.read_text())
-        by_name = {region["name"]: region for region in known["regions"]}
-        for region in regions:
-            other = by_name[region["name"]]
-            # the reference may have another zero: compare relative to the region used here
-            zero = by_name[region["reference"]]["delta_f"]
-            if region["name"] == region["reference"]:
-                continue
-            ours = Estimate(_number(region["delta_f"]), _number(region["d_delta_f"]))
-            theirs = Estimate(_number(other["delta_f"]) - zero, _number(other["d_delta_f"]))
-            few = "; FEW SAMPLES" if region.get("few_samples") else ""
-            worth = region.get("effective_samples")
-            worth = "" if worth is None else f" ({worth:.0f} effective samples{few})"
-            lines.append(
-                f"| F({region['name']}) - F({region['reference']}) | {ours.format()}{worth}, "
-                f"reference {theirs.format()}, z = {agreement(ours, theirs):+.1f} |"
-            )
-    if not all(row.get("ess_error_known", True) for row in rows.values()):
-        lines += ["", f"{ESS_NOTE}."]
-    return lines
-
-
-def _number(value: float | None) -> float:
-    """JSON's null, which stands for what is infinite or unknown, as nan."""
-    return math.nan if value is None else value
 
 
 if __name__ == "__main__":

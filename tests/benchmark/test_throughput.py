@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from onestep_md import benchmark_throughput
-from onestep_md.targets.large_system import implicit_solvent_seconds
-from onestep_md.throughput_model import Throughput
+from onestep_md.benchmark import throughput
+from onestep_md.benchmark.large_system import implicit_solvent_seconds
+from onestep_md.benchmark.throughput_model import Throughput
 
 COSTS = Throughput(frame=0.02, job=0.001, byte=1e-9, latency=0.002, atoms=100)
 
@@ -44,9 +44,9 @@ def test_pool_takes_as_long_as_predicted(monkeypatch):
     from onestep_md.progress import Display
 
     for name, value in {"WORKERS": (1, 2), "SLOW_FRAMES": 60, "STEP_FRAMES": 20}.items():
-        monkeypatch.setattr(benchmark_throughput, name, value)
-    with benchmark_throughput.one_ray("local", 2):
-        lines, ratio = benchmark_throughput.slow_target_table(COSTS, Display())
+        monkeypatch.setattr(throughput, name, value)
+    with throughput.one_ray("local", 2):
+        lines, ratio = throughput.slow_target_table(COSTS, Display())
     assert 1.5 < ratio < 2.2
     for line in lines[-2:]:
         _, batch, batch_seen, step, step_seen = (

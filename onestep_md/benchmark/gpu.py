@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.benchmark_gpu_numbers import KINDS, PART, Kind, compare_kinds
-from onestep_md.benchmark_gpu_speed import (
+from onestep_md.benchmark.gpu_numbers import KINDS, PART, Kind, compare_kinds
+from onestep_md.benchmark.gpu_speed import (
     FEED,
     SPEED,
     SPEEDS,
@@ -29,7 +29,7 @@ from onestep_md.benchmark_gpu_speed import (
     time_evaluators,
     time_learner,
 )
-from onestep_md.benchmark_gpu_training import (
+from onestep_md.benchmark.gpu_training import (
     EXPLORATION,
     TRAINING,
     TRAININGS,
@@ -37,7 +37,7 @@ from onestep_md.benchmark_gpu_training import (
     explore_system,
     train_system,
 )
-from onestep_md.benchmark_jobs import Job, Row, Table, Work
+from onestep_md.benchmark.jobs import Job, Row, Table, Work
 from onestep_md.distributed.learners import interruptible
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.run_folder import machine, machine_line

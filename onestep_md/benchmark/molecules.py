@@ -17,11 +17,11 @@ import numpy as np
 
 from onestep_md import pipeline
 from onestep_md.analysis.torsions import region_membership
+from onestep_md.benchmark.molecule_reference import is_of, make_reference
 from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.estimate import Estimate, agreement, stored_text
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
-from onestep_md.molecule_reference import is_of, make_reference
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line, write_json, write_text
 from onestep_md.targets.molecule import load_molecule

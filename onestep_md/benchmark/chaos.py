@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
+from onestep_md.benchmark.local_cluster import LocalCluster
 from onestep_md.checkpoint import latest_checkpoint
-from onestep_md.distributed.local_cluster import LocalCluster
 from onestep_md.errors import PoolError
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 pytest.importorskip("ray")
-from onestep_md.benchmark_chaos import Trial, evaluator_processes, same_training
+from onestep_md.benchmark.chaos import Trial, evaluator_processes, same_training
 from onestep_md.checkpoint import save_checkpoint
 
 
