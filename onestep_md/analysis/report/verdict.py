@@ -91,7 +91,7 @@ def spoiled(row: EvidenceRow) -> bool:
 
 
 def differs(row: EvidenceRow) -> bool:
-    """Whether the ESS of the flow's samples and that seen from the target contradict each other."""
+    """Whether the ESS of the flow and that seen from the target contradict each other."""
     score = z_score(row.ess, row.forward_ess)
     return ess_differs(row.ess.value, row.forward_ess.value, score, row.ess_error_known)
 
