@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onestep_md.targets import mala
+from onestep_md.exploration import mala
 
 _ADAPTATION = 0.1  # of the logarithm of the stride, per step of training
 

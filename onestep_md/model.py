@@ -18,17 +18,18 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import fit_chart
+from onestep_md.coordinates.flat import flat_chart
+from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.coordinates.stereo import hands, twins
-from onestep_md.energy_exploration import flat_chart, internal_coordinates
 from onestep_md.errors import RunFolderError
+from onestep_md.exploration.explored import Exploration
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.flow.step import StepFlow
 from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.targets.density_target import DensityTarget
-from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train_state import TrainState, start_state
 

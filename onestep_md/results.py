@@ -12,8 +12,8 @@ from onestep_md.analysis.torsions import Quad, find_torsions, region_membership,
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.atomic import replacing
 from onestep_md.config import Config
+from onestep_md.coordinates.molecule import isomers_of
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.energy_exploration import isomers_of
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, agreement, percent_text
 from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.free_energy import (

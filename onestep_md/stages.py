@@ -13,16 +13,18 @@ import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import Config
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators, open_evaluators
-from onestep_md.energy_exploration import anneal_target, internal_coordinates, isomers_of
 from onestep_md.errors import TargetError
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_energy import anneal_target
+from onestep_md.exploration.replica_exchange import explore
 from onestep_md.model import Target, exploration_key
 from onestep_md.progress import Display
 from onestep_md.run_folder import write_json
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_target import load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
-from onestep_md.targets.exploration import Exploration, explore
 from onestep_md.targets.molecule import Molecule, load_molecule
 from onestep_md.targets.several import SeveralPotentials
 

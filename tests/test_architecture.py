@@ -21,7 +21,7 @@ HOMES = {
     "matplotlib": {"analysis", "benchmark"},
     "pymbar": {"estimators"},
     "arviz_stats": {"estimators"},
-    "scipy": {"estimators", "coordinates", "targets"},
+    "scipy": {"estimators", "coordinates", "exploration", "targets"},
     "networkx": {"coordinates", "targets"},
     "e3nn": {"flow"},
     "pydantic": {"config"},
@@ -33,11 +33,12 @@ HOMES = {
 BELOW = {
     "config": set(),
     "targets": {"config"},
-    "coordinates": set(),
+    "coordinates": {"targets"},
     "flow": {"coordinates"},
     "estimators": set(),
     "analysis": {"estimators"},
     "distributed": {"targets"},
+    "exploration": {"config", "coordinates", "distributed", "progress", "targets"},
 }
 HEAVY = {"torch", "ray", "openmm", "mdtraj", "matplotlib", "scipy", "pymbar", "networkx"}
 

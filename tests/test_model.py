@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from onestep_md.config import load_config
-from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import TargetError
+from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.model import _training_frames, build_model
 from onestep_md.stages import load_target, open_pool
 

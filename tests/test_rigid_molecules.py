@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from onestep_md.config import load_config
 from onestep_md.coordinates.chart import fit_chart
-from onestep_md.energy_exploration import anneal_target, force_field_chart
+from onestep_md.exploration.from_energy import anneal_target, force_field_chart
 from onestep_md.run import app
 from onestep_md.sample import app as sample_app
 from onestep_md.stages import load_target, open_pool

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from onestep_md.config import load_config
-from onestep_md.energy_exploration import anneal_target
 from onestep_md.errors import RunFolderError
 from onestep_md.evaluate import draw_samples, log_weights_at
+from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.model import build_model
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampler import _PARTS, NAME, load_sampler, sampler_of, save_sampler

@@ -14,10 +14,10 @@ from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.errors import Interrupted
+from onestep_md.exploration.explored import Exploration
 from onestep_md.flow import losses
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.model import Model
-from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.particles import LennardJones
 from onestep_md.train_likelihood import METRICS, pretrain
 from onestep_md.train_state import start_state

@@ -8,10 +8,10 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.distributed.pool import SerialEvaluators
-from onestep_md.energy_exploration import force_field_chart
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_energy import force_field_chart
 from onestep_md.model import Model, Target, build_model
 from onestep_md.stages import factory_of
-from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule
 
 _STIRRED = 0.05  # standard deviation of what is added to untrained parameters

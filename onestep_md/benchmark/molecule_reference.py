@@ -14,15 +14,16 @@ import torch
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.config import Config
 from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.energy_exploration import anneal_molecule, internal_coordinates, isomers_of
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
 from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrature
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_energy import anneal_molecule
 from onestep_md.progress import Display
 from onestep_md.results import dynamics_regions
 from onestep_md.stages import explore_molecule, open_pool
-from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.molecule import Molecule, load_molecule
 
 SEED = 20261129  # not the seed of any run

@@ -4,11 +4,13 @@ L whitens; y(s) are the coordinates themselves, for those of several modes their
 those whose width depends on others the coordinates at the width that these tell.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.line_marginals import LineMarginals
+from onestep_md.coordinates.linear_forces import gaussian_from_forces
 from onestep_md.coordinates.scales import Scales
 
 _NOISE = 5.0  # standard errors; smaller correlations are taken for zero
@@ -97,3 +99,12 @@ def _covariance(x: Tensor) -> Tensor:
     least, least_sparse = (torch.linalg.eigvalsh(matrix)[0] for matrix in (full, sparse))
     scale = x.std(0)
     return (sparse if least_sparse > 0.5 * least else full) * (scale * scale[:, None])
+
+
+def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
+    """The chart of a density fitted to samples; to their forces, where samples are too few."""
+    fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
+    if fitted is None:
+        return FlatChart(torch.from_numpy(x), None, gradient)
+    mean, precision = map(torch.from_numpy, fitted)
+    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)), gradient)

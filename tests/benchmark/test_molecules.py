@@ -14,7 +14,7 @@ from onestep_md.benchmark import molecule_reference
 from onestep_md.benchmark.molecule_reference import is_of, turning_torsions
 from onestep_md.benchmark.molecules import EQUAL, known_references, measure_molecules
 from onestep_md.config import load_config
-from onestep_md.energy_exploration import internal_coordinates
+from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.stages import load_target
 
 SYSTEMS = Path(__file__).parents[2] / "systems" / "molecules"

@@ -8,8 +8,8 @@ import torch
 
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.isomers import find_isomers
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.coordinates.zmatrix import build_zmatrix
-from onestep_md.energy_exploration import internal_coordinates, isomers_of
 from onestep_md.targets.torsion_profiles import turned
 
 

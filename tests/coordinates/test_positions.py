@@ -8,10 +8,10 @@ import torch
 
 from onestep_md.coordinates.chart import rotation_onto
 from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.coordinates.stereo import hands, twins
 from onestep_md.coordinates.zmatrix import build_zmatrix
-from onestep_md.energy_exploration import internal_coordinates
 
 
 def normal(*shape, seed=1):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.coordinates.stereo import hands, stereocentres, twins
-from onestep_md.energy_exploration import internal_coordinates
 
 # stereocentres by residue and atom
 KNOWN = {

@@ -4,7 +4,7 @@ import numpy as np
 import openmm
 import pytest
 
-from onestep_md.targets.torsion_jumps import TorsionJumps
+from onestep_md.exploration.torsion_jumps import TorsionJumps
 from onestep_md.targets.torsion_profiles import POINTS, TorsionProfile, torsion_profiles, turned
 
 # a bent chain of four atoms with a torsion of 50 degrees, and a fifth on the last

@@ -11,13 +11,13 @@ import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import load_config
-from onestep_md.energy_exploration import (
+from onestep_md.coordinates.molecule import isomers_of
+from onestep_md.exploration.from_energy import (
     _anneal_in,
     _ChartBase,
     _ChartEnergy,
     anneal_target,
     force_field_chart,
-    isomers_of,
 )
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import KB

@@ -15,21 +15,18 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.flat import FlatChart
+from onestep_md.coordinates.flat import flat_chart
 from onestep_md.coordinates.force_field_chart import ForceFieldChart
-from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.isomers import Isomers, find_isomers
 from onestep_md.coordinates.marginals import wells
-from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.exploration.annealing import anneal, anneal_from
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.smc import Annealed, RunawayError, family_error
 from onestep_md.progress import Display
-from onestep_md.targets.annealing import anneal, anneal_from
 from onestep_md.targets.density_target import DensityTarget
-from onestep_md.targets.exploration import Exploration
 from onestep_md.targets.gaps import filled
-from onestep_md.targets.linear_forces import gaussian_from_forces
 from onestep_md.targets.molecule import Molecule
-from onestep_md.targets.smc import Annealed, RunawayError, family_error
 from onestep_md.targets.terms import bonded_terms
 
 _MOST_ROUNDS = 8  # of annealing from a chart
@@ -125,35 +122,6 @@ def _with_family_error(found: Annealed, chart: Chart, snapshots: int) -> Anneale
     angles = chart.coordinates.from_cartesian(last)[0][:, chart.circle]
     error = family_error(found.founder[::snapshots], wells(angles).numpy())
     return dataclasses.replace(found, d_log_z=max(found.d_log_z, error))
-
-
-def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
-    """The chart of a density fitted to samples; to their forces, where samples are too few."""
-    fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
-    if fitted is None:
-        return FlatChart(torch.from_numpy(x), None, gradient)
-    mean, precision = map(torch.from_numpy, fitted)
-    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)), gradient)
-
-
-def internal_coordinates(
-    molecule: Molecule, centres: list[tuple[int, int, int, int]] | None = None
-) -> InternalCoordinates:
-    """The z-matrix map of a molecule; `centres` keep their hands, by default stereocentres."""
-    zmatrix = build_zmatrix(
-        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
-    )
-    isomers = isomers_of(molecule)
-    centres = isomers.centres if centres is None else centres
-    return InternalCoordinates(zmatrix, centres, isomers.held_bonds, isomers.cis)
-
-
-def isomers_of(molecule: Molecule) -> Isomers:
-    """What an ensemble of a molecule holds as in its input, and what it samples."""
-    barriers = {turn.bond: turn.barrier for turn in molecule.torsions if turn.described}
-    return find_isomers(
-        molecule.elements, molecule.bonds, molecule.positions, barriers, molecule.held
-    )
 
 
 def force_field_chart(molecule: Molecule) -> ForceFieldChart:

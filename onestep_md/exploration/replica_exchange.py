@@ -12,19 +12,17 @@ each round. A segment that ends outside of the domain, another isomer, is undone
 
 import dataclasses
 import time
-import zipfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from onestep_md.atomic import replacing
-from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.errors import TargetError
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.torsion_jumps import TorsionJumps
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.molecule import KB, Molecule
-from onestep_md.targets.torsion_jumps import TorsionJumps
 
 MAX_FAILURES = 6  # failed segments in a row, each at half the time step of the one before
 REPORT_SECONDS = 0.5
@@ -54,75 +52,6 @@ class Settings(Protocol):
     exchange_interval: float
     frame_interval: float
     friction: float
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """What replica exchange found, or annealing.
-
-    Attributes:
-        frames: (n, atoms, 3) in nm, of the lowest temperature, in time order; of an annealing, in
-            the order of the population, relatives side by side
-        u: (n,) their reduced energies in kT
-        grad_u: (n, atoms, 3) their gradients in kT/nm
-        replica: (n,) which walker each frame belongs to; a walker changes temperature. The island
-            of the population for an annealing
-        temperatures: (replicas,) in K
-        exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
-        evaluations: force evaluations spent
-        restarts: segments that left the finite numbers or the domain and were run again
-    """
-
-    frames: np.ndarray
-    u: np.ndarray
-    grad_u: np.ndarray
-    replica: np.ndarray
-    temperatures: np.ndarray
-    exchange_acceptance: np.ndarray
-    evaluations: int
-    restarts: int
-
-    def save(self, path: Path, fingerprint: str) -> None:
-        """Write an npz file, completely or not at all.
-
-        Args:
-            path: of the file
-            fingerprint: of everything the result depends on; `load` wants the same
-        """
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        try:
-            with replacing(path) as aside:
-                np.savez(aside, fingerprint=np.array(fingerprint), **arrays)
-        except OSError as error:
-            raise RunFolderError(
-                f"cannot write {path}: {error}. Free some space and start again with --resume."
-            ) from error
-
-    @classmethod
-    def load(cls, path: Path, fingerprint: str) -> "Exploration":
-        """Read what `save` wrote.
-
-        Raises:
-            TargetError: it was made with another target, other settings or another seed
-            RunFolderError: the file is damaged
-        """
-        try:
-            with np.load(path) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            found = str(arrays.pop("fingerprint"))
-            evaluations, restarts = int(arrays.pop("evaluations")), int(arrays.pop("restarts"))
-            exploration = cls(evaluations=evaluations, restarts=restarts, **arrays)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise RunFolderError(
-                f"cannot read {path}: {error}. Delete it to explore again."
-            ) from error
-        if found != fingerprint:
-            raise TargetError(
-                f"{path} was made with another target, other exploration settings or another "
-                "seed. Restore those, choose another folder with --out, or delete the file to "
-                "explore again."
-            )
-        return exploration
 
 
 def explore(

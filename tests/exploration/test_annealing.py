@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.annealing import anneal, anneal_from
-from onestep_md.targets.mala import adapted, first_step, mala
-from onestep_md.targets.smc import Gaussian, family_error
+from onestep_md.exploration.annealing import anneal, anneal_from
+from onestep_md.exploration.mala import adapted, first_step, mala
+from onestep_md.exploration.smc import Gaussian, family_error
 
 NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from onestep_md.config import load_config
-from onestep_md.energy_exploration import anneal_target
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.evidence import bar, eubo
 from onestep_md.estimators.free_energy import dynamics_free_energies
+from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.model import _training_frames
 
 GMM9 = Path(__file__).parents[1] / "systems" / "gmm9.yaml"

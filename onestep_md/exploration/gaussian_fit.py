@@ -10,8 +10,8 @@ density. A funnel shows in forces that are not linear, several modes in minima f
 import numpy as np
 from scipy.optimize import minimize
 
-from onestep_md.targets.linear_forces import gaussian_from_forces
-from onestep_md.targets.smc import Checked, Gaussian
+from onestep_md.coordinates.linear_forces import gaussian_from_forces
+from onestep_md.exploration.smc import Checked, Gaussian
 
 _NEAR = 1e-5  # of the mode, in units of x: forces are linear there
 _STARTS, _FAR = 4, 4.0  # minimisations from N(0, _FAR^2), which have to find the same mode

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from onestep_md.targets.linear_forces import ROWS, gaussian_from_forces
+from onestep_md.coordinates.linear_forces import ROWS, gaussian_from_forces
 
 BEST_STEP = 1.65  # times dim^(-1/6), see `first_step`
 TARGET_ACCEPTANCE = 0.6  # the optimum, 0.574 in many dimensions, is flat

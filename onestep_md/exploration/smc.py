@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from onestep_md.errors import TargetError
-from onestep_md.targets import mala
+from onestep_md.exploration import mala
 
 PILOT_SHARE = 0.1  # of the progress bar
 FEWEST_INSIDE = 5  # points of finite energy that a pass may start from

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.energy_exploration import flat_chart
-from onestep_md.targets.annealing import anneal
-from onestep_md.targets.gaussian_fit import fit_gaussian
-from onestep_md.targets.linear_forces import gaussian_from_forces
-from onestep_md.targets.smc import Checked
+from onestep_md.coordinates.flat import flat_chart
+from onestep_md.coordinates.linear_forces import gaussian_from_forces
+from onestep_md.exploration.annealing import anneal
+from onestep_md.exploration.gaussian_fit import fit_gaussian
+from onestep_md.exploration.smc import Checked
 
 DIM = 40
 BENT = 0.3  # of the exponential that makes densities skew

@@ -7,11 +7,11 @@ In so many dimensions that the particles cannot tell a covariance, `gaussian_fit
 
 import numpy as np
 
+from onestep_md.coordinates.linear_forces import ROWS
 from onestep_md.errors import TargetError
-from onestep_md.targets import mala
-from onestep_md.targets.gaussian_fit import fit_gaussian
-from onestep_md.targets.linear_forces import ROWS
-from onestep_md.targets.smc import (
+from onestep_md.exploration import mala
+from onestep_md.exploration.gaussian_fit import fit_gaussian
+from onestep_md.exploration.smc import (
     PILOT_SHARE,
     Annealed,
     Base,

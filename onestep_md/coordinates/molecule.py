@@ -1,0 +1,26 @@
+"""The z-matrix map of a molecule, and the isomers that its ensemble holds."""
+
+from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.isomers import Isomers, find_isomers
+from onestep_md.coordinates.zmatrix import build_zmatrix
+from onestep_md.targets.molecule import Molecule
+
+
+def internal_coordinates(
+    molecule: Molecule, centres: list[tuple[int, int, int, int]] | None = None
+) -> InternalCoordinates:
+    """The z-matrix map of a molecule; `centres` keep their hands, by default stereocentres."""
+    zmatrix = build_zmatrix(
+        molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
+    )
+    isomers = isomers_of(molecule)
+    centres = isomers.centres if centres is None else centres
+    return InternalCoordinates(zmatrix, centres, isomers.held_bonds, isomers.cis)
+
+
+def isomers_of(molecule: Molecule) -> Isomers:
+    """What an ensemble of a molecule holds as in its input, and what it samples."""
+    barriers = {turn.bond: turn.barrier for turn in molecule.torsions if turn.described}
+    return find_isomers(
+        molecule.elements, molecule.bonds, molecule.positions, barriers, molecule.held
+    )
