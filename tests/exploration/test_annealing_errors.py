@@ -13,7 +13,7 @@ from onestep_md.estimators.free_energy import dynamics_free_energies
 from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.model import _training_frames
 
-GMM9 = Path(__file__).parents[1] / "systems" / "gmm9.yaml"
+GMM9 = Path(__file__).parents[2] / "systems" / "gmm9.yaml"
 SEEDS, PARTICLES = 40, 1200
 MEANS = np.array([[-4.0, -4.0, -4.0], [4.0, 4.0, 4.0], [4.0, -4.0, 4.0]])
 VARIANCES, SHARES = np.array([0.4, 0.6, 0.3]), np.array([0.5, 0.3, 0.2])

@@ -23,7 +23,7 @@ from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import KB
 from onestep_md.targets.terms import bonded_terms
 
-SYSTEMS = Path(__file__).parents[1] / "systems"
+SYSTEMS = Path(__file__).parents[2] / "systems"
 LOG_Z = -195.328  # of alanine.yaml: BAR and one-step estimates of several runs, +- 0.01
 
 

@@ -10,9 +10,9 @@ import pytest
 from scipy.special import betainc
 
 from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.exploration import replica_exchange as module
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.replica_exchange import explore
-from onestep_md.targets import exploration as module
 from onestep_md.targets.evaluator import PotentialEvaluator, SegmentResult
 from onestep_md.targets.molecule import load_molecule
 
