@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.buffer import Buffer, Configurations
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
@@ -27,11 +25,13 @@ from onestep_md.exploration.explored import Exploration
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.molecular import MolecularFlow
+from onestep_md.flow.networks.topology import UNIT, Topology
 from onestep_md.flow.step import StepFlow
-from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train_state import TrainState, start_state
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.state import TrainState, start_state
 
 Target = Molecule | DensityTarget
 

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from onestep_md import learner
 from onestep_md.analysis.report.density import write_density_report
 from onestep_md.analysis.report.molecule import write_report
 from onestep_md.analysis.trajectories import write_trajectory
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Config
 from onestep_md.density_results import write_density_results, write_samples
 from onestep_md.distributed.learners import interruptible
@@ -40,8 +38,10 @@ from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import OUTSIDE, train
-from onestep_md.train_likelihood import pretrain
 from onestep_md.train_together import session, train_together
+from onestep_md.training import hardware
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.likelihood import pretrain
 
 # torch takes 32 bits of a seed: those of `sample` are the upper half, those of runs the lower one
 _MORE = 2**31
@@ -66,7 +66,7 @@ def check(config: Config, local: bool) -> None:
     wanted = config.cluster.evaluators
     count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
     where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"plan: energies in {where}, {learner.describe(config.cluster, local)}")
+    display.say(f"plan: energies in {where}, {hardware.describe(config.cluster, local)}")
     training = config.train.steps * config.train.batch
     sampling = sum(config.sample.count(steps) for steps in config.sample.steps)
     explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
@@ -80,7 +80,7 @@ def check(config: Config, local: bool) -> None:
 def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
     """All stages; everything that is already in the folder is reused."""
     check_folder(folder, resume)
-    learner.prepare(config.cluster, local)
+    hardware.prepare(config.cluster, local)
     target = load_target(config)
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
@@ -94,7 +94,7 @@ def _run_stages(
     config: Config, target: Target, folder: Path, local: bool, address: str | None
 ) -> None:
     evaluators = open_pool(config, target, local, address, recorded_platform(folder))
-    resources = learner.resources(config.cluster, evaluators)
+    resources = hardware.resources(config.cluster, evaluators)
     resumed = (folder / "config.yaml").exists()
     if not resumed:  # only now: an error before this point leaves no half-made run folder behind
         keep_origin(folder, config, target, resources)
@@ -104,7 +104,7 @@ def _run_stages(
             display.say(line)
         display.say(
             f"evaluators: {present(evaluators)} on {evaluators.platform}; "
-            f"{learner.describe(config.cluster, local)}, float32, weights in float64"
+            f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
         )
         pretrained = _pretrained(config, target)
         if pretrained is not None:  # one chart for both
@@ -113,7 +113,7 @@ def _run_stages(
         else:
             exploration, seconds = explored(config, target, evaluators, folder, display)
         model = build_model(config, target, exploration)
-        model.state.to(learner.device(config.cluster))
+        model.state.to(hardware.device(config.cluster))
         if config.train.method != "buffer" and model.chart.n_circular:
             raise TargetError(
                 f"train.method: {config.train.method} simulates paths on R^n, and this target has "
@@ -167,8 +167,8 @@ def draw_more(
     display = Display()
     target = load_target(config)
     sampler = load_sampler(config, target, run_folder)
-    sampler.flow.to(learner.device(config.cluster))
-    learner.prepare(config.cluster, local)
+    sampler.flow.to(hardware.device(config.cluster))
+    hardware.prepare(config.cluster, local)
     evaluators = open_pool(config, target, local, address)
     try:
         samples, evidence = measure(

@@ -23,8 +23,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onestep_md.buffer import Configurations
-from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.learners import Alone, Learners
@@ -32,8 +30,10 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
-from onestep_md.train_paths import path_step
-from onestep_md.train_state import StepInfo, TrainState, batch_ess, typical
+from onestep_md.training.buffer import Configurations
+from onestep_md.training.checkpoint import save_checkpoint
+from onestep_md.training.path_step import path_step
+from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
 
 STEP_COUNTS = (1, 2, 4, 8)
 LOG_EVERY = 10  # steps between lines of metrics.jsonl

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Cluster, Config, Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.learners import Learners
@@ -18,7 +17,8 @@ from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import CheckpointError, ConfigError
 from onestep_md.model import Model
 from onestep_md.train import train
-from onestep_md.train_state import TrainState
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.state import TrainState
 
 
 @contextmanager

@@ -10,9 +10,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from onestep_md import learner
 from onestep_md.analysis.report.molecule import write_report
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from onestep_md.config import Cluster, Config, Train, several_text
 from onestep_md.distributed.learners import Alone, interruptible
 from onestep_md.distributed.pool import Evaluators, present
@@ -27,8 +25,10 @@ from onestep_md.sampler import save_sampler
 from onestep_md.stages import describe, explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import Monitor, learning_rate, train_step
-from onestep_md.train_likelihood import METRICS, Likelihood
-from onestep_md.train_state import TrainState
+from onestep_md.training import hardware
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from onestep_md.training.likelihood import METRICS, Likelihood
+from onestep_md.training.state import TrainState
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
     """
     check_folder(folder, resume)
     config = next(iter(configs.values()))
-    learner.prepare(config.cluster, local)
+    hardware.prepare(config.cluster, local)
     targets = {name: load_target(c) for name, c in configs.items()}
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
@@ -92,14 +92,14 @@ def _begun(
     """One molecule up to its untrained model, and the seconds that its exploration took."""
     evaluators = open_pool(config, target, local, address, recorded_platform(folder))
     try:
-        keep_origin(folder, config, target, learner.resources(config.cluster, evaluators))
+        keep_origin(folder, config, target, hardware.resources(config.cluster, evaluators))
         for line in describe(target):
             display.say(line)
         exploration, seconds = explored(config, target, evaluators, folder, display)
     finally:
         evaluators.close()
     model = build_model(config, target, exploration)
-    model.state.to(learner.device(config.cluster))
+    model.state.to(hardware.device(config.cluster))
     display.say(f"chart: {model.chart}")
     return model, seconds
 
@@ -135,7 +135,7 @@ def _trained(
     pool = open_pool(config, tuple(targets.values()), local, address, platform)
     display.say(
         f"evaluators: {present(pool)} on {pool.platform}, for all molecules; "
-        f"{learner.describe(config.cluster, local)}, float32, weights in float64"
+        f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
     )
     display.start("training")
     try:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import onestep_md
-from onestep_md.checkpoint import latest_checkpoint
+from onestep_md.training.checkpoint import latest_checkpoint
 
 ROOT = Path(__file__).parents[1]
 QUICK = ROOT / "systems" / "alanine-quick.yaml"

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.buffer import Buffer, Configurations
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.learners import Alone
@@ -18,7 +16,9 @@ from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.train import train, train_step
-from onestep_md.train_state import TrainState, start_state
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.state import TrainState, start_state
 
 DIM = 2
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 
 from onestep_md.benchmark.local_cluster import LocalCluster
-from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.errors import PoolError
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line
+from onestep_md.training.checkpoint import latest_checkpoint
 
 SETTINGS = (
     "exploration.method=dynamics",

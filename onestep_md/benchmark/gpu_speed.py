@@ -24,7 +24,7 @@ from onestep_md.model import Model
 from onestep_md.stages import load_target, open_pool
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import STEP_COUNTS, train_step
-from onestep_md.train_likelihood import Likelihood
+from onestep_md.training.likelihood import Likelihood
 
 SPEED, FEED = "speed", "evaluators"
 _FRAMES = 1024

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md import learner
 from onestep_md.benchmark.gpu_speed import likelihood_seconds, step_seconds
 from onestep_md.benchmark.jobs import Row, Send
 from onestep_md.config import Config, load_config
@@ -36,7 +35,8 @@ from onestep_md.sampler import load_sampler, sampler_of, save_sampler
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import STEP_COUNTS, train
-from onestep_md.train_likelihood import pretrain
+from onestep_md.training import hardware
+from onestep_md.training.likelihood import pretrain
 
 EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles
@@ -113,7 +113,7 @@ def explore_system(
 ) -> None:
     """Leave a run folder with an exploration in it."""
     config = configure(training, systems, device, evaluators)
-    learner.prepare(config.cluster, local)
+    hardware.prepare(config.cluster, local)
     target, folder, started = load_target(config), out / training.system, time.time()
     pool = open_pool(config, target, local, None)
     try:
@@ -124,7 +124,7 @@ def explore_system(
             )
             changed = config.exploration.model_copy(update={"particles": particles})
             config = config.model_copy(update={"exploration": changed})
-        keep_origin(folder, config, target, learner.resources(config.cluster, pool))
+        keep_origin(folder, config, target, hardware.resources(config.cluster, pool))
         if training.frames_of is None:
             found, _ = explored(config, target, pool, folder, Display(folder / "log.txt"))
             origin = f"annealing of {particles} particles"
@@ -169,7 +169,7 @@ def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) 
             f"{target.fingerprint.identity}"
         )
     sampler = load_sampler(theirs, source, folder)
-    sampler.flow.to(learner.device(theirs.cluster))
+    sampler.flow.to(hardware.device(theirs.cluster))
     generator, parts, drawn, started = torch.Generator().manual_seed(0), [], 0, time.time()
     while not parts or (drawn < _DRAWN and time.time() < started + 0.3 * (deadline - started)):
         parts.append(draw_samples(sampler.flow, sampler.chart, pool, _AT_ONCE, 1, generator))
@@ -203,12 +203,12 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
     config = config.model_copy(
         update={"cluster": config.cluster.model_copy(update={"evaluators": "auto"})}
     )
-    learner.prepare(config.cluster, local)
+    hardware.prepare(config.cluster, local)
     target = load_target(config)
     found = Exploration.load(folder / "exploration.npz", exploration_key(config, target))
     pool = open_pool(config, target, local, None)
     try:
-        resources = learner.resources(config.cluster, pool)
+        resources = hardware.resources(config.cluster, pool)
         display = Display(folder / "log.txt")
         stop_at = started + _SPARE * (deadline - started)
         model, config = _trained(config, target, found, pool, folder, display, stop_at)
@@ -249,7 +249,7 @@ def _trained(
     stop_at: float,
 ) -> tuple[Model, Config]:
     """A model trained until about `stop_at`, and the configuration with the numbers of steps."""
-    device, now = learner.device(config.cluster), time.time()
+    device, now = hardware.device(config.cluster), time.time()
     model = build_model(config, target, found)
     model.state.to(device)
     counts = planned(model, config, pool, stop_at - time.time())

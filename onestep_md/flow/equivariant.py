@@ -24,11 +24,11 @@ whose Jacobian is block triangular with the blocks DF and 1: the determinant of 
 import torch
 from torch import Tensor, nn
 
-from onestep_md.flow.atom_pairs import AtomPairs
 from onestep_md.flow.base import Flow
 from onestep_md.flow.exponential import LARGEST, exponential
-from onestep_md.flow.message_passing import MessagePassing, footprint
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.networks.atom_pairs import AtomPairs
+from onestep_md.flow.networks.message_passing import MessagePassing, footprint
+from onestep_md.flow.networks.topology import Topology
 
 # Of the auxiliary positions: what moves X sees it through A alone. In widths of the base, where
 # particles are, and in 0.1 nm.
@@ -192,6 +192,6 @@ def _network(name: str, width: int, n: int, topology: Topology | None) -> nn.Mod
     if name == "egnn":
         return MessagePassing(width, n)
     # e3nn takes a second to import
-    from onestep_md.flow.tensor_products import TensorProducts
+    from onestep_md.flow.networks.tensor_products import TensorProducts
 
     return TensorProducts(width, n)

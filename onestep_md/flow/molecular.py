@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.coordinates.chart import N_TRAITS, MolecularChart
-from onestep_md.flow.atoms import Surroundings, directions
 from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.message_passing import footprint, zeros
+from onestep_md.flow.networks.message_passing import footprint, zeros
+from onestep_md.flow.networks.surroundings import Surroundings, directions
+from onestep_md.flow.networks.topology import UNIT, Topology
 from onestep_md.flow.step import CouplingFlow, CouplingLayer, as_seen, halves
-from onestep_md.flow.topology import UNIT, Topology
 from onestep_md.flow.transforms import bounded
 
 _ROLES = 4  # atoms of a coordinate: the one that it places, and up to three references

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("ray")
 from onestep_md.benchmark.chaos import Trial, evaluator_processes, same_training
-from onestep_md.checkpoint import save_checkpoint
+from onestep_md.training.checkpoint import save_checkpoint
 
 
 def run_folder(path, weight=1.0, finished=True):

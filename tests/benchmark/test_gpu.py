@@ -25,7 +25,6 @@ from onestep_md.benchmark.gpu_numbers import KINDS, Kind, compare_kind, differen
 from onestep_md.benchmark.gpu_speed import Steps
 from onestep_md.benchmark.gpu_training import Training, explore_system, train_system
 from onestep_md.benchmark.jobs import Job, Row
-from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.config import load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.errors import OneStepError, RunFolderError
@@ -35,6 +34,7 @@ from onestep_md.run_folder import load_run_config
 from onestep_md.sampler import load_sampler
 from onestep_md.stages import load_target
 from onestep_md.train import train_step
+from onestep_md.training.checkpoint import latest_checkpoint
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 FLAT = Kind("flat", "gmm9", ("flow.bins=0",))

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from onestep_md.buffer import Buffer, Configurations
 from onestep_md.config import Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.group import Group, PeerLost
@@ -20,7 +19,8 @@ from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.flow.step import StepFlow
 from onestep_md.train import train_step
-from onestep_md.train_state import start_state
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.state import start_state
 
 STEPS = 12
 LOST = 9  # exit code

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from onestep_md.checkpoint import latest_checkpoint
 from onestep_md.errors import PoolError
+from onestep_md.training.checkpoint import latest_checkpoint
 
 pytest.importorskip("ray.train", reason="needs ray[train]", exc_type=ImportError)
 from onestep_md.benchmark.local_cluster import LocalCluster  # noqa: E402

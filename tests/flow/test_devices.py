@@ -17,8 +17,8 @@ from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.molecular import MolecularFlow
+from onestep_md.flow.networks.topology import Topology
 from onestep_md.flow.step import StepFlow
-from onestep_md.flow.topology import Topology
 from onestep_md.targets.particles import LennardJones
 
 

@@ -8,7 +8,7 @@ from random_numbers import normal, shaken
 
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.equivariant import EquivariantFlow
-from onestep_md.flow.message_passing import MessagePassing, Pairs
+from onestep_md.flow.networks.message_passing import MessagePassing, Pairs
 from onestep_md.targets.particles import LennardJones
 
 # particles, dimensions, layers, network
@@ -153,7 +153,7 @@ def test_networks_have_their_symmetries(name):
     from e3nn import o3
     from e3nn.util.test import assert_equivariant
 
-    from onestep_md.flow.tensor_products import TensorProducts
+    from onestep_md.flow.networks.tensor_products import TensorProducts
 
     torch.manual_seed(0)
     network = (MessagePassing if name == "egnn" else TensorProducts)(16, 4)

@@ -13,10 +13,10 @@ from random_numbers import normal, shaken
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
-from onestep_md.flow.atoms import gaussians
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.molecular import MolecularFlow, Network
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.networks.surroundings import gaussians
+from onestep_md.flow.networks.topology import Topology
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
-from onestep_md.train_state import StepInfo, TrainState, batch_ess, typical
+from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
 
 PATH_STEPS = 32
 _LEARNED = 4  # steps of every path whose kernels the objective differentiates

@@ -5,9 +5,9 @@ import errno
 import pytest
 import torch
 
-from onestep_md import checkpoint
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from onestep_md.errors import CheckpointError
+from onestep_md.training import checkpoint
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 STATE = {"flow": {"w": torch.arange(3.0)}, "step": 7}
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onestep_md.buffer import Buffer
 from onestep_md.flow.base import Flow
-from onestep_md.optimizer import Optimizer
+from onestep_md.training.buffer import Buffer
+from onestep_md.training.optimizer import Optimizer
 
 GRADIENT_NORM = 1.0
 _TEACHER_DECAY = 0.998

@@ -4,10 +4,10 @@ import pytest
 import torch
 from random_numbers import normal, shaken
 
-from onestep_md.flow.atom_pairs import AtomPairs, _bonds_between
 from onestep_md.flow.base import CLOCK_FEATURES
 from onestep_md.flow.equivariant import EquivariantFlow
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.networks.atom_pairs import AtomPairs, _bonds_between
+from onestep_md.flow.networks.topology import Topology
 
 # fluoro-chloro-methane and an atom beyond it; the first two are alike
 ELEMENTS, BONDS = ("H", "H", "C", "F", "Cl", "Br"), ((0, 2), (1, 2), (2, 3), (2, 4), (4, 5))

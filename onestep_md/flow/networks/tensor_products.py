@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.message_passing import CENTRES, SOFT, Pairs, radial_features, zeros
+from onestep_md.flow.networks.message_passing import CENTRES, SOFT, Pairs, radial_features, zeros
 
 # products are plain tensor operations then, which torch.func can differentiate and map
 e3nn.set_optimization_defaults(jit_script_fx=False)

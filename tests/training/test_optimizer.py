@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from onestep_md.flow.message_passing import zeros
-from onestep_md.optimizer import Optimizer
+from onestep_md.flow.networks.message_passing import zeros
+from onestep_md.training.optimizer import Optimizer
 
 
 def network():

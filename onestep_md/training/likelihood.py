@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.checkpoint import save_checkpoint
 from onestep_md.config import Train
 from onestep_md.distributed.learners import StopRequest
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.model import Model
 from onestep_md.train import LOG_EVERY, draw_step_count, forget_rows_after, learning_rate
-from onestep_md.train_state import GRADIENT_NORM
+from onestep_md.training.checkpoint import save_checkpoint
+from onestep_md.training.state import GRADIENT_NORM
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They
 # start from what it has learned.

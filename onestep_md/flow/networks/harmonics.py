@@ -10,7 +10,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from onestep_md.flow.atoms import CENTRES, SOFT
+from onestep_md.flow.networks.surroundings import CENTRES, SOFT
 
 # products are plain tensor operations then, which torch.func can differentiate and map
 e3nn.set_optimization_defaults(jit_script_fx=False)

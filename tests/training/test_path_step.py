@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from onestep_md.buffer import Buffer, Configurations
 from onestep_md.config import Train
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.train_paths import path_step
-from onestep_md.train_state import start_state
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.path_step import path_step
+from onestep_md.training.state import start_state
 
 DIM = 2
 

@@ -10,9 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from onestep_md.flow.atoms import Surroundings, directions
-from onestep_md.flow.message_passing import CENTRES, REACH, SOFT, Pairs, radial_features, zeros
-from onestep_md.flow.topology import Topology
+from onestep_md.flow.networks.message_passing import (
+    CENTRES,
+    REACH,
+    SOFT,
+    Pairs,
+    radial_features,
+    zeros,
+)
+from onestep_md.flow.networks.surroundings import Surroundings, directions
+from onestep_md.flow.networks.topology import Topology
 
 _FAR = 4  # bonds between two atoms; more are not told apart
 

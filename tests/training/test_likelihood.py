@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.buffer import Buffer, Configurations
-from onestep_md.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.config import Train
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.errors import Interrupted
@@ -19,8 +17,10 @@ from onestep_md.flow import losses
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.model import Model
 from onestep_md.targets.particles import LennardJones
-from onestep_md.train_likelihood import METRICS, pretrain
-from onestep_md.train_state import start_state
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.likelihood import METRICS, pretrain
+from onestep_md.training.state import start_state
 
 PARTICLES, SPACE = 3, 2
 

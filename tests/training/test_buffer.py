@@ -2,7 +2,7 @@
 
 import torch
 
-from onestep_md.buffer import Buffer, Configurations
+from onestep_md.training.buffer import Buffer, Configurations
 
 
 def configurations(n: int, seed: int = 0) -> Configurations:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.topology import Context, Topology
+from onestep_md.flow.networks.topology import Context, Topology
 
 CENTRES = 14  # Gaussians of the distance
 SOFT = 0.1  # of 0.1 nm: distance below which directions are not sharp
@@ -112,7 +112,7 @@ def directions(network: str, width: int) -> nn.Module:
     if network == "egnn":
         return Vectors(width)
     # e3nn takes a second to import
-    from onestep_md.flow.harmonics import Tensors
+    from onestep_md.flow.networks.harmonics import Tensors
 
     return Tensors(width)
 

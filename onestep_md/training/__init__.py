@@ -1,0 +1,1 @@
+"""The parts of training: state, buffer, optimizer, checkpoints, and what single steps do."""
