@@ -12,21 +12,17 @@ from onestep_md.analysis.report.density import write_density_report
 from onestep_md.analysis.report.molecule import write_report
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
-from onestep_md.density_results import write_density_results, write_samples
-from onestep_md.distributed.learners import interruptible
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.errors import RunFolderError, TargetError
-from onestep_md.model import Model, Target, build_model, exploration_key, load_trained
+from onestep_md.files import write_json
+from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
-from onestep_md.results import evidence_table, measure, write_results
-from onestep_md.run_folder import (
-    check_folder,
-    keep_origin,
-    load_run_config,
-    recorded_platform,
-    write_json,
-)
-from onestep_md.sampler import load_sampler, save_sampler
+from onestep_md.results.density import write_density_results, write_samples
+from onestep_md.results.evidence import evidence_table, measure
+from onestep_md.results.molecule import write_results
+from onestep_md.run_folder import check_folder, keep_origin, load_run_config, recorded_platform
+from onestep_md.sampling.model import Model, Target, build_model, exploration_key, load_trained
+from onestep_md.sampling.sampler import load_sampler, save_sampler
 from onestep_md.stages import (
     describe,
     explored,
@@ -38,7 +34,7 @@ from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Molecule
 from onestep_md.train import OUTSIDE, train
-from onestep_md.train_together import session, train_together
+from onestep_md.train_on_ray import session, train_together
 from onestep_md.training import hardware
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.likelihood import pretrain
@@ -222,7 +218,8 @@ def _trained(
     size = sum(p.numel() for p in state.flow.parameters())
     display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
-    pretrain(model, config.train, folder, show)
+    frames = model.training_frames
+    pretrain(state, config.train, chart, frames, folder, model.identity, show)
     if config.cluster.learners > 1:
         evaluators.close()  # learners are placed first, and open their own
         factory = factory_of(target, evaluators.platform)

@@ -6,16 +6,13 @@ Exit codes: 0 done; 2 configuration; 3 target; 4 evaluators; 5 checkpoint; 6 run
 75 interrupted and resumable. Nothing heavy is imported before the configuration is valid.
 """
 
-import errno
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from onestep_md.command_line import main
 from onestep_md.config import load_configs, schema_text
-from onestep_md.errors import OneStepError, RunFolderError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -55,7 +52,10 @@ def run(
     configs = load_configs(file, override or [], seed)
     folder = out or Path("runs") / file.stem
 
-    from onestep_md import pipeline, transfer  # torch, ray and openmm only from here on
+    from onestep_md import (
+        pipeline,
+        several,  # torch, ray and openmm only from here on
+    )
 
     if check:
         for config in configs.values():
@@ -63,28 +63,7 @@ def run(
     elif len(configs) == 1:
         pipeline.run(next(iter(configs.values())), folder, resume, local, address)
     else:
-        transfer.run(configs, folder, resume, local, address)
-
-
-def main(command: typer.Typer) -> None:
-    """Run a typer application; deliberate errors become one message and their exit code."""
-    # torch, and e3nn, call it themselves
-    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-    try:
-        command()
-    except OneStepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(
-            f"error: the disk is full{where}. What was written before is whole: free some space "
-            "and continue with --resume.",
-            file=sys.stderr,
-        )
-        sys.exit(RunFolderError.exit_code)
+        several.run(configs, folder, resume, local, address)
 
 
 if __name__ == "__main__":

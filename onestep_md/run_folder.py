@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from onestep_md.atomic import replacing
 from onestep_md.config import Config, config_text, load_configs
 from onestep_md.errors import RunFolderError
+from onestep_md.files import replacing, write_json, write_text
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.molecule import Molecule
 
@@ -113,27 +113,6 @@ def load_run_config(folder: Path, trust: bool = False) -> Config:
     return config.model_copy(update={"target": config.target.model_copy(update=kept)})
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
-    with replacing(path) as aside:
-        aside.write_text(text)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON completely or not at all; NaN and infinities become null."""
-    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
-    return value
-
-
 def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:
     """Versions, machine and command line."""
     return {
@@ -148,9 +127,11 @@ def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:
 
 def _command() -> str:
     """As it may be typed again, without where this package happens to be."""
-    program = Path(sys.argv[0])
-    if program.parent == Path(__file__).parent:
-        return shlex.join(["python", "-m", f"onestep_md.{program.stem}", *sys.argv[1:]])
+    program, package = Path(sys.argv[0]), Path(__file__).parent
+    if program.is_relative_to(package):
+        parts = program.relative_to(package.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__main__")
+        return shlex.join(["python", "-m", name, *sys.argv[1:]])
     return shlex.join([program.name, *sys.argv[1:]])
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onestep_md.run import main
+from onestep_md.command_line import main
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -19,9 +19,9 @@ from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.exploration.replica_exchange import explore
-from onestep_md.model import Target, exploration_key
+from onestep_md.files import write_json
 from onestep_md.progress import Display
-from onestep_md.run_folder import write_json
+from onestep_md.sampling.model import Target, exploration_key
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_target import load_density
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms

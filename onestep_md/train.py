@@ -14,7 +14,6 @@ every batch: all draw the random numbers of the whole batch, then `share` takes 
 `gather` puts together what the whole batch decides.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -32,19 +31,14 @@ from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Configurations
 from onestep_md.training.checkpoint import save_checkpoint
+from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
+from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
 
-STEP_COUNTS = (1, 2, 4, 8)
-LOG_EVERY = 10  # steps between lines of metrics.jsonl
-_WARMUP = 50  # steps of linearly rising learning rate
-_FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 # The path gradient lacks what flows through the boundary of a bounded support: it pushes ever more
 # samples out. Beyond this share of a batch the likelihood of the chains alone brings them back.
 OUTSIDE = 0.05
-_AVERAGED = (
-    "loss_energy", "loss_flow", "loss_state", "loss_volume", "infinite", "chains_jumped",
-)  # fmt: skip
 
 
 def train(
@@ -241,81 +235,3 @@ def _buffer_losses(
         tangent = share(torch.randn(n, flow.dim, generator=generator))
         state_loss, volume_loss = losses.consistency_tangent(flow, state.teacher, s, t, d, tangent)
     return matching, state_loss.mean(), volume_loss.mean()
-
-
-def draw_step_count(shares: tuple[float, ...], generator: torch.Generator) -> int:
-    """K of the map that the next batch trains, one of STEP_COUNTS by its share."""
-    return STEP_COUNTS[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))]
-
-
-def learning_rate(peak: float, step: int, steps: int) -> float:
-    """A linear rise to the peak, and a cosine down to its hundredth after `steps` steps."""
-    cosine = _FINAL_RATE + (1.0 - _FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * (step / steps)))
-    return peak * min(1.0, (step + 1) / _WARMUP) * cosine
-
-
-def forget_rows_after(step: int, path: Path) -> None:
-    """Of a file of metrics: what comes after the checkpoint is done again."""
-    if path.exists():
-        rows = [row for row in path.open() if json.loads(row)["step"] <= step]
-        path.write_text("".join(rows))
-
-
-class Monitor:
-    """Keeps time, appends StepInfo averages to metrics.jsonl and makes the one status line."""
-
-    def __init__(self, state: TrainState, evaluators: Evaluators, path: Path, total: int):
-        self.state, self.evaluators, self.path, self.total = state, evaluators, path, total
-        self.recent: list[StepInfo] = []
-        self.ess, self.line = math.nan, ""
-        self.tick = time.monotonic()
-        self._mark()
-        forget_rows_after(state.step, path)
-
-    def start(self) -> None:
-        """Steps are timed from here; of one molecule alone, from the end of the step before."""
-        self.tick = time.monotonic()
-
-    def _mark(self) -> None:
-        self.started, self.waited = self.state.seconds, self.evaluators.wait_seconds
-
-    def record(self, info: StepInfo) -> str:
-        """Take one step's info; returns the status line."""
-        now = time.monotonic()
-        self.state.seconds += now - self.tick
-        self.tick = now
-        self.recent.append(info)
-        if not math.isnan(info.ess):
-            self.ess = info.ess if math.isnan(self.ess) else 0.9 * self.ess + 0.1 * info.ess
-        if self.state.step % LOG_EVERY == 0:
-            self._write()
-        return self.line
-
-    def _write(self) -> None:
-        elapsed = self.state.seconds - self.started
-        row = {
-            name: sum(getattr(info, name) for info in self.recent) / len(self.recent)
-            for name in _AVERAGED
-        }
-        self.evaluators.publish(row | {"ess": self.ess})
-        rate = sum(info.evaluations for info in self.recent) / elapsed
-        row |= {
-            "step": self.state.step,
-            "seconds": round(self.state.seconds, 3),
-            "ess": None if math.isnan(self.ess) else self.ess,
-            "evaluations": self.state.evaluations,
-            "evaluations_per_s": rate,
-            "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
-            "learning_rate": self.state.optimizer.rate,
-        }
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
-        ess = "unknown" if math.isnan(self.ess) else f"{100 * self.ess:.0f} %"
-        self.line = (
-            f"step {self.state.step}/{self.total}  loss {row['loss_energy']:.2f} kT  "
-            f"flow {row['loss_flow']:.3f}  state {row['loss_state']:.4f}  "
-            f"volume {row['loss_volume']:.4f}  one-step ESS {ess}  "
-            f"{rate / 1000:.1f}k evals/s"
-        )
-        self.recent = []
-        self._mark()

@@ -4,6 +4,7 @@ Read from the source by `ast`, imports inside functions included.
 """
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "onestep_md"
-COMMANDS = {"run.py", "sample.py", "report.py", "benchmark", "progress.py"}
+COMMANDS = {"run.py", "sample.py", "report.py", "command_line.py", "benchmark", "progress.py"}
 # dependency -> folders and top-level files that may import it
 HOMES = {
     "openmm": {"targets", "benchmark"},
@@ -35,11 +36,15 @@ BELOW = {
     "targets": {"config"},
     "coordinates": {"targets"},
     "flow": {"coordinates"},
+    "training": {"config", "coordinates", "distributed", "exploration", "flow"},
     "estimators": set(),
     "analysis": {"estimators"},
     "distributed": {"targets"},
     "exploration": {"config", "coordinates", "distributed", "progress", "targets"},
-}
+    "sampling": {
+        "config", "coordinates", "distributed", "exploration", "flow", "targets", "training",
+    },
+}  # fmt: skip
 HEAVY = {"torch", "ray", "openmm", "mdtraj", "matplotlib", "scipy", "pymbar", "networkx"}
 
 
@@ -64,7 +69,7 @@ def violations(path: Path) -> list[str]:
         if any(home not in HOMES[key] for key in HOMES if f"{name}.".startswith(f"{key}.")):
             found.append(name)
         if top == "onestep_md" and rest and home in BELOW:
-            if rest[0] not in BELOW[home] | {home, "errors", "atomic"}:
+            if rest[0] not in BELOW[home] | {home, "errors", "files", "interruption"}:
                 found.append(name)
     return found
 
@@ -84,6 +89,31 @@ def test_a_forbidden_import_is_found(tmp_path, monkeypatch):
     )
     expected = ["onestep_md.targets.molecule", "ray.train", "torch.distributed"]
     assert sorted(violations(bad)) == expected
+
+
+def floors() -> list[str]:
+    """Folders and top-level files of the package from the bottom up.
+
+    Raises:
+        graphlib.CycleError: two of them import each other.
+    """
+    below = {}
+    for path in PACKAGE.rglob("*.py"):
+        home = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        names = (name.split(".") for name in imported_modules(path))
+        used = {rest[0] for top, *rest in names if top == "onestep_md" and rest}
+        below.setdefault(home, set()).update(used - {home})
+    return list(graphlib.TopologicalSorter(below).static_order())
+
+
+def test_no_two_folders_or_top_level_files_import_each_other():
+    order = floors()
+    story = ["targets", "flow", "train", "pipeline", "run"]
+    assert sorted(story, key=order.index) == story
+
+
+def test_the_top_level_holds_the_story_alone():
+    assert len(list(PACKAGE.glob("*.py"))) <= 16
 
 
 def heavy_after(code: str) -> str:

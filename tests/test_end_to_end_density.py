@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onestep_md.run import main
+from onestep_md.command_line import main
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 TINY = [

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onestep_md import results
 from onestep_md.benchmark.densities import collect, write_table
 from onestep_md.benchmark.particles import evidence_lines, molecule_lines
 from onestep_md.benchmark.reference import summary
-from onestep_md.run import app, main
+from onestep_md.command_line import main
+from onestep_md.results import evidence as results
+from onestep_md.run import app
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 FILES = {"gmm9": SYSTEMS / "gmm9.yaml", "alanine-quick": SYSTEMS / "alanine-quick.yaml"}

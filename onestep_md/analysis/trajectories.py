@@ -11,9 +11,9 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
-from onestep_md.atomic import replacing
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.weights import resample, stored_weights
+from onestep_md.files import replacing
 
 FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
 

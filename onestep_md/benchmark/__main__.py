@@ -21,9 +21,9 @@ from typing import Annotated
 
 import typer
 
+from onestep_md.command_line import main
 from onestep_md.config import load_config
 from onestep_md.errors import TargetError
-from onestep_md.run import main
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

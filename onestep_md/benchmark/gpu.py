@@ -38,8 +38,8 @@ from onestep_md.benchmark.gpu_training import (
     train_system,
 )
 from onestep_md.benchmark.jobs import Job, Row, Table, Work
-from onestep_md.distributed.learners import interruptible
 from onestep_md.errors import OneStepError, RunFolderError
+from onestep_md.interruption import interruptible
 from onestep_md.run_folder import machine, machine_line
 
 TESTS = "tests"

@@ -10,7 +10,7 @@ from onestep_md.config import Config
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_energy import force_field_chart
-from onestep_md.model import Model, Target, build_model
+from onestep_md.sampling.model import Model, Target, build_model
 from onestep_md.stages import factory_of
 from onestep_md.targets.molecule import Molecule
 

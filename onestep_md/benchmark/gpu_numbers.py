@@ -16,10 +16,10 @@ from onestep_md.benchmark.gpu_models import rough_model, serial_evaluators
 from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import load_config
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.evaluate import draw_samples, log_weights_at
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
-from onestep_md.sampler import Sampler, sampler_of
+from onestep_md.sampling.draw import draw_samples, log_weights_at
+from onestep_md.sampling.sampler import Sampler, sampler_of
 from onestep_md.stages import load_target
 
 PART = "numbers"

@@ -20,11 +20,12 @@ from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import Config, Train, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.model import Model
+from onestep_md.sampling.model import Model
 from onestep_md.stages import load_target, open_pool
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train import STEP_COUNTS, train_step
+from onestep_md.train import train_step
 from onestep_md.training.likelihood import Likelihood
+from onestep_md.training.schedule import STEP_COUNTS
 
 SPEED, FEED = "speed", "evaluators"
 _FRAMES = 1024
@@ -116,7 +117,9 @@ def likelihood_seconds(model: Model, settings: Train) -> float:
     """Of a step of pretraining."""
     settings = settings.model_copy(update={"pretraining": settings.pretraining or 1000})
     with tempfile.TemporaryDirectory() as folder:
-        return seconds(Likelihood(model, settings, Path(folder) / "metrics.jsonl").step)
+        metrics = Path(folder) / "metrics.jsonl"
+        frames = model.training_frames
+        return seconds(Likelihood(model.state, settings, model.chart, frames, metrics).step)
 
 
 def seconds(work: Callable[[], object]) -> float:

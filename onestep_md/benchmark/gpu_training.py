@@ -19,24 +19,26 @@ import torch
 from onestep_md.benchmark.gpu_speed import likelihood_seconds, step_seconds
 from onestep_md.benchmark.jobs import Row, Send
 from onestep_md.config import Config, load_config
-from onestep_md.distributed.learners import interruptible
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, RunFolderError
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.weights import normalised_weights
-from onestep_md.evaluate import draw_samples
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_energy import force_field_chart
-from onestep_md.model import Model, Target, build_model, exploration_key
+from onestep_md.files import write_json
+from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
-from onestep_md.results import measure
-from onestep_md.run_folder import keep_origin, load_run_config, write_json
-from onestep_md.sampler import load_sampler, sampler_of, save_sampler
+from onestep_md.results.evidence import measure
+from onestep_md.run_folder import keep_origin, load_run_config
+from onestep_md.sampling.draw import draw_samples
+from onestep_md.sampling.model import Model, Target, build_model, exploration_key
+from onestep_md.sampling.sampler import load_sampler, sampler_of, save_sampler
 from onestep_md.stages import explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train import STEP_COUNTS, train
+from onestep_md.train import train
 from onestep_md.training import hardware
 from onestep_md.training.likelihood import pretrain
+from onestep_md.training.schedule import STEP_COUNTS
 
 EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from onestep_md.run_folder import write_json, write_text
+from onestep_md.files import write_json, write_text
 
 _PAUSE = 0.1  # s between looks at a job
 

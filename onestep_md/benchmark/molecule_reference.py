@@ -22,7 +22,7 @@ from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrat
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_energy import anneal_molecule
 from onestep_md.progress import Display
-from onestep_md.results import dynamics_regions
+from onestep_md.results.molecule import dynamics_regions
 from onestep_md.stages import explore_molecule, open_pool
 from onestep_md.targets.molecule import Molecule, load_molecule
 

@@ -22,8 +22,9 @@ from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.estimate import Estimate, agreement, stored_text
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
+from onestep_md.files import write_json, write_text
 from onestep_md.progress import Display
-from onestep_md.run_folder import machine, machine_line, write_json, write_text
+from onestep_md.run_folder import machine, machine_line
 from onestep_md.targets.molecule import load_molecule
 
 # regions of a molecule that have the same free energy by its symmetry

@@ -15,9 +15,10 @@ from onestep_md.estimators.estimate import (
     stored_forward,
     stored_text,
 )
+from onestep_md.files import write_json
 from onestep_md.progress import Display
-from onestep_md.results import dynamics_regions
-from onestep_md.run_folder import machine_line, write_json
+from onestep_md.results.molecule import dynamics_regions
+from onestep_md.run_folder import machine_line
 from onestep_md.stages import explore_molecule, open_pool
 from onestep_md.targets.molecule import load_molecule
 

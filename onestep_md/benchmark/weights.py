@@ -23,10 +23,11 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.evidence import elbo, log_z
+from onestep_md.files import write_json
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
-from onestep_md.run_folder import load_run_config, write_json
-from onestep_md.sampler import load_sampler
+from onestep_md.run_folder import load_run_config
+from onestep_md.sampling.sampler import load_sampler
 from onestep_md.stages import load_target, open_pool
 
 Kind = Literal["exact", "trace", "path"]

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from onestep_md.analysis.figures import style
-from onestep_md.atomic import replacing
+from onestep_md.files import replacing
 
 _LOOKS = {
     "exact": ("exact determinant", style.REWEIGHTED, "o"),

@@ -20,10 +20,11 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from onestep_md.distributed.group import Group, PeerLost
-from onestep_md.distributed.learners import Learners, StopRequest
+from onestep_md.distributed.learners import Learners
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.distributed.ray_pool import RayEvaluators
 from onestep_md.errors import ConfigError, Interrupted, OneStepError, PoolError
+from onestep_md.interruption import StopRequest
 
 try:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context

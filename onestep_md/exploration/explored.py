@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from onestep_md.atomic import replacing
 from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.files import replacing
 
 
 @dataclass(frozen=True)

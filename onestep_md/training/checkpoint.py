@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.atomic import replacing
 from onestep_md.errors import CheckpointError
+from onestep_md.files import replacing
 
 FORMAT = 3
 _KEEP = 2

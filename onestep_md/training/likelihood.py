@@ -2,7 +2,7 @@
 
 Where many independent samples are at hand this is the cheapest way to a rough map: a step needs
 no energies, no chains and no second flow. Training then starts where energies teach something,
-instead of at the base, whose samples of steep energies hardly have a weight. Called by `pipeline`.
+instead of at the base, whose samples of steep energies hardly have a weight.
 """
 
 import json
@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from onestep_md.config import Train
-from onestep_md.distributed.learners import StopRequest
+from onestep_md.coordinates.base import Chart
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
-from onestep_md.model import Model
-from onestep_md.train import LOG_EVERY, draw_step_count, forget_rows_after, learning_rate
+from onestep_md.interruption import StopRequest
 from onestep_md.training.checkpoint import save_checkpoint
-from onestep_md.training.state import GRADIENT_NORM
+from onestep_md.training.monitor import LOG_EVERY, forget_rows_after
+from onestep_md.training.schedule import draw_step_count, learning_rate
+from onestep_md.training.state import GRADIENT_NORM, TrainState
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They
 # start from what it has learned.
@@ -30,24 +31,33 @@ METRICS = "pretraining.jsonl"
 
 
 def pretrain(
-    model: Model, settings: Train, folder: Path, show: Callable[[float, str], None]
+    state: TrainState,
+    settings: Train,
+    chart: Chart,
+    frames: torch.Tensor,
+    folder: Path,
+    identity: str,
+    show: Callable[[float, str], None],
 ) -> None:
     """Take what is left of `settings.pretraining` steps; flow and teacher end alike.
 
     Args:
-        model: its state is changed, and random numbers are drawn from its generator.
+        state: is changed, and random numbers are drawn from its generator.
         settings: of training; the batch is `regression_batch`.
+        chart: the coordinates of the flow.
+        frames: (n, ...) samples of the target to learn from.
         folder: of the run, for checkpoints and metrics.
+        identity: of the checkpoints.
         show: called with fraction and status line.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
-    state, steps = model.state, settings.pretraining
+    steps = settings.pretraining
     if state.step > 0 or state.pretrained >= steps:
         return
     checkpoints, saved_at = folder / "checkpoints", time.monotonic()
-    likelihood = Likelihood(model, settings, folder / METRICS)
+    likelihood = Likelihood(state, settings, chart, frames, folder / METRICS)
     with StopRequest() as stop:
         while state.pretrained < steps and not stop.requested:
             loss = likelihood.step()
@@ -55,10 +65,10 @@ def pretrain(
                 line = f"pretraining {state.pretrained}/{steps}"
                 show(state.pretrained / steps, f"{line}  -log likelihood {loss:.2f}")
             if time.monotonic() - saved_at > settings.checkpoint_interval:
-                save_checkpoint(checkpoints, 0, state.dump(), model.identity)
+                save_checkpoint(checkpoints, 0, state.dump(), identity)
                 saved_at = time.monotonic()
     state.teacher.load_state_dict(state.flow.state_dict())
-    save_checkpoint(checkpoints, 0, state.dump(), model.identity)
+    save_checkpoint(checkpoints, 0, state.dump(), identity)
     if state.pretrained < steps:
         raise Interrupted(
             f"stopped at step {state.pretrained} of {steps} of pretraining; everything is saved "
@@ -67,12 +77,18 @@ def pretrain(
 
 
 class Likelihood:
-    """The explored samples of a model, and one step after the other on their likelihood."""
+    """Samples of the target, and one step after the other on their likelihood."""
 
-    def __init__(self, model: Model, settings: Train, metrics: Path):
-        """`settings` as in `pretrain`; `metrics` is the file that averages are appended to."""
-        self.state, self.chart, self.settings = model.state, model.chart, settings
-        frames = torch.from_numpy(model.exploration.frames[model.training])
+    def __init__(
+        self,
+        state: TrainState,
+        settings: Train,
+        chart: Chart,
+        frames: torch.Tensor,
+        metrics: Path,
+    ):
+        """As in `pretrain`; `metrics` is the file that averages are appended to."""
+        self.state, self.chart, self.settings = state, chart, settings
         self._s, _ = self.chart.from_x(frames)
         self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
         self._metrics, self._recent = metrics, []

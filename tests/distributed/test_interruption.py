@@ -7,8 +7,8 @@ import time
 import pytest
 
 from onestep_md.distributed.connection import _own_sigterm
-from onestep_md.distributed.learners import StopRequest, interruptible
 from onestep_md.errors import Interrupted
+from onestep_md.interruption import StopRequest, interruptible
 
 
 def send(number: int) -> None:

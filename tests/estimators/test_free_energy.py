@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from onestep_md.estimators.free_energy import dynamics_free_energies, region_free_energies
-from onestep_md.results import free_energy_table
+from onestep_md.results.molecule import free_energy_table
 
 M, S = 0.3, 0.8
 NAMES = ["middle", "left", "right"]

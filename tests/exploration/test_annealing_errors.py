@@ -11,7 +11,7 @@ from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.evidence import bar, eubo
 from onestep_md.estimators.free_energy import dynamics_free_energies
 from onestep_md.exploration.from_energy import anneal_target
-from onestep_md.model import _training_frames
+from onestep_md.sampling.model import _training_frames
 
 GMM9 = Path(__file__).parents[2] / "systems" / "gmm9.yaml"
 SEEDS, PARTICLES = 40, 1200

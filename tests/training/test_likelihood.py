@@ -15,7 +15,7 @@ from onestep_md.errors import Interrupted
 from onestep_md.exploration.explored import Exploration
 from onestep_md.flow import losses
 from onestep_md.flow.equivariant import EquivariantFlow
-from onestep_md.model import Model
+from onestep_md.sampling.model import Model
 from onestep_md.targets.particles import LennardJones
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -75,6 +75,11 @@ def likelihood(model: Model) -> float:
     return float(losses.negative_log_likelihood(z, log_det, model.chart.n_linear).mean())
 
 
+def pretrain_model(model: Model, settings, folder, show) -> None:
+    frames = model.training_frames
+    pretrain(model.state, settings, model.chart, frames, folder, model.identity, show)
+
+
 def metrics(folder):
     return [json.loads(line) for line in (folder / METRICS).open()]
 
@@ -82,7 +87,7 @@ def metrics(folder):
 def test_held_out_likelihood_rises_and_the_teacher_follows(settings, tmp_path):
     model, said = fresh(settings), []
     before = likelihood(model)
-    pretrain(model, settings, tmp_path, lambda fraction, line: said.append(line))
+    pretrain_model(model, settings, tmp_path, lambda fraction, line: said.append(line))
     assert likelihood(model) < before - 0.3
     assert said[0].startswith("pretraining 10/60")
     for ours, theirs in zip(
@@ -100,7 +105,7 @@ def test_held_out_likelihood_rises_and_the_teacher_follows(settings, tmp_path):
 def test_the_same_seed_gives_the_same_flow(settings, tmp_path):
     one, other = fresh(settings), fresh(settings)
     for model in (one, other):
-        pretrain(model, settings, tmp_path, lambda *_: None)
+        pretrain_model(model, settings, tmp_path, lambda *_: None)
     for ours, theirs in zip(
         one.state.flow.parameters(), other.state.flow.parameters(), strict=True
     ):
@@ -114,7 +119,7 @@ def test_nothing_happens_where_none_is_wanted_or_training_has_begun(
     settings = settings.model_copy(update={"pretraining": steps})
     model, untouched = fresh(settings), fresh(settings)
     model.state.step = done
-    pretrain(model, settings, tmp_path, lambda *_: None)
+    pretrain_model(model, settings, tmp_path, lambda *_: None)
     for ours, theirs in zip(
         model.state.flow.parameters(), untouched.state.flow.parameters(), strict=True
     ):
@@ -125,17 +130,17 @@ def test_nothing_happens_where_none_is_wanted_or_training_has_begun(
 def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_path):
     whole, stopped, resumed = (fresh(settings) for _ in range(3))
     (tmp_path / "whole").mkdir()
-    pretrain(whole, settings, tmp_path / "whole", lambda *_: None)
+    pretrain_model(whole, settings, tmp_path / "whole", lambda *_: None)
 
     def stop(fraction, line):
         if line.startswith("pretraining 30/"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="stopped at step 30 of 60 of pretraining"):
-        pretrain(stopped, settings, tmp_path, stop)
+        pretrain_model(stopped, settings, tmp_path, stop)
     saved = latest_checkpoint(tmp_path / "checkpoints")
     resumed.state.restore(load_checkpoint(saved, resumed.identity))
-    pretrain(resumed, settings, tmp_path, lambda *_: None)
+    pretrain_model(resumed, settings, tmp_path, lambda *_: None)
     for ours, theirs in zip(
         resumed.state.teacher.parameters(), whole.state.flow.parameters(), strict=True
     ):

@@ -1,6 +1,6 @@
 """A finished run on a density as a frozen dataclass: everything its report shows.
 
-Called by `density_report`; the files are those that `onestep_md.density_results` writes.
+Called by `density_report`; the files are those that `onestep_md.results.density` writes.
 """
 
 import json

@@ -11,7 +11,6 @@ from onestep_md.analysis.records.measurements import UNKNOWN, EvidenceRow, Measu
 from onestep_md.analysis.report import page
 from onestep_md.analysis.report.page import cell, estimate, number, percent
 from onestep_md.analysis.report.verdict import Verdict, differs, z_score
-from onestep_md.atomic import replacing
 from onestep_md.estimators.estimate import ESS_NOTE
 from onestep_md.estimators.limits import (
     DISAGREEMENT,
@@ -20,6 +19,7 @@ from onestep_md.estimators.limits import (
     LOG_DET_LIMIT,
     ROUND_TRIP_LIMIT,
 )
+from onestep_md.files import replacing
 
 WEIGHT_CAPTION = (
     "Left: k-hat is the slope of the heaviest weights; steeper than the dotted limit means that "

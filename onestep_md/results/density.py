@@ -6,19 +6,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.weights import stored_weights
-from onestep_md.evaluate import Samples, TargetSamples
-from onestep_md.model import Model
-from onestep_md.particle_results import compare_all, particle_ensembles, particle_histograms
-from onestep_md.particle_results import table as particle_table
+from onestep_md.files import replacing, write_json, write_text
 from onestep_md.progress import Display
-from onestep_md.results import cost, evidence_table, measure
-from onestep_md.run_folder import write_json, write_text
-from onestep_md.sampler import sampler_of
+from onestep_md.results.evidence import cost, evidence_table, measure
+from onestep_md.results.particles import compare_all, particle_ensembles, particle_histograms
+from onestep_md.results.particles import table as particle_table
+from onestep_md.sampling.draw import Samples, TargetSamples
+from onestep_md.sampling.model import Model
+from onestep_md.sampling.sampler import sampler_of
 from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.particles import Particles
 

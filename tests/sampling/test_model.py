@@ -11,10 +11,10 @@ import torch
 from onestep_md.config import load_config
 from onestep_md.errors import TargetError
 from onestep_md.exploration.from_energy import anneal_target
-from onestep_md.model import _training_frames, build_model
+from onestep_md.sampling.model import _training_frames, build_model
 from onestep_md.stages import load_target, open_pool
 
-SYSTEMS = Path(__file__).parents[1] / "systems"
+SYSTEMS = Path(__file__).parents[2] / "systems"
 
 
 @functools.cache

@@ -8,8 +8,8 @@ import numpy as np
 
 from onestep_md.estimators.histograms import histograms, pair_distances
 from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
-from onestep_md.evaluate import Samples
-from onestep_md.model import Model
+from onestep_md.sampling.draw import Samples
+from onestep_md.sampling.model import Model
 from onestep_md.targets.molecule import Molecule
 
 _SHOWN = 10_000  # samples in histograms of distances, each of which has many

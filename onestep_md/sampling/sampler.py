@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.atomic import replacing
 from onestep_md.config import Config
 from onestep_md.coordinates import (
     cartesian,
@@ -24,9 +23,10 @@ from onestep_md.coordinates import (
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.scales import Scales
 from onestep_md.errors import RunFolderError
-from onestep_md.evaluate import TargetSamples
+from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
-from onestep_md.model import Model, Target, identity, new_flow
+from onestep_md.sampling.draw import TargetSamples
+from onestep_md.sampling.model import Model, Target, identity, new_flow
 
 NAME = "model.pt"
 _FORMAT = 2  # 1 had other marginals in flat charts, and is read where there are none

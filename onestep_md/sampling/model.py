@@ -49,6 +49,11 @@ class Model:
     training: np.ndarray  # (n,) bool: exploration frames the flow may see
     identity: str
 
+    @property
+    def training_frames(self) -> torch.Tensor:
+        """The exploration frames (n, ...) that the flow may see."""
+        return torch.from_numpy(self.exploration.frames[self.training])
+
 
 def build_model(config: Config, target: Target, exploration: Exploration) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""

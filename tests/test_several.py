@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onestep_md import transfer
+from onestep_md import several
 from onestep_md.config import load_configs, several_text
 from onestep_md.distributed.learners import Alone
 from onestep_md.errors import ConfigError, Interrupted, RunFolderError
@@ -101,7 +101,7 @@ def test_mistakes_are_told_where_they_are(write, text, expected):
 
 
 def run(path, folder, resume=False):
-    transfer.run(load_configs(path), folder, resume, local=True, address=None)
+    several.run(load_configs(path), folder, resume, local=True, address=None)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def flow_of(folder, name):
 
 
 def _parts():
-    from onestep_md.sampler import _PARTS
+    from onestep_md.sampling.sampler import _PARTS
 
     return _PARTS
 

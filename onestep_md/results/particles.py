@@ -11,8 +11,8 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.histograms import histograms, pair_distances
 from onestep_md.estimators.particles import Comparison, ParticleSamples, compare
-from onestep_md.evaluate import Samples
-from onestep_md.model import Model
+from onestep_md.sampling.draw import Samples
+from onestep_md.sampling.model import Model
 from onestep_md.targets.particles import Particles
 
 

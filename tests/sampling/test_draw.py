@@ -10,16 +10,10 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.estimators.evidence import bar, elbo, eubo, log_z
 from onestep_md.estimators.weights import ess
-from onestep_md.evaluate import (
-    TargetSamples,
-    _dense_jacobian,
-    affordable_jacobians,
-    certify,
-    draw_samples,
-    log_weights_at,
-)
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.flow.step import StepFlow
+from onestep_md.sampling.certificates import _dense_jacobian, affordable_jacobians, certify
+from onestep_md.sampling.draw import TargetSamples, draw_samples, log_weights_at
 from onestep_md.targets.particles import LennardJones
 
 DIM = 6
@@ -152,7 +146,7 @@ def test_weights_of_several_auxiliary_draws_are_exact_and_better(steps):
 
 def test_chunks_of_target_samples_share_no_auxiliary_draws(monkeypatch):
     flow, chart = crooked_particles(1)
-    monkeypatch.setattr("onestep_md.evaluate._CHUNK", 10)
+    monkeypatch.setattr("onestep_md.sampling.draw.CHUNK", 10)
     x, generator = np.ones((20, 4)), torch.Generator().manual_seed(0)
     log_w = log_weights_at(flow, chart, x, np.zeros(20), 1, generator)
     assert len(np.unique(log_w.round(12))) == 20
@@ -171,7 +165,7 @@ def test_fewer_jacobians_are_formed_where_they_are_dear(monkeypatch):
     large = EquivariantFlow(basis, 3, layers=1, width=32, network="egnn")
     assert [affordable_jacobians(flow, k) for k in (0, 1, 8)] == [1000, 1000, 125]
     assert [affordable_jacobians(large, k) for k in (0, 1, 8)] == [4, 4, 1]
-    monkeypatch.setattr("onestep_md.evaluate._JACOBIANS", 20 * DIM * flow.footprint)
+    monkeypatch.setattr("onestep_md.sampling.certificates._JACOBIANS", 20 * DIM * flow.footprint)
     assert [affordable_jacobians(flow, k) for k in (1, 4, 32)] == [20, 5, 1]
 
 
@@ -192,7 +186,7 @@ def test_no_more_samples_pass_a_flow_at_once_than_memory_allows(monkeypatch):
     monkeypatch.setattr(flow, "_move", counted)
     *log_w, found = evidence()
     assert max(sizes) == 60
-    monkeypatch.setattr("onestep_md.evaluate._IN_FLIGHT", 9 * flow.footprint)
+    monkeypatch.setattr("onestep_md.sampling.draw._IN_FLIGHT", 9 * flow.footprint)
     sizes.clear()
     *log_w_of_parts, found_of_parts = evidence()
     assert max(sizes) == 9

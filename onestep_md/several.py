@@ -12,22 +12,26 @@ from pathlib import Path
 
 from onestep_md.analysis.report.molecule import write_report
 from onestep_md.config import Cluster, Config, Train, several_text
-from onestep_md.distributed.learners import Alone, interruptible
+from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.estimators.estimate import stored_ess
-from onestep_md.model import Model, build_model
+from onestep_md.files import write_text
+from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
-from onestep_md.results import write_results
-from onestep_md.run_folder import check_folder, keep_origin, recorded_platform, write_text
-from onestep_md.sampler import save_sampler
+from onestep_md.results.molecule import write_results
+from onestep_md.run_folder import check_folder, keep_origin, recorded_platform
+from onestep_md.sampling.model import Model, build_model
+from onestep_md.sampling.sampler import save_sampler
 from onestep_md.stages import describe, explored, load_target, open_pool
 from onestep_md.targets.molecule import Molecule
-from onestep_md.train import Monitor, learning_rate, train_step
+from onestep_md.train import train_step
 from onestep_md.training import hardware
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from onestep_md.training.likelihood import METRICS, Likelihood
+from onestep_md.training.monitor import Monitor
+from onestep_md.training.schedule import learning_rate
 from onestep_md.training.state import TrainState
 
 
@@ -201,7 +205,9 @@ def _pretrain_in_turn(
     if not steps or any(state.step > 0 for state in states.values()):
         return
     likelihoods = {
-        name: Likelihood(model, settings, folder / name / METRICS)
+        name: Likelihood(
+            model.state, settings, model.chart, model.training_frames, folder / name / METRICS
+        )
         for name, model in models.items()
     }
     while min(state.pretrained for state in states.values()) < steps:

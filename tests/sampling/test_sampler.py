@@ -10,14 +10,14 @@ import torch
 
 from onestep_md.config import load_config
 from onestep_md.errors import RunFolderError
-from onestep_md.evaluate import draw_samples, log_weights_at
 from onestep_md.exploration.from_energy import anneal_target
-from onestep_md.model import build_model
 from onestep_md.run_folder import load_run_config
-from onestep_md.sampler import _PARTS, NAME, load_sampler, sampler_of, save_sampler
+from onestep_md.sampling.draw import draw_samples, log_weights_at
+from onestep_md.sampling.model import build_model
+from onestep_md.sampling.sampler import _PARTS, NAME, load_sampler, sampler_of, save_sampler
 from onestep_md.stages import load_target, open_pool
 
-SYSTEMS = Path(__file__).parents[1] / "systems"
+SYSTEMS = Path(__file__).parents[2] / "systems"
 FINISHED = sorted(path.parent for path in SYSTEMS.glob("models/*/model.pt"))
 SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]
 # every kind of chart

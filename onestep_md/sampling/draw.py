@@ -27,14 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart, wrap
+from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.base import Flow
 
-_JACOBIANS = 5 * 10**8  # numbers that pass a flow for all dense ones: a minute or so
-_JACOBIANS_AT_ONCE = 2 * 10**7  # numbers of dense ones that are kept at once: 160 MB
 _IN_FLIGHT = 2 * 10**8  # numbers of the samples that pass a flow at once: 1.6 GB
-_CHUNK = 2048  # of them at the most: keeps evaluators and flow overlapping
+CHUNK = 2048  # of them at the most: keeps evaluators and flow overlapping
 
 
 @dataclass(frozen=True)
@@ -81,27 +79,6 @@ class TargetSamples:
         return TargetSamples(self.x[chosen], self.u[chosen], walker)
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """Measured invertibility of the map, over `checked` samples.
-
-    Attributes:
-        checked: samples whose dense Jacobian was formed.
-        negative: how many of these have a non-positive determinant.
-        log_det_error: largest |log|det dx/dz| of that - the one in the weight| of the samples
-            inside of the chart.
-        round_trip: largest |z(x(z)) - z| over all `inverted` samples; of those outside of the
-            chart, z(s(z)).
-        inverted: samples that were inverted.
-    """
-
-    checked: int
-    negative: int
-    log_det_error: float
-    round_trip: float
-    inverted: int
-
-
 def draw_samples(
     flow: Flow,
     chart: Chart,
@@ -119,7 +96,7 @@ def draw_samples(
     base = chart.sample_base(n, generator)
     pending, positions, log_q, joint = [], [], [], []
     with torch.no_grad():
-        for z in base.split(_at_once(flow, _CHUNK)):
+        for z in base.split(at_once(flow, CHUNK)):
             s, log_det = flow(z, steps)
             x, log_det_chart = chart.to_x(s)
             pending.append(evaluators.submit(x.numpy()))
@@ -165,14 +142,14 @@ def log_weights_at(
     with torch.no_grad():
         # all at once: every call draws the same auxiliaries
         states = chart.from_x(torch.from_numpy(x))
-        chunks = (of.split(_at_once(flow, _CHUNK)) for of in states)
+        chunks = (of.split(at_once(flow, CHUNK)) for of in states)
         for s, log_det_chart in zip(*chunks, strict=True):
             log_q = _log_q(flow, chart, s, log_det_chart, steps)
             found.append(_averaged(log_q, flow, chart, s, steps, generator, auxiliaries))
     return -u - torch.cat(found).numpy()
 
 
-def _at_once(flow: Flow, most: int) -> int:
+def at_once(flow: Flow, most: int) -> int:
     """How many samples may pass the flow together, `most` or as many as memory allows."""
     return max(1, min(most, _IN_FLIGHT // flow.footprint))
 
@@ -198,76 +175,3 @@ def _averaged(
         s = chart.redraw(s, generator)
         found.append(_log_q(flow, chart, s, chart.to_x(s)[1], steps))
     return torch.logsumexp(torch.stack(found), dim=0) - math.log(auxiliaries)
-
-
-def affordable_jacobians(flow: Flow, steps: int) -> int:
-    """How many dense Jacobians certify the K-step map: 1000, or as many as take a minute or so."""
-    most = min(1000, _JACOBIANS // (flow.dim * flow.footprint))
-    return max(1, most // max(1, steps))
-
-
-def certify(
-    flow: Flow,
-    chart: Chart,
-    steps: int,
-    generator: torch.Generator,
-    checked: int,
-    inverted: int,
-) -> Certificates:
-    """Measure that the map from z to x is injective and its log-determinant is the right one.
-
-    Of `inverted` base samples, and of `checked` of them by dense Jacobians, whose sign is that of
-    the K-step map: charts are inverted in closed form.
-    """
-    z = chart.sample_base(inverted, generator)
-    with torch.no_grad():
-        there = [flow(part, steps) for part in z.split(_at_once(flow, _CHUNK))]
-        s, log_det = (torch.cat(found) for found in zip(*there, strict=True))
-        log_det = log_det + chart.to_x(s)[1]
-        inside = log_det.isfinite()
-        again = torch.where(inside[:, None], chart.recovered(s), s)
-        parts = again.split(_at_once(flow, _CHUNK))
-        back = torch.cat([flow.inverse(part, steps)[0] for part in parts])
-        rows = max(1, _JACOBIANS_AT_ONCE // flow.dim**2)
-        signs, errors = [], [torch.zeros(1)]
-        for part in torch.arange(min(checked, len(z))).split(rows):
-            along = _dense_jacobians(flow, z[part], steps)
-            signs.append(torch.linalg.slogdet(along)[0])
-            here = part[inside[part]]
-            dense = chart.dense_log_det(s[here], along[inside[part]])
-            errors.append((dense - log_det[here]).abs())
-    sign, n = torch.cat(signs), flow.n_linear
-    line = (back[:, :n] - z[:, :n]).abs()
-    circle = wrap(back[:, n:] - z[:, n:])
-    return Certificates(
-        checked=len(sign),
-        negative=int((sign <= 0).sum()),
-        log_det_error=float(torch.cat(errors).max()),
-        round_trip=float(torch.cat([line, circle.abs()], -1).max()),
-        inverted=inverted,
-    )
-
-
-def _dense_jacobians(flow: Flow, z: Tensor, steps: int) -> Tensor:
-    """Of the K-step map at z (batch, dim), as many at once as memory allows."""
-    passes = _at_once(flow, 100 * flow.dim)  # a sample takes one in each direction
-    parts = z.split(max(1, passes // flow.dim))
-    together = min(passes, flow.dim)
-    return torch.cat([_dense_jacobian(flow, part, steps, together) for part in parts])
-
-
-def _dense_jacobian(flow: Flow, z: Tensor, steps: int, together: int) -> Tensor:
-    """Jacobian of the K-step map, (batch, dim, dim), by forward-mode passes.
-
-    Args:
-        flow, z, steps: the map, and where.
-        together: columns that are computed at once.
-    """
-    eye = torch.eye(z.shape[-1], dtype=z.dtype)
-    z = z.clone()  # the tangents of a view are as large as all that it is a view of
-
-    def column(direction: Tensor) -> Tensor:
-        tangent = direction.expand_as(z)
-        return torch.func.jvp(lambda state: flow(state, steps)[0], (z,), (tangent,))[1]
-
-    return torch.func.vmap(column, chunk_size=together)(eye).movedim(0, -1)

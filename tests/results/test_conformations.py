@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import networkx as nx
 import numpy as np
 
-from onestep_md.molecule_results import distance_histograms, domain_lines, far_pairs
+from onestep_md.results.conformations import distance_histograms, domain_lines, far_pairs
 
 
 def test_pairs_are_those_more_than_three_bonds_apart(shipped):

@@ -1,0 +1,113 @@
+"""The evidence of K-step samples: measured, and as a table over K."""
+
+import time
+
+import torch
+
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
+from onestep_md.estimators.evidence import Evidence, evaluate_evidence
+from onestep_md.estimators.limits import ENOUGH_SAMPLES
+from onestep_md.sampling.certificates import affordable_jacobians, certify
+from onestep_md.sampling.draw import Samples, TargetSamples, draw_samples, log_weights_at
+from onestep_md.sampling.model import Model
+from onestep_md.sampling.sampler import Sampler
+
+_ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian, up to n
+
+
+def cost(
+    model: Model, exploration_seconds: float, sampling_evaluations: int, sampling_start: float
+) -> dict[str, dict[str, float]]:
+    """Energy evaluations and seconds of the three stages, for results.json."""
+    return {
+        "evaluations": {
+            "exploration": model.exploration.evaluations,
+            "training": model.state.evaluations,
+            "sampling": sampling_evaluations,
+        },
+        "seconds": {
+            "exploration": exploration_seconds,
+            "training": model.state.seconds,
+            "sampling": time.monotonic() - sampling_start,
+        },
+    }
+
+
+def measure(
+    sampler: Sampler,
+    evaluators: Evaluators,
+    n: int,
+    steps: int,
+    seed: int,
+    auxiliaries: int,
+    target: TargetSamples | None = None,
+) -> tuple[Samples, Evidence]:
+    """Draw n samples at one K and collect their evidence; see `evaluate` for `auxiliaries`.
+
+    Samples of the `target` beside them, n at most, are those that the sampler holds, if there are
+    no better: their inverses cost what samples do.
+    """
+    flow, chart = sampler.flow, sampler.chart
+    target = (target or sampler.held_out).at_most(n)
+    auxiliaries = auxiliaries if steps else 1  # the base has the same density for all of them
+    # one independent stream per K, so that adding a K changes no other number
+    generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
+    samples = draw_samples(flow, chart, evaluators, n, steps, generator, auxiliaries)
+    log_w_target = log_weights_at(flow, chart, target.x, target.u, steps, generator, auxiliaries)
+    checked = min(n, affordable_jacobians(flow, steps))
+    inverted = min(n, _ROUND_TRIPS * checked)
+    certificates = certify(flow, chart, steps, generator, checked, inverted)
+    row = evaluate_evidence(
+        steps,
+        samples.log_w,
+        log_w_target,
+        target_walkers=target.walker,
+        target_inefficiency=1.0 if target.walker is None else None,
+        negative_determinants=certificates.negative,
+        checked=certificates.checked,
+        log_det_error=certificates.log_det_error,
+        round_trip=certificates.round_trip,
+        seconds=samples.seconds,
+        log_w_joint=samples.log_w_joint,
+        auxiliaries=auxiliaries,
+    )
+    return samples, row
+
+
+def evidence_table(evidence: list[Evidence]) -> list[str]:
+    """The table over K, as lines of text."""
+    lines = [
+        f"{'K':>2}  {'ESS':>16}  {'forward ESS':>15}  {'clipped':>8}  {'k-hat':>5}  "
+        f"{'log Z':>20}  {'ELBO':>20}  {'EUBO':>20}  {'BAR':>20}  {'det<=0':>10}  "
+        f"{'round trip':>10}"
+    ]
+    for row in evidence:
+        ess = percent_text(Estimate(row.ess, row.ess_error), row.ess_error_known)
+        forward = "-" if row.forward_ess is None else percent_text(row.forward_ess)
+        trip = "-" if row.round_trip is None else f"{row.round_trip:.1e}"
+        folded = f"{row.negative_determinants}/{row.checked}"
+        lines.append(
+            f"{row.steps:>2}  {ess:>16}  {forward:>15}  {100 * row.ess_clipped:6.1f} %  "
+            f"{row.khat:5.2f}  {row.log_z.format(''):>20}  {row.elbo.format(''):>20}  "
+            f"{_text(row.eubo):>20}  {_text(row.bar):>20}  {folded:>10}  {trip:>10}"
+        )
+    for row in evidence:
+        if row.ess_sets:
+            low, high = 100 * min(row.ess_sets), 100 * max(row.ess_sets)
+            lines.append(
+                f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES} of these "
+                f"samples: {low:.3g} to {high:.3g} %"
+            )
+        if row.ess_joint:
+            lines.append(
+                f"weights of K = {row.steps} from {row.auxiliaries} draws of the auxiliary "
+                f"coordinates; from the flow's own alone: ESS {percent_text(row.ess_joint)}"
+            )
+    if not all(row.ess_error_known for row in evidence):
+        lines.append(ESS_NOTE)
+    return lines
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimate.format("")
