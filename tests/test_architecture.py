@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "onestep_md"
-COMMANDS = {"run.py", "sample.py", "report.py", "command_line.py", "benchmark", "progress.py"}
+COMMANDS = {
+    "__main__.py", "run.py", "sample.py", "report.py", "command_line.py", "benchmark",
+    "progress.py",
+}  # fmt: skip
 # dependency -> folders and top-level files that may import it
 HOMES = {
     "openmm": {"targets", "benchmark"},
@@ -129,7 +132,7 @@ COMMAND_LINE = """
 import runpy, sys
 sys.argv[1:] = {arguments!r}
 try:
-    runpy.run_module("onestep_md.run", run_name="__main__")
+    runpy.run_module({module!r}, run_name="__main__")
 except SystemExit as end:
     assert end.code == {code}, end.code
 """
@@ -141,10 +144,18 @@ def test_configuration_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["--help"], 0), (["--schema"], 0), (["absent.yaml"], 2)]
+    ("module", "arguments", "code"),
+    [
+        ("onestep_md.run", ["--help"], 0),
+        ("onestep_md.run", ["--schema"], 0),
+        ("onestep_md.run", ["absent.yaml"], 2),
+        ("onestep_md", ["--help"], 0),
+        ("onestep_md", ["benchmark", "--help"], 0),
+    ],
 )
-def test_help_and_configuration_errors_import_nothing_heavy(arguments, code):
-    assert heavy_after(COMMAND_LINE.format(arguments=arguments, code=code)) == "heavy: []"
+def test_help_and_configuration_errors_import_nothing_heavy(module, arguments, code):
+    line = COMMAND_LINE.format(module=module, arguments=arguments, code=code)
+    assert heavy_after(line) == "heavy: []"
 
 
 def test_one_learner_imports_neither_ray_nor_process_groups():
