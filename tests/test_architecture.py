@@ -29,7 +29,7 @@ HOMES = {
     "networkx": {"coordinates", "targets"},
     "e3nn": {"flow"},
     "pydantic": {"config"},
-    "yaml": {"config"},
+    "ruamel": {"config"},
     "typer": COMMANDS,
     "rich": COMMANDS,
 }

@@ -1,15 +1,19 @@
 """Reads a YAML file and remembers where every key stands, so that a mistake can be located.
 
-PyYAML alone loses line numbers and lets the last of two equal keys win in silence; walking the
-node tree of `yaml.compose` keeps both. `--set` and `--seed` replace values and become the place
-that a mistake in them is reported at. Called by `config.load_config` only.
+ruamel.yaml composes a tree of nodes, each with its line; nothing that a tag names is ever made or
+run. Walking this tree finds all doubled keys, and where they stand. `--set` and `--seed` replace
+values and become the place that a mistake in them is reported at.
 """
 
 import copy
+import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from onestep_md.errors import ConfigError
 
@@ -24,7 +28,18 @@ def dotted(key: Key) -> str:
 
 def to_yaml(values: Mapping[str, object]) -> str:
     """YAML text of plain values, keys in the given order."""
-    return yaml.safe_dump(dict(values), sort_keys=False)
+    writer, text = _yaml(), io.StringIO()
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False
+    writer.allow_unicode = False
+    writer.dump(dict(values), text)
+    return text.getvalue().removeprefix("%YAML 1.1\n---\n")
+
+
+def _yaml() -> YAML:
+    """Safe, in pure Python, by the rules of YAML 1.1: `yes` is true, `010` is eight."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 1)
+    return yaml
 
 
 class Source:
@@ -48,44 +63,46 @@ class Source:
                 "target.temperature of a molecule, or target.kind: density and target.name; "
                 "`python -m onestep_md.run --schema` lists every key."
             )
-        if not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, MappingNode):
             raise ConfigError(
                 f"{path}:{_line(node)}: the file must consist of sections such as `target:` with "
                 "`key: value` lines under them."
             )
         self.data = self._build(node, (), ())
 
-    def _compose(self, text: str) -> yaml.Node | None:
+    def _compose(self, text: str) -> Node | None:
         try:
-            return yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
+            return _yaml().compose(text)
+        except YAMLError as error:
             raise ConfigError(f"{self.path}:{_explain(error, text)}") from error
 
-    def _build(self, node: yaml.Node, key: Key, parents: tuple[int, ...]) -> object:
+    def _build(self, node: Node, key: Key, parents: tuple[int, ...]) -> object:
         """Plain value of a node; notes the line of everything in it under `key`."""
         if id(node) in parents:
             self.mistake(key, f"`{dotted(key)}` contains itself through a YAML alias.")
             return None
         parents = (*parents, id(node))
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, SequenceNode):
             return [self._build(child, self._note(key, i, child), parents)
                     for i, child in enumerate(node.value)]  # fmt: skip
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, MappingNode):
             return self._build_mapping(node, key, parents)
         try:
-            return yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+            with warnings.catch_warnings():  # of 1e-3, a number here
+                warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
+                return _yaml().constructor.construct_object(node)
+        except (YAMLError, ValueError) as error:
+            reason = error.problem if isinstance(error, MarkedYAMLError) else error
             self.mistake(key, f"`{dotted(key)}` cannot be read: {reason}.")
             return None
 
     def _build_mapping(
-        self, node: yaml.MappingNode, key: Key, parents: tuple[int, ...]
+        self, node: MappingNode, key: Key, parents: tuple[int, ...]
     ) -> dict[str, object]:
         values: dict[str, object] = {}
         where = f"in `{dotted(key)}`" if key else "at the top level"
         for name_node, child in node.value:
-            if not isinstance(name_node, yaml.ScalarNode):
+            if not isinstance(name_node, ScalarNode):
                 self.mistake(key, f"a key {where} is not a plain word.", line=_line(name_node))
                 continue
             name = name_node.value  # as written: YAML would turn the key `on` into True
@@ -98,7 +115,7 @@ class Source:
             values[name] = self._build(child, self._note(key, name, name_node), parents)
         return values
 
-    def _note(self, parent: Key, name: str | int, node: yaml.Node) -> Key:
+    def _note(self, parent: Key, name: str | int, node: Node) -> Key:
         key = (*parent, name)
         self._places[key] = self._option or _line(node)
         return key
@@ -118,8 +135,8 @@ class Source:
             )
             return
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
+            node = _yaml().compose(text)
+        except YAMLError as error:
             reason = _explain(error, text).partition(": ")[2]
             self._mistakes.append((place, f"`{text}` is {reason}"))
             return
@@ -185,13 +202,13 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}: is not text in UTF-8; a YAML file is expected.") from error
 
 
-def _line(node: yaml.Node) -> int:
+def _line(node: Node) -> int:
     return node.start_mark.line + 1
 
 
-def _explain(error: yaml.YAMLError, text: str) -> str:
+def _explain(error: YAMLError, text: str) -> str:
     """`line: not valid YAML: reason`, with a hint for the commonest causes."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         reason = error.problem or str(error)
         line = error.problem_mark.line + 1
         if "'\\t'" in reason:
