@@ -61,7 +61,7 @@ def state_of(explored: Configurations) -> TrainState:
 def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: Path, method):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, DIM, generator=generator, dtype=torch.float64)
-    chart = FlatChart((x - x.mean(0)) / x.std(0))
+    chart = FlatChart.fit((x - x.mean(0)) / x.std(0))
     settings = short(method=method, steps=12)
 
     def start():
@@ -143,4 +143,4 @@ def among(density, inside):
     chains = x[inside(x)]
     explored = Configurations(chains, torch.zeros(len(chains)).double(), torch.zeros_like(chains))
     evaluators = SerialEvaluators(functools.partial(DensityEvaluator, density), "torch")
-    return state_of(explored), evaluators, FlatChart(x)
+    return state_of(explored), evaluators, FlatChart.fit(x)

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -104,24 +105,35 @@ class Chart(nn.Module, ABC):
         gaussian = -0.5 * (line * line).sum(-1) - 0.5 * self.n_linear * math.log(2.0 * math.pi)
         return gaussian - self.n_circular * math.log(2.0 * math.pi)
 
-    def _whiten(self, covariance: Tensor) -> None:
-        """Register mix = D^{1/2} C^{1/2}, its inverse and log-determinant, of a (n, n) covariance.
-
-        D are the variances and C the correlations.
-        """
-        scale = covariance.diagonal().sqrt()
-        eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
-        # rings make some combinations nearly rigid; they stay in the chart with a small width
-        root = eigenvalues.clamp(min=1e-8).sqrt()
-        self.register_buffer("mix", scale[:, None] * (vectors * root) @ vectors.T)
-        self.register_buffer("unmix", (vectors / root) @ vectors.T / scale)
-        self.register_buffer("log_det_mix", scale.log().sum() + root.log().sum())
-
     def sample_base(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw (n, dim) base samples in float64."""
         line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)
         circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
         return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
+
+
+class Whitening(NamedTuple):
+    """The matrix mix = D^{1/2} C^{1/2} of n coordinates of variances D and correlations C.
+
+    Attributes:
+        mix: (n, n).
+        unmix: (n, n) its inverse.
+        log_det: its log-determinant.
+    """
+
+    mix: Tensor
+    unmix: Tensor
+    log_det: Tensor
+
+    @classmethod
+    def of(cls, covariance: Tensor) -> "Whitening":
+        """Take the root of a (n, n) covariance."""
+        scale = covariance.diagonal().sqrt()
+        eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
+        # rings make some combinations nearly rigid; they stay in the chart with a small width
+        root = eigenvalues.clamp(min=1e-8).sqrt()
+        mix = scale[:, None] * (vectors * root) @ vectors.T
+        return cls(mix, (vectors / root) @ vectors.T / scale, scale.log().sum() + root.log().sum())
 
 
 def wrap(angle: Tensor) -> Tensor:

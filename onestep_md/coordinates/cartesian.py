@@ -17,7 +17,14 @@ _TURNS = 2  # of matching and rotation in `nearest`
 class CartesianChart(AugmentedChart):
     """Particles in D dimensions, scaled to unit variance."""
 
-    def __init__(self, x: Tensor, basis: Tensor, space: int):
+    def __init__(self, basis: Tensor, space: int, sigma: Tensor):
+        """As in `fit`; sigma is the unit of length."""
+        super().__init__(len(basis), space)
+        self.register_buffer("basis", basis.double())
+        self.register_buffer("sigma", sigma)
+
+    @classmethod
+    def fit(cls, x: Tensor, basis: Tensor, space: int) -> "CartesianChart":
         """Fit the unit of length to samples.
 
         Args:
@@ -25,10 +32,8 @@ class CartesianChart(AugmentedChart):
             basis: (n, n-1) orthonormal columns, each orthogonal to the vector of ones.
             space: D.
         """
-        super().__init__(len(basis), space)
-        self.register_buffer("basis", basis.double())
         # the mean of x is zero by symmetry, whatever a sample of it is
-        self.register_buffer("sigma", x.square().mean().sqrt())
+        return cls(basis, space, x.square().mean().sqrt())
 
     def __str__(self) -> str:
         count = f"{self.free} coordinates and {self.n_linear - self.free} auxiliary ones"

@@ -23,7 +23,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from onestep_md.coordinates.base import Chart, wrap
+from onestep_md.coordinates.base import Chart, Whitening, wrap
 from onestep_md.coordinates.dense import (
     jacobian,
     length_gradients,
@@ -46,8 +46,46 @@ class MolecularChart(Chart):
     """
 
     def __init__(
-        self, coordinates: InternalCoordinates, q: Tensor, puckers: frozenset[int] = frozenset()
+        self,
+        coordinates: InternalCoordinates,
+        circle: Tensor,
+        centre: Tensor,
+        slope: Tensor,
+        whitening: Whitening,
+        marginals: Marginals,
+        rare_wells: RareWells,
     ):
+        """Take what `fit` finds.
+
+        Args:
+            coordinates: the z-matrix map of the molecule.
+            circle: (n_circular,) which internal coordinates are rotatable torsions.
+            centre, slope: mu (n_linear,) and A (harmonics, n_linear).
+            whitening: of the residuals of the stiff coordinates, L.
+            marginals: of the rotatable torsions.
+            rare_wells: of the rotatable torsions.
+        """
+        super().__init__()
+        self.coordinates = coordinates
+        is_line = torch.ones(coordinates.dim, dtype=torch.bool).index_fill(0, circle, False)
+        self.register_buffer("line", is_line.nonzero().squeeze(-1))
+        self.register_buffer("circle", circle)
+        first = coordinates.n_bonds + coordinates.n_angles
+        self.register_buffer("is_stiff_torsion", self.line >= first)
+        self.register_buffer("centre", centre)
+        self.register_buffer("slope", slope)
+        self.register_buffer("mix", whitening.mix)
+        self.register_buffer("unmix", whitening.unmix)
+        self.register_buffer("log_det_mix", whitening.log_det)
+        self.marginals, self.rare_wells = marginals, rare_wells
+
+    @classmethod
+    def fit(
+        cls,
+        coordinates: InternalCoordinates,
+        q: Tensor,
+        puckers: frozenset[int] = frozenset(),
+    ) -> "MolecularChart":
         """Fit the chart.
 
         Args:
@@ -55,41 +93,25 @@ class MolecularChart(Chart):
             q: (frames, dim) internal coordinates of exploration frames at the target temperature.
             puckers: torsions, by number, that are taken as rotatable although they are stiff.
         """
-        super().__init__()
-        self.coordinates = coordinates
         first = coordinates.n_bonds + coordinates.n_angles
-        torsions = q[:, first:]
-        rotatable = is_rotatable(torsions) & coordinates.periodic
+        rotatable = is_rotatable(q[:, first:]) & coordinates.periodic
         rotatable[list(puckers)] = True
         is_line = torch.cat([torch.ones(first, dtype=torch.bool), ~rotatable])
-        self.register_buffer("line", is_line.nonzero().squeeze(-1))
-        self.register_buffer("circle", (~is_line).nonzero().squeeze(-1))
-        self.register_buffer("is_stiff_torsion", self.line >= first)
-        angles = q[:, self.circle]
-        self.rare_wells = RareWells(angles)
-        weight = torch.softmax(self.rare_wells.log_emphasis(angles), 0)
-        self.marginals = Marginals.fit(angles, weight)
+        line, circle = is_line.nonzero().squeeze(-1), (~is_line).nonzero().squeeze(-1)
+        angles, is_stiff_torsion = q[:, circle], line >= first
+        rare_wells = RareWells.fit(angles)
+        weight = torch.softmax(rare_wells.log_emphasis(angles), 0)
 
-        centre = q[:, self.line].mean(0)
-        stiff = first + (~rotatable).nonzero().squeeze(-1)
-        centre[self.is_stiff_torsion] = circular_mean(q[:, stiff])
-        self.register_buffer("centre", centre)
-        self._fit_line(self._deviation(q), _waves(angles), weight)
-
-    def _fit_line(self, deviation: Tensor, waves: Tensor, weight: Tensor) -> None:
-        """Weighted ridge regression on the torsions, then whitening of what it leaves."""
+        centre = q[:, line].mean(0)
+        centre[is_stiff_torsion] = circular_mean(q[:, line[is_stiff_torsion]])
+        deviation = _wrap_torsions(q[:, line] - centre, is_stiff_torsion)
         # the mean of an unwrapped torsion is not exactly its circular mean
-        self.centre += weight @ deviation
+        centre += weight @ deviation
         deviation = deviation - weight @ deviation
-        mean = weight @ waves
-        waves = waves - mean
-        weighted = waves * weight[:, None]
-        penalty = _RIDGE / len(waves) * torch.eye(waves.shape[1], dtype=waves.dtype)
-        slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ deviation)
-        self.register_buffer("slope", slope)
-        self.centre -= mean @ slope
-        covariance = torch.cov((deviation - waves @ slope).T, aweights=weight)
-        self._whiten(covariance.reshape(2 * (self.n_linear,)))  # of one coordinate it is a number
+        shift, slope, covariance = _regression(_waves(angles), deviation, weight)
+        marginals = Marginals.fit(angles, weight)
+        whitening = Whitening.of(covariance)
+        return cls(coordinates, circle, centre - shift, slope, whitening, marginals, rare_wells)
 
     @property
     def n_linear(self) -> int:
@@ -135,10 +157,6 @@ class MolecularChart(Chart):
         turning = f"{self.n_circular} rotatable torsions ({names})" if names else "rigid"
         return f"{self.n_linear} stiff coordinates, {turning}"
 
-    def _deviation(self, q: Tensor) -> Tensor:
-        deviation = q[:, self.line] - self.centre
-        return torch.where(self.is_stiff_torsion, wrap(deviation), deviation)
-
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states to conformations.
 
@@ -183,7 +201,8 @@ class MolecularChart(Chart):
     def _flattened(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """States of internal coordinates (batch, dim), and log|det dq/ds|."""
         angles = q[:, self.circle]
-        line = (self._deviation(q) - _waves(angles) @ self.slope) @ self.unmix.T
+        deviation = _wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
+        line = (deviation - _waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
         return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
 
@@ -232,15 +251,36 @@ def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
     stiff = set((turning & ~is_rotatable(torsions)).nonzero().squeeze(-1).tolist())
 
     def likelihood(puckers: frozenset[int]) -> float:
-        return float(MolecularChart(coordinates, q, puckers).log_likelihood(q).mean())
+        return float(MolecularChart.fit(coordinates, q, puckers).log_likelihood(q).mean())
 
     puckers, reached = frozenset(), likelihood(frozenset())
     while True:
         options = {likelihood(puckers | {i}): puckers | {i} for i in sorted(stiff - puckers)}
         best = max(options, default=-math.inf)
         if best < reached + _WORTH:
-            return MolecularChart(coordinates, q, puckers)
+            return MolecularChart.fit(coordinates, q, puckers)
         puckers, reached = options[best], best
+
+
+def _wrap_torsions(deviation: Tensor, is_torsion: Tensor) -> Tensor:
+    """Deviations (frames, n) of coordinates, those of torsions (n,) the short way round."""
+    return torch.where(is_torsion, wrap(deviation), deviation)
+
+
+def _regression(waves: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted ridge regression of centred values (frames, n) on waves (frames, m).
+
+    Returns:
+        Values (n,) at the mean of the waves, slope (m, n), covariance (n, n) of the residuals.
+    """
+    mean = weight @ waves
+    waves = waves - mean
+    weighted = waves * weight[:, None]
+    penalty = _RIDGE / len(waves) * torch.eye(waves.shape[1], dtype=waves.dtype)
+    slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ values)
+    covariance = torch.cov((values - waves @ slope).T, aweights=weight)
+    n = values.shape[1]
+    return mean @ slope, slope, covariance.reshape(n, n)  # of one coordinate it is a number
 
 
 def _waves(angles: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, Whitening
 from onestep_md.coordinates.line_marginals import LineMarginals
 from onestep_md.coordinates.linear_forces import gaussian_from_forces
 from onestep_md.coordinates.scales import Scales
@@ -24,11 +24,23 @@ class FlatChart(Chart):
     """
 
     def __init__(
-        self,
+        self, centre: Tensor, whitening: Whitening, marginals: LineMarginals, scales: Scales
+    ):
+        """Take mu (dim,), L, and what bends the coordinates of L^-1 (x - mu)."""
+        super().__init__()
+        self.register_buffer("centre", centre)
+        self.register_buffer("mix", whitening.mix)
+        self.register_buffer("unmix", whitening.unmix)
+        self.register_buffer("log_det_mix", whitening.log_det)
+        self.marginals, self.scales = marginals, scales
+
+    @classmethod
+    def fit(
+        cls,
         x: Tensor,
         gaussian: tuple[Tensor, Tensor] | None = None,
         gradient: Tensor | None = None,
-    ):
+    ) -> "FlatChart":
         """Fit to samples.
 
         Args:
@@ -37,13 +49,11 @@ class FlatChart(Chart):
                 than from x.
             gradient: (n, dim) du/dx at x, if it is known.
         """
-        super().__init__()
         centre, covariance = gaussian or (x.mean(0), _covariance(x))
-        self.register_buffer("centre", centre)
-        self._whiten(covariance)
-        y = (x - self.centre) @ self.unmix.T
-        self.marginals = LineMarginals(y, None if gradient is None else -gradient @ self.mix)
-        self.scales = Scales(y, self.marginals.single)
+        whitening = Whitening.of(covariance)
+        y = (x - centre) @ whitening.unmix.T
+        marginals = LineMarginals.fit(y, None if gradient is None else -gradient @ whitening.mix)
+        return cls(centre, whitening, marginals, Scales.fit(y, marginals.single))
 
     def __str__(self) -> str:
         flattened = len(self.marginals.modal)
@@ -105,6 +115,6 @@ def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
     fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
     if fitted is None:
-        return FlatChart(torch.from_numpy(x), None, gradient)
+        return FlatChart.fit(torch.from_numpy(x), None, gradient)
     mean, precision = map(torch.from_numpy, fitted)
-    return FlatChart(torch.from_numpy(x), (mean, torch.linalg.inv(precision)), gradient)
+    return FlatChart.fit(torch.from_numpy(x), (mean, torch.linalg.inv(precision)), gradient)

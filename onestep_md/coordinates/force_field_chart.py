@@ -103,7 +103,7 @@ class ForceFieldChart(Chart):
         self.register_buffer("width", width[self.line])
         self.register_buffer("is_stiff_torsion", self.line >= first)
         tables = np.array([densities[column] for column in circle.tolist()]).reshape(-1, GRID)
-        self.marginals = Marginals(torch.from_numpy(tables))
+        self.marginals = Marginals.of(torch.from_numpy(tables))
 
     @property
     def n_linear(self) -> int:

@@ -34,28 +34,36 @@ class LineMarginals(nn.Module):
         tangled: whether there are others, of several modes, which depend on each other.
     """
 
-    def __init__(self, y: Tensor, force: Tensor | None = None):
+    def __init__(
+        self, modal: Tensor, single: list[int], tangled: bool, nodes: Tensor, density: Tensor
+    ):
+        """Take what `fit` finds: the attributes, and densities at nodes, both (k, GRID + 1)."""
+        super().__init__()
+        self.single, self.tangled = single, tangled
+        self.register_buffer("modal", modal)
+        # each half from its own end: near 1 a cumulative probability has no digits left
+        self.left = Half(nodes, density)
+        self.right = Half(-nodes.flip(-1), density.flip(-1))
+
+    @classmethod
+    def fit(cls, y: Tensor, force: Tensor | None = None) -> "LineMarginals":
         """Fit to samples.
 
         Args:
             y: (n, dim) equal-weight samples of unit variance, float64; relatives are neighbours.
             force: (n, dim) d log p / dy there, if it is known; it tells small modes.
         """
-        super().__init__()
         forces = [None] * y.shape[1] if force is None else force.T
         found = [cut_into_modes(Counts.of(*column)) for column in zip(y.T, forces, strict=True)]
         cuts = {i: cuts for i, (_, cuts) in enumerate(found) if cuts}
-        self.single = [i for i in range(y.shape[1]) if i not in cuts]
+        single = [i for i in range(y.shape[1]) if i not in cuts]
         modal = _independent(y, cuts)
         tables = {i: _table(*found[i]) for i in modal}
-        self.tangled = len(modal) < len(cuts)
-        self.register_buffer("modal", torch.tensor(modal, dtype=torch.long))
         empty = (torch.zeros(0, GRID + 1, dtype=torch.float64),) * 2
         chosen = zip(*(tables[i] for i in modal), strict=True)
         nodes, density = (torch.stack(of) for of in chosen) if modal else empty
-        # each half from its own end: near 1 a cumulative probability has no digits left
-        self.left = Half(nodes, density)
-        self.right = Half(-nodes.flip(-1), density.flip(-1))
+        columns = torch.tensor(modal, dtype=torch.long)
+        return cls(columns, single, len(modal) < len(cuts), nodes, density)
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates y (batch, k) with CDF(y) = Phi(s), and log dy/ds (batch, k)."""

@@ -26,17 +26,21 @@ _NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or roundin
 class Marginals(nn.Module):
     """Tabulated densities of n torsions, and the flattening map s = 2 pi CDF(angle) - pi."""
 
-    def __init__(self, densities: Tensor):
-        """Take densities (n, GRID), by the nodes of `smoothed_density`; some floor is added."""
+    def __init__(self, density: Tensor, cdf: Tensor):
+        """Take densities and cumulative probabilities (n, GRID + 1) at the nodes of the grid."""
         super().__init__()
+        # known from elsewhere, so that no checkpoint of a flow has to hold them
+        self.register_buffer("density", density, persistent=False)
+        self.register_buffer("cdf", cdf, persistent=False)
+
+    @classmethod
+    def of(cls, densities: Tensor) -> "Marginals":
+        """Take densities (n, GRID), by the nodes of `smoothed_density`, and add some floor."""
         p = (1.0 - _FLOOR) * densities + _FLOOR / (2.0 * math.pi)
         p = torch.cat([p, p[:, :1]], dim=-1)
         mass = 0.5 * _STEP * (p[:, 1:] + p[:, :-1])
         start = torch.zeros(len(p), 1, dtype=p.dtype)
-        # made again from the frames, so that no checkpoint has to hold them
-        self.register_buffer("density", p, persistent=False)
-        cdf = torch.cat([start, mass.cumsum(-1)], dim=-1)
-        self.register_buffer("cdf", cdf, persistent=False)
+        return cls(p, torch.cat([start, mass.cumsum(-1)], dim=-1))
 
     @classmethod
     def fit(cls, angles: Tensor, weight: Tensor) -> "Marginals":
@@ -46,7 +50,7 @@ class Marginals(nn.Module):
             angles: (frames, n) torsions in rad.
             weight: (frames,) weights that sum to one.
         """
-        return cls(smoothed_density(angles, weight, _BANDWIDTH))
+        return cls.of(smoothed_density(angles, weight, _BANDWIDTH))
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
@@ -83,13 +87,18 @@ class RareWells(nn.Module):
     samples, its c_b is large, and visiting it more often costs the frequent wells next to nothing.
     """
 
-    def __init__(self, angles: Tensor):
-        """Fit to (frames, n) torsions in rad at the target temperature."""
+    def __init__(self, table: Tensor):
+        """Take log-emphases (n, GRID) at the nodes of the grid."""
         super().__init__()
+        self.register_buffer("table", table)
+
+    @classmethod
+    def fit(cls, angles: Tensor) -> "RareWells":
+        """Fit to (frames, n) torsions in rad at the target temperature."""
         uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
         rows = [_log_emphasis(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
         table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.float64)
-        self.register_buffer("table", table)
+        return cls(table)
 
     def log_emphasis(self, angles: Tensor) -> Tensor:
         """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,)."""

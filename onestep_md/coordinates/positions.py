@@ -38,12 +38,23 @@ class PositionChart(AugmentedChart):
     """
 
     def __init__(
-        self,
+        self, coordinates: InternalCoordinates, spread: Tensor, gather: Tensor, log_volume: Tensor
+    ):
+        """Take the attributes, the inverse of M and log|det dx/ds_x|."""
+        super().__init__(len(spread), 3)
+        self.coordinates = coordinates
+        self.register_buffer("spread", spread)
+        self.register_buffer("gather", gather)
+        self.register_buffer("log_volume", log_volume)
+
+    @classmethod
+    def fit(
+        cls,
         x: Tensor,
         coordinates: InternalCoordinates,
         bonds: Sequence[tuple[int, int]],
         twins: Sequence[tuple[int, ...]],
-    ):
+    ) -> "PositionChart":
         """Fit the covariance.
 
         Args:
@@ -52,8 +63,6 @@ class PositionChart(AugmentedChart):
             bonds: pairs of atoms.
             twins: `stereo.twins` of the molecule.
         """
-        super().__init__(x.shape[1], 3)
-        self.coordinates = coordinates
         x = x - x.mean(1, keepdim=True)
         covariance = torch.einsum("bik,bjk->ij", x, x) / (3 * len(x))
         for group in twins:
@@ -61,14 +70,18 @@ class PositionChart(AugmentedChart):
         # one eigenvalue is zero, that of the centre: it is the smallest
         variances, vectors = torch.linalg.eigh(covariance)
         deviations = variances[1:].sqrt()
-        self.register_buffer("spread", vectors[:, 1:] * deviations)
-        self.register_buffer("gather", (vectors[:, 1:] / deviations).T)
-        rotations = 4.0 * math.pi if self.particles == 2 else 8.0 * math.pi**2
-        motion = 1.5 * math.log(self.particles) - math.log(rotations)
+        particles = x.shape[1]
+        rotations = 4.0 * math.pi if particles == 2 else 8.0 * math.pi**2
+        motion = 1.5 * math.log(particles) - math.log(rotations)
         copies = math.log(2.0) * len(
             {_parent_of_four(group[0], bonds) for group in twins} - {None}
         )
-        self.register_buffer("log_volume", 3.0 * deviations.log().sum() + motion - copies)
+        return cls(
+            coordinates,
+            vectors[:, 1:] * deviations,
+            (vectors[:, 1:] / deviations).T,
+            3.0 * deviations.log().sum() + motion - copies,
+        )
 
     def __str__(self) -> str:
         return f"positions of {self.particles} atoms, and as many auxiliary ones"

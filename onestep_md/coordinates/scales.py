@@ -27,14 +27,25 @@ class Scales(nn.Module):
         scaled: (c,) which ones they tell the widths of.
     """
 
-    def __init__(self, y: Tensor, single: list[int]):
+    def __init__(
+        self, parents: Tensor, scaled: Tensor, slope: Tensor, centre: Tensor, level: Tensor
+    ):
+        """Take the attributes, and B (p, c), m (c,) and a (c,)."""
+        super().__init__()
+        self.register_buffer("parents", parents)
+        self.register_buffer("scaled", scaled)
+        self.register_buffer("slope", slope)
+        self.register_buffer("centre", centre)
+        self.register_buffer("level", level)
+
+    @classmethod
+    def fit(cls, y: Tensor, single: list[int]) -> "Scales":
         """Fit to equal-weight samples.
 
         Args:
             y: (n, dim) centred samples of unit variance, float64.
             single: columns of one mode; the others are left alone.
         """
-        super().__init__()
         parents, children = _families(y, single)
         known, theirs = y[:, parents], y[:, children]
         inputs = torch.cat([torch.ones(len(y), 1, dtype=y.dtype), known], dim=-1)
@@ -51,10 +62,9 @@ class Scales(nn.Module):
         better = _non_gaussian(plain) + _GAIN < _non_gaussian(theirs)
         if not better.any():
             parents, slope = [], slope[:0]
-        self.register_buffer("parents", torch.tensor(parents, dtype=torch.long))
-        self.register_buffer("scaled", torch.tensor(children, dtype=torch.long)[better])
-        for name, value in (("slope", slope), ("centre", centre), ("level", level)):
-            self.register_buffer(name, value[..., better])
+        scaled = torch.tensor(children, dtype=torch.long)[better]
+        known = (value[..., better] for value in (slope, centre, level))
+        return cls(torch.tensor(parents, dtype=torch.long), scaled, *known)
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map s (batch, dim) to y, and log|det dy/ds| (batch,)."""

@@ -106,11 +106,11 @@ def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) 
             elements, bonds = target.elements, target.bonds
             centres = hands(elements, bonds, target.positions)
             coordinates = internal_coordinates(target, centres)
-            return PositionChart(frames, coordinates, bonds, twins(elements, bonds))
+            return PositionChart.fit(frames, coordinates, bonds, twins(elements, bonds))
         coordinates = internal_coordinates(target)
         return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
     if config.flow.coordinates == "cartesian":
-        return CartesianChart(frames, target.density.basis, target.density.space)
+        return CartesianChart.fit(frames, target.density.basis, target.density.space)
     return flat_chart(x, gradient)
 
 

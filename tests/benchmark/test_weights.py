@@ -34,7 +34,7 @@ def setting():
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.25 * torch.randn(parameter.shape, generator=generator))
-    return flow, FlatChart(x), evaluators
+    return flow, FlatChart.fit(x), evaluators
 
 
 def weights(setting, kind, steps, n=4000):
@@ -67,7 +67,7 @@ def test_all_kinds_agree_where_the_map_is_the_identity():
     x = torch.randn(5000, DIM, generator=generator, dtype=torch.float64)
     evaluators = SerialEvaluators(functools.partial(DensityEvaluator, gaussian), "torch")
     flow = StepFlow(DIM, 0, layers=2, width=8, orders=1, bins=0, seed=0).double()
-    values = [weights((flow, FlatChart(x), evaluators), kind, 1, 50) for kind in KINDS]
+    values = [weights((flow, FlatChart.fit(x), evaluators), kind, 1, 50) for kind in KINDS]
     np.testing.assert_allclose(values[0], values[1], rtol=0, atol=1e-12)
 
 

@@ -23,7 +23,7 @@ def samples(density):
 
 @pytest.fixture
 def chart(density, samples):
-    return CartesianChart(samples, density.basis, density.space)
+    return CartesianChart.fit(samples, density.basis, density.space)
 
 
 def test_dimensions_and_unit(chart, density, samples):
@@ -97,7 +97,7 @@ def test_weights_of_a_normal_target_are_exact():
     """For p(x) = N(0, sigma^2 I) the base is the target, and every weight is Z."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(50, 9, generator=generator, dtype=torch.float64)
-    chart = CartesianChart(x, LennardJones(4).basis, 3)
+    chart = CartesianChart.fit(x, LennardJones(4).basis, 3)
     s = chart.sample_base(20, generator)
     x, log_det = chart.to_x(s)
     u = 0.5 * x.square().sum(-1) / chart.sigma**2

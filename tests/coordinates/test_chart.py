@@ -43,7 +43,7 @@ def thermal_coordinates(coordinates, positions, n=4000):
 @pytest.fixture(scope="module")
 def chart(coordinates, alanine):
     q, _ = thermal_coordinates(coordinates, alanine.positions)
-    return MolecularChart(coordinates, q)
+    return MolecularChart.fit(coordinates, q)
 
 
 def test_rotatable_torsions_are_told_from_the_data(coordinates, alanine):
@@ -96,7 +96,7 @@ def test_stiff_coordinates_follow_the_torsions(coordinates, alanine):
     q, turning = thermal_coordinates(coordinates, alanine.positions)
     torsion = q[:, coordinates.n_bonds + coordinates.n_angles + int(turning[0])]
     q[:, 0] += 0.015 * torch.cos(torsion)
-    chart = MolecularChart(coordinates, q)
+    chart = MolecularChart.fit(coordinates, q)
     x, _ = coordinates.to_cartesian(q)
     line = chart.from_x(x)[0][:, 0]
     residual = torch.corrcoef(torch.stack([line, torch.cos(torsion)]))[0, 1]
@@ -109,7 +109,7 @@ def test_rare_wells_are_visited_more_often_than_dynamics_does(coordinates, alani
     column = coordinates.n_bonds + coordinates.n_angles + int(turning[0])
     q[:, column] = 0.2 * torch.randn(len(q), generator=torch.Generator().manual_seed(8)).double()
     q[:40, column] += 2.5  # 1 %: emphasised by sqrt(0.1 / 0.01)
-    chart = MolecularChart(coordinates, q)
+    chart = MolecularChart.fit(coordinates, q)
     s = chart.sample_base(20_000, torch.Generator().manual_seed(9))
     k = chart.circle.tolist().index(column)
     rare = chart.lens(s[:, chart.n_linear :])[:, k] > 1.25
@@ -137,7 +137,7 @@ def test_puckers_are_told_from_the_data(coordinates, alanine):
     q[:, 0] += 0.01 * side
     chart = fit_chart(coordinates, q)
     assert set(chart.circle.tolist()) == {*(first + turning).tolist(), int(first + stiff)}
-    plain = MolecularChart(coordinates, q)
+    plain = MolecularChart.fit(coordinates, q)
     assert chart.log_likelihood(q).mean() > plain.log_likelihood(q).mean() + 1.0
     x, log_det = chart.to_x(chart.sample_base(500, torch.Generator().manual_seed(10)))
     again, log_dx = coordinates.from_cartesian(x)

@@ -24,7 +24,7 @@ def molecular(elements, bonds, constraints, positions):
     noise = normal(500, coordinates.dim)
     noise[:, : coordinates.n_bonds] *= 0.003
     noise[:, coordinates.n_bonds :] *= 0.03
-    return MolecularChart(coordinates, (q + noise.where(q > 0, noise.abs())))
+    return MolecularChart.fit(coordinates, (q + noise.where(q > 0, noise.abs())))
 
 
 def assert_same_volume(chart, n=20):
@@ -65,11 +65,11 @@ def test_positions_of_atoms(shipped):
         build_zmatrix(molecule.elements, molecule.bonds, (), molecule.positions)
     )
     x = torch.from_numpy(molecule.positions) + 0.01 * normal(300, 22, 3)
-    assert_same_volume(PositionChart(x, coordinates, molecule.bonds, []))
+    assert_same_volume(PositionChart.fit(x, coordinates, molecule.bonds, []))
 
 
 def test_particles_and_coordinates_on_the_line():
     basis = torch.linalg.qr(torch.cat([torch.ones(4, 1).double(), normal(4, 3)], dim=1))[0][:, 1:]
-    assert_same_volume(CartesianChart(3.0 * normal(100, 6), basis, 2))
+    assert_same_volume(CartesianChart.fit(3.0 * normal(100, 6), basis, 2))
     modes = normal(4000, 3) + 8.0 * (normal(4000, 3, seed=1) > 1.0)
-    assert_same_volume(FlatChart(modes))
+    assert_same_volume(FlatChart.fit(modes))

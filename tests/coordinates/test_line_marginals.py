@@ -29,12 +29,12 @@ def columns(seed=0):
 
 @pytest.fixture(scope="module")
 def marginals():
-    return LineMarginals(columns())
+    return LineMarginals.fit(columns())
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_only_what_has_several_modes_is_flattened(seed):
-    assert LineMarginals(columns(seed)).modal.tolist() == [0, 3]
+    assert LineMarginals.fit(columns(seed)).modal.tolist() == [0, 3]
 
 
 def test_wells_that_go_together_are_left_to_the_flow():
@@ -43,14 +43,14 @@ def test_wells_that_go_together_are_left_to_the_flow():
     x = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]).double()[corner]
     x = x + 0.1 * torch.randn(N, 2, generator=g).double()
     x = torch.cat([x, wells(0.4, 0.1, g)[:, None]], dim=-1)
-    marginals = LineMarginals((x - x.mean(0)) / x.std(0))
+    marginals = LineMarginals.fit((x - x.mean(0)) / x.std(0))
     assert marginals.modal.tolist() == [2] and marginals.tangled
-    assert not LineMarginals(columns()).tangled
-    assert FlatChart(x).modes_left and not FlatChart(columns()).modes_left
+    assert not LineMarginals.fit(columns()).tangled
+    assert FlatChart.fit(x).modes_left and not FlatChart.fit(columns()).modes_left
 
 
 def test_nothing_to_flatten():
-    one_mode = LineMarginals(columns()[:, 1:3])
+    one_mode = LineMarginals.fit(columns()[:, 1:3])
     y, log_slope = one_mode.quantile(torch.zeros(5, 0).double())
     assert one_mode.modal.numel() == 0 and y.shape == log_slope.shape == (5, 0)
 
@@ -90,7 +90,7 @@ def test_a_product_of_wells_is_exact_in_the_base():
     """ESS of the base alone, against the density that the samples are drawn from."""
     g = torch.Generator().manual_seed(1)
     x = torch.stack([wells(0.4, 0.1, g) for _ in range(4)], dim=-1)
-    chart = FlatChart(x)
+    chart = FlatChart.fit(x)
     s = chart.sample_base(20_000, g)
     drawn, log_det = chart.to_x(s)
     scaled = -0.5 * ((drawn[..., None] - torch.tensor([-1.0, 1.0])) / 0.1).square()
@@ -102,7 +102,7 @@ def test_a_product_of_wells_is_exact_in_the_base():
 
 
 def test_flat_chart_round_trip_and_force():
-    chart = FlatChart(columns() @ torch.diag(torch.tensor([1.0, 2.0, 0.5, 4.0, 1.0])).double())
+    chart = FlatChart.fit(columns() @ torch.diag(torch.tensor([1.0, 2.0, 0.5, 4.0, 1.0])).double())
     s = chart.sample_base(50, torch.Generator().manual_seed(2))
     x, log_det = chart.to_x(s)
     back, again = chart.from_x(x)
@@ -160,7 +160,7 @@ def minor(share, distance, width, laplace=False):
 def test_a_small_mode_is_in_the_base(share, distance, width, laplace):
     x, log_p, slope = minor(share, distance, width, laplace)
     assert int((x > distance / 2).sum()) < 1.5 * share * N
-    chart = FlatChart(x, None, -slope(x))
+    chart = FlatChart.fit(x, None, -slope(x))
     assert chart.marginals.modal.tolist() == [0]
     s = chart.sample_base(20_000, torch.Generator().manual_seed(1))
     drawn, log_det = chart.to_x(s)
@@ -184,7 +184,7 @@ def test_relatives_somewhere_in_a_heavy_tail_are_no_mode():
         y = families(t, 20)
         width = y.std()
         force = -3.0 * y / (2.0 + y * y) * width
-        assert LineMarginals(((y - y.mean()) / width)[:, None], force[:, None]).single == [0]
+        assert LineMarginals.fit(((y - y.mean()) / width)[:, None], force[:, None]).single == [0]
 
 
 def test_a_small_mode_of_few_families_is_told_by_its_forces():
@@ -195,8 +195,8 @@ def test_a_small_mode_of_few_families_is_told_by_its_forces():
     x = torch.where(small, 12.0 + normal[0], normal[1])
     force = torch.where(small, -normal[0], -normal[1]) * x.std()
     y = ((x - x.mean()) / x.std())[:, None]
-    assert LineMarginals(y, force[:, None]).modal.tolist() == [0]
-    assert LineMarginals(y).single == [0]
+    assert LineMarginals.fit(y, force[:, None]).modal.tolist() == [0]
+    assert LineMarginals.fit(y).single == [0]
 
 
 def test_small_modes_that_go_together_are_left_to_the_flow():
@@ -206,5 +206,5 @@ def test_small_modes_that_go_together_are_left_to_the_flow():
     x = normal.clone()
     x[small, :2] += 10.0
     y = (x - x.mean(0)) / x.std(0)
-    marginals = LineMarginals(y, -normal * x.std(0))
+    marginals = LineMarginals.fit(y, -normal * x.std(0))
     assert marginals.tangled and marginals.single == [2]

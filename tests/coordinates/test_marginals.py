@@ -67,7 +67,7 @@ def test_quantile_and_cumulative_are_inverse_with_the_density_as_slope():
 
 def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
     angles = wells((-1.5, 9900), (1.0, 100))
-    rare = RareWells(angles)
+    rare = RareWells.fit(angles)
     probe = torch.tensor([[-1.5], [1.0], [-1.2], [1.2]], dtype=torch.float64)
     expected = math.log(math.sqrt(0.1 / 0.01))
     torch.testing.assert_close(
@@ -79,7 +79,7 @@ def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
 
 
 def test_a_well_across_the_cut_of_the_circle_is_one_well():
-    rare = RareWells(wells((math.pi, 9600), (0.0, 400)))
+    rare = RareWells.fit(wells((math.pi, 9600), (0.0, 400)))
     probe = torch.tensor([[3.1], [-3.1], [0.0]], dtype=torch.float64)
     emphasis = rare.log_emphasis(probe)
     assert emphasis[0] == emphasis[1] == 0.0
@@ -89,7 +89,7 @@ def test_a_well_across_the_cut_of_the_circle_is_one_well():
 def test_equal_wells_and_single_wells_get_no_emphasis():
     methyl = wells((-2.0, 1000), (0.094, 1000), (2.189, 1000))
     for angles in (methyl, wells((1.0, 3000)), wells((0.0, 3000), width=3.0)):
-        assert (RareWells(angles).log_emphasis(angles) <= 0.1).all()
+        assert (RareWells.fit(angles).log_emphasis(angles) <= 0.1).all()
 
 
 def test_a_rigid_molecule_has_no_marginals():
@@ -98,11 +98,13 @@ def test_a_rigid_molecule_has_no_marginals():
     marginals = Marginals.fit(angles, equal(angles))
     for angle, log_density in (marginals.quantile(angles), marginals.cumulative(angles)):
         assert angle.shape == log_density.shape == (50, 0)
-    assert (RareWells(angles).log_emphasis(angles) == 0).all()
+    assert (RareWells.fit(angles).log_emphasis(angles) == 0).all()
 
 
 def test_emphases_of_several_torsions_multiply():
     angles = torch.cat([wells((-1.5, 990), (1.0, 10)), wells((0.0, 900), (2.5, 100))], dim=-1)
-    rare = RareWells(angles)
-    single = [RareWells(angles[:, k : k + 1]).log_emphasis(angles[:, k : k + 1]) for k in (0, 1)]
+    rare = RareWells.fit(angles)
+    single = [
+        RareWells.fit(angles[:, k : k + 1]).log_emphasis(angles[:, k : k + 1]) for k in (0, 1)
+    ]
     torch.testing.assert_close(rare.log_emphasis(angles), single[0] + single[1])

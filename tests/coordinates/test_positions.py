@@ -39,7 +39,7 @@ def frames(shipped):
 def chart(frames, coordinates, shipped):
     molecule = shipped("alanine")
     groups = twins(molecule.elements, molecule.bonds)
-    return PositionChart(frames, coordinates, molecule.bonds, groups)
+    return PositionChart.fit(frames, coordinates, molecule.bonds, groups)
 
 
 def test_states_of_frames_are_inverted_and_normal(chart, frames):
@@ -52,7 +52,7 @@ def test_states_of_frames_are_inverted_and_normal(chart, frames):
 
 
 def test_the_base_has_the_covariance_of_the_frames(frames, coordinates):
-    chart = PositionChart(frames, coordinates, [], [])
+    chart = PositionChart.fit(frames, coordinates, [], [])
     rows = chart.from_x(frames)[0][:, : chart.free].unflatten(-1, (-1, 3))
     covariance = torch.einsum("bik,bjk->ij", rows, rows) / (3 * len(rows))
     torch.testing.assert_close(covariance, torch.eye(21, dtype=torch.float64))
@@ -73,7 +73,7 @@ def test_log_z_is_that_of_internal_coordinates():
 
     log_z = math.log((cell * (log_det - energy(x)).exp()).sum())
 
-    chart = PositionChart(normal(50_000, 4, 3) / math.sqrt(stiffness), coordinates, chain, [])
+    chart = PositionChart.fit(normal(50_000, 4, 3) / math.sqrt(stiffness), coordinates, chain, [])
     z = chart.sample_base(20_000, torch.Generator().manual_seed(0))
     x, log_det = chart.to_x(z)
     log_w = -energy(x) - (chart.log_base(z) - log_det)
@@ -84,7 +84,7 @@ def test_log_z_is_that_of_internal_coordinates():
 def test_log_z_of_two_atoms_is_that_of_their_bond():
     """r^2 dr: Z = int r^2 exp(-r^2) dr = sqrt(pi) / 4."""
     coordinates = InternalCoordinates(build_zmatrix("HH", [(0, 1)], (), normal(2, 3).numpy()))
-    chart = PositionChart(normal(500, 2, 3, seed=5), coordinates, [(0, 1)], [])
+    chart = PositionChart.fit(normal(500, 2, 3, seed=5), coordinates, [(0, 1)], [])
     s = chart.sample_base(20_000, torch.Generator().manual_seed(6))
     x, log_det = chart.to_x(s)
     energy = (x[:, 0] - x[:, 1]).square().sum(-1)
@@ -101,7 +101,7 @@ def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates
         order[list(group)] = torch.tensor(group).roll(1)
         torch.testing.assert_close(covariance[order][:, order], covariance)
     # three methyls: eight copies
-    alone = PositionChart(frames, coordinates, molecule.bonds, [])
+    alone = PositionChart.fit(frames, coordinates, molecule.bonds, [])
     volumes = [
         c.log_volume - 3 * torch.linalg.svdvals(c.spread).log().sum() for c in (alone, chart)
     ]

@@ -22,7 +22,7 @@ def hierarchy(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_widths_are_found_with_their_slopes(seed):
-    scales = Scales(hierarchy(seed), single=list(range(6)))
+    scales = Scales.fit(hierarchy(seed), single=list(range(6)))
     assert sorted(scales.parents.tolist()) == [0, 1] and scales.scaled.tolist() == [2, 3]
     slope = scales.slope[scales.parents.argsort()]
     expected = torch.tensor([[0.8, 0.5], [0.0, -0.7]]).double()
@@ -37,7 +37,7 @@ def test_widths_are_found_with_their_slopes(seed):
 
 
 def test_columns_of_several_modes_are_left_alone():
-    scales = Scales(hierarchy(0), single=[1, 2, 3, 4, 5])
+    scales = Scales.fit(hierarchy(0), single=[1, 2, 3, 4, 5])
     assert scales.parents.tolist() == [1] and scales.scaled.tolist() == [3]
 
 
@@ -46,20 +46,20 @@ def test_a_bent_density_is_no_hierarchy():
     g = torch.Generator().manual_seed(1)
     x = torch.randn(N, dtype=torch.float64, generator=g)
     y = (x.square() - 1.0) / math.sqrt(2.0) + 0.1 * torch.randn(N, generator=g).double()
-    scales = Scales(torch.stack([x, y], dim=-1), single=[0, 1])
+    scales = Scales.fit(torch.stack([x, y], dim=-1), single=[0, 1])
     assert scales.parents.numel() == scales.scaled.numel() == scales.slope.numel() == 0
 
 
 def test_nothing_depends_on_anything():
     g = torch.Generator().manual_seed(1)
-    scales = Scales(torch.randn(N, 5, generator=g).double(), single=list(range(5)))
+    scales = Scales.fit(torch.randn(N, 5, generator=g).double(), single=list(range(5)))
     s = torch.randn(7, 5, generator=g).double()
     y, log_det = scales(s)
     assert torch.equal(y, s) and torch.equal(log_det, torch.zeros(7).double())
 
 
 def test_round_trip_and_log_determinant():
-    scales = Scales(hierarchy(2), single=list(range(6)))
+    scales = Scales.fit(hierarchy(2), single=list(range(6)))
     s = 3.0 * torch.randn(50, 6, generator=torch.Generator().manual_seed(3)).double()
     y, log_det = scales(s)
     back, again = scales.inverse(y)
@@ -75,7 +75,7 @@ def test_the_base_goes_on_where_no_sample_was():
     z = torch.randn(4 * N, 4, generator=g).double()
     z = z[z[:, 0] > -0.5]
     mouth = torch.cat([3.0 * z[:, :1], z[:, 1:] * torch.exp(1.5 * z[:, :1])], dim=-1)
-    chart = FlatChart(mouth)
+    chart = FlatChart.fit(mouth)
     neck = torch.full((1,), -8.0).double()
     s = chart.from_x(torch.cat([neck, torch.zeros(3).double()])[None])[0].expand(1000, 4).clone()
     s[:, 1:] = torch.randn(1000, 3, generator=g).double()
@@ -87,5 +87,5 @@ def test_the_base_goes_on_where_no_sample_was():
 
 def test_noise_is_no_correlation():
     """Heavy tails of one common width, no correlations: the axes stay."""
-    chart = FlatChart(hierarchy(4)[:, :5])
+    chart = FlatChart.fit(hierarchy(4)[:, :5])
     assert torch.equal(chart.mix, torch.diag(chart.mix.diagonal()))

@@ -39,7 +39,7 @@ def of_atoms(network: str) -> Flow:
     noise[:, -2:] *= 100.0  # turn freely
     q = coordinates.from_cartesian(x[None])[0] + 0.01 * noise
     q[:, -3:] = torch.remainder(q[:, -3:] + math.pi, 2.0 * math.pi) - math.pi
-    chart = MolecularChart(coordinates, q)
+    chart = MolecularChart.fit(coordinates, q)
     assert chart.n_circular
     return MolecularFlow(chart, Topology(elements, bonds), 2, 8, 2, network, seed=0)
 

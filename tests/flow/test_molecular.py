@@ -37,7 +37,7 @@ def chart(molecule):
     scale[first + coordinates.torsion_proper.nonzero().squeeze(-1)[:2]] = 1.5
     q = q + noise * scale
     q[:, first:] = torch.remainder(q[:, first:] + math.pi, 2 * math.pi) - math.pi
-    return MolecularChart(coordinates, q)
+    return MolecularChart.fit(coordinates, q)
 
 
 @pytest.fixture(scope="module", params=["egnn", "e3nn"])

@@ -103,7 +103,7 @@ def crooked_particles(seed):
     """Three particles in the plane of the density N(0, I), and a random flow for them."""
     torch.manual_seed(seed)
     basis = LennardJones(3).basis
-    chart = CartesianChart(torch.ones(2, 4, dtype=torch.float64), basis, 2)
+    chart = CartesianChart.fit(torch.ones(2, 4, dtype=torch.float64), basis, 2)
     flow = EquivariantFlow(basis, 2, layers=4, width=8, network="egnn").double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

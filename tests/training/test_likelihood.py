@@ -45,7 +45,7 @@ def fresh(settings: Train) -> Model:
         restarts=0,
     )
     torch.manual_seed(0)
-    chart = CartesianChart(x, basis, SPACE)
+    chart = CartesianChart.fit(x, basis, SPACE)
     flow = EquivariantFlow(basis, SPACE, layers=2, width=16, network="egnn")
     s, log_det = chart.from_x(x[:50])
     state = start_state(

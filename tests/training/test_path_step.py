@@ -31,7 +31,7 @@ def setting():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4000, DIM, generator=generator, dtype=torch.float64)
     x = (x - x.mean(0)) / x.std(0)
-    chart = FlatChart(x)
+    chart = FlatChart.fit(x)
     evaluators = SerialEvaluators(functools.partial(DensityEvaluator, shifted), "torch")
 
     start = Configurations(x[:10], torch.zeros(10), x[:10])
