@@ -29,6 +29,7 @@ from onestep_md.targets.molecule import Molecule
 from onestep_md.train import train_step
 from onestep_md.training import hardware
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from onestep_md.training.identity import Identity
 from onestep_md.training.likelihood import METRICS, Likelihood
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.schedule import learning_rate
@@ -128,7 +129,7 @@ def _trained(
 ) -> None:
     """Pretraining and training of all molecules, or what is left of them."""
     settings, states = config.train, {name: model.state for name, model in models.items()}
-    identity = "; ".join(model.identity for model in models.values())
+    identity = {"molecules": [model.identity for model in models.values()]}
     keeper = _Keeper(states, folder, identity, settings.checkpoint_interval, display)
     keeper.restore()
     if all(state.step >= settings.steps for state in states.values()):
@@ -163,7 +164,7 @@ class _Keeper:
         self,
         states: dict[str, TrainState],
         folder: Path,
-        identity: str,
+        identity: Identity,
         interval: float,
         display: Display,
     ):

@@ -31,6 +31,7 @@ from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Configurations
 from onestep_md.training.checkpoint import save_checkpoint
+from onestep_md.training.identity import Identity
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
@@ -47,7 +48,7 @@ def train(
     chart: Chart,
     evaluators: Evaluators,
     folder: Path,
-    identity: str,
+    identity: Identity,
     show: Callable[[float, str], None],
     pretrained: Flow | None = None,
     learners: Learners | None = None,

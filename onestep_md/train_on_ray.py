@@ -18,6 +18,7 @@ from onestep_md.errors import CheckpointError, ConfigError
 from onestep_md.sampling.model import Model
 from onestep_md.train import train
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState
 
 
@@ -104,7 +105,7 @@ def _learn(
     settings: Train,
     chart: Chart,
     folder: Path,
-    identity: str,
+    identity: Identity,
     learners: Learners,
     evaluators: Evaluators,
     show: Callable[[float, str], None],

@@ -60,8 +60,6 @@ class InternalCoordinates(nn.Module):
         names: label of every coordinate, with element and atom number.
     """
 
-    _has_lines = _has_loose = False  # for models that were stored before there were any
-
     def __init__(
         self,
         zmatrix: ZMatrix,
@@ -77,6 +75,7 @@ class InternalCoordinates(nn.Module):
         self.n_angles = self.n_atoms - 2
         self.n_torsions = max(0, self.n_atoms - 3)
         self.dim = self.n_bonds + self.n_angles + self.n_torsions
+        self.zmatrix = zmatrix
         self.names = _names(zmatrix, free)
         self._order = zmatrix.atom.tolist()
         self._third_on_second = bool((zmatrix.bond_to[2:3] == zmatrix.atom[1]).all())
@@ -267,12 +266,6 @@ class InternalCoordinates(nn.Module):
         held = torch.tensor(quads, dtype=torch.long).reshape(-1, 4)
         self.register_buffer("held_bonds", held, persistent=False)
         self.register_buffer("held_cis", torch.tensor(cis, dtype=torch.bool), persistent=False)
-
-    def __setstate__(self, state: dict) -> None:
-        """Read charts of before bonds were held."""
-        super().__setstate__(state)
-        if "held_bonds" not in self._buffers:
-            self.hold_bonds((), ())
 
     def wrong_bonds(self, x: Tensor) -> Tensor:
         """Which of (batch, atoms, 3) have a held bond that is not cis or trans as it was."""

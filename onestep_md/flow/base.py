@@ -68,6 +68,16 @@ class Flow(nn.Module, ABC):
         """
         return self._one_step(s, t, d, inverse=False)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return what training changes, for `load_weights`: not the chart that a flow reads."""
+        return {name: value for name, value in self.state_dict().items() if not _is_chart(name)}
+
+    def load_weights(self, stored: dict[str, Tensor]) -> None:
+        """Take the weights of a flow of the same architecture; the chart stays what it is."""
+        chart = {name: value for name, value in self.state_dict().items() if _is_chart(name)}
+        weights = {name: value for name, value in stored.items() if not _is_chart(name)}
+        self.load_state_dict({**weights, **chart})
+
     def step_back(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
         """Invert `step`: from time t + d back to t; same log-determinant, of the forward map."""
         return self._one_step(s, t, d, inverse=True)
@@ -131,3 +141,7 @@ class Flow(nn.Module, ABC):
             z, change = self._move(z, *self._clock(z, k / steps, 1.0 / steps), inverse=True)
             log_det = log_det + change
         return z.to(s.device), log_det.to(s.device)
+
+
+def _is_chart(name: str) -> bool:
+    return name.startswith("chart.")

@@ -31,6 +31,7 @@ from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.molecule import Molecule
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
+from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState, start_state
 
 Target = Molecule | DensityTarget
@@ -47,7 +48,7 @@ class Model:
     state: TrainState
     exploration: Exploration
     training: np.ndarray  # (n,) bool: exploration frames the flow may see
-    identity: str
+    identity: Identity
 
     @property
     def training_frames(self) -> torch.Tensor:
@@ -78,15 +79,18 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
     return Model(chart, state, exploration, training, identity(config, target, chart))
 
 
-def identity(config: Config, target: Target, chart: Chart) -> str:
-    """Of target and architecture: a checkpoint fits where this is the same."""
+def identity(config: Config, target: Target, chart: Chart) -> Identity:
+    """Name target and architecture: a stored flow fits where these are the same.
+
+    A key of the architecture that is left to the program, or that came later, is none of them.
+    """
     flow = config.flow.model_dump()
-    if flow["base"] is None:  # runs from before there was a choice stay what they are
-        del flow["base"]
-    return (
-        f"{target.fingerprint.identity}, "
-        f"{chart.n_linear} + {chart.n_circular} coordinates, flow {flow}"
-    )
+    return {
+        "target": target.fingerprint.identity,
+        "n_linear": chart.n_linear,
+        "n_circular": chart.n_circular,
+        **{name: value for name, value in flow.items() if value is not None},
+    }
 
 
 def _to_learn(log_w: torch.Tensor) -> float:

@@ -11,32 +11,20 @@ from pathlib import Path
 import torch
 
 from onestep_md.config import Config
-from onestep_md.coordinates import (
-    cartesian,
-    chart,
-    flat,
-    internal,
-    line_marginals,
-    marginals,
-    positions,
-)
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.scales import Scales
 from onestep_md.errors import RunFolderError
 from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
+from onestep_md.sampling.chart_file import chart_facts, chart_of
 from onestep_md.sampling.draw import TargetSamples
 from onestep_md.sampling.model import Model, Target, identity, new_flow
+from onestep_md.sampling.old_models import PARTS, old_chart_facts
+from onestep_md.targets.molecule import Molecule
+from onestep_md.training.identity import difference, read_identity
 
 NAME = "model.pt"
-_FORMAT = 2  # 1 had other marginals in flat charts, and is read where there are none
+_FORMAT = 3
 _HELD_OUT = 2000  # target samples that are kept at most, evenly chosen
-# a chart is stored as it is, and nothing else may come to life when it is read
-_PARTS = [
-    cartesian.CartesianChart, chart.MolecularChart, flat.FlatChart, internal.InternalCoordinates,
-    line_marginals.LineMarginals, line_marginals.Half, marginals.Marginals, marginals.RareWells,
-    positions.PositionChart, Scales, set,
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,8 +52,8 @@ def save_sampler(folder: Path, model: Model) -> None:
     content = {
         "format": _FORMAT,
         "identity": model.identity,
-        "chart": model.chart,
-        "flow": {name: value.cpu() for name, value in model.state.teacher.state_dict().items()},
+        "chart": chart_facts(model.chart),
+        "flow": {name: value.cpu() for name, value in model.state.teacher.weights().items()},
         "held_out": [torch.from_numpy(of) for of in (held_out.x, held_out.u, held_out.walker)],
     }
     with replacing(folder / NAME) as aside:
@@ -82,19 +70,27 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
     if not path.exists():
         raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
     try:
-        with torch.serialization.safe_globals(_PARTS):
+        with torch.serialization.safe_globals(PARTS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
         raise RunFolderError(f"cannot read {path}: {error}") from error
     stored = content["format"]
-    if stored != _FORMAT and (stored != 1 or isinstance(content["chart"], flat.FlatChart)):
+    if stored > _FORMAT:
         raise RunFolderError(
-            f"{path} has format {stored}, this version reads {_FORMAT}; train it again"
+            f"{path} has format {stored}, this version reads {_FORMAT}; use a newer one"
         )
-    flow = new_flow(config, target, content["chart"])
-    found = content["identity"]
-    if found != identity(config, target, content["chart"]):
-        raise RunFolderError(f"{path} belongs to another target or architecture: {found}")
-    flow.load_state_dict(content["flow"])
+    try:
+        facts = content["chart"]
+        if stored < _FORMAT:
+            facts = old_chart_facts(facts, target.elements if isinstance(target, Molecule) else ())
+        chart = chart_of(facts)
+        found = read_identity(content["identity"])
+    except (KeyError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"cannot read {path}: {error}") from error
+    differs = difference(found, identity(config, target, chart))
+    if differs:
+        raise RunFolderError(f"{path} belongs to another target or architecture: {differs}")
+    flow = new_flow(config, target, chart)
+    flow.load_weights(content["flow"])
     held_out = TargetSamples(*(tensor.numpy() for tensor in content["held_out"]))
-    return Sampler(content["chart"], flow.double().requires_grad_(False), held_out)
+    return Sampler(chart, flow.double().requires_grad_(False), held_out)

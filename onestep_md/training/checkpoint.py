@@ -11,12 +11,14 @@ import torch
 
 from onestep_md.errors import CheckpointError
 from onestep_md.files import replacing
+from onestep_md.training.identity import Identity, difference, read_identity
 
-FORMAT = 3
+FORMAT = 4
+_READ = (3, FORMAT)  # 3 has the same state and a text for an identity
 _KEEP = 2
 
 
-def save_checkpoint(folder: Path, step: int, state: dict, identity: str) -> Path:
+def save_checkpoint(folder: Path, step: int, state: dict, identity: Identity) -> Path:
     """Write `folder/step_00001200.pt` and drop all but the newest two.
 
     Args:
@@ -52,7 +54,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step_*.pt"), default=None)
 
 
-def load_checkpoint(path: Path, identity: str) -> dict:
+def load_checkpoint(path: Path, identity: Identity) -> dict:
     """Read the state of a checkpoint of the same target and architecture.
 
     Raises:
@@ -64,14 +66,19 @@ def load_checkpoint(path: Path, identity: str) -> dict:
         raise CheckpointError(
             f"cannot read checkpoint {path}: {error}\n  Delete it to continue from the one before."
         ) from error
-    if payload["format"] != FORMAT:
+    if payload["format"] not in _READ:
         raise CheckpointError(
             f"{path} has checkpoint format {payload['format']}, this version reads {FORMAT}"
         )
-    if payload["identity"] != identity:
+    try:
+        stored = read_identity(payload["identity"])
+    except ValueError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
+    differs = difference(stored, identity)
+    if differs:
         raise CheckpointError(
             f"{path} belongs to another target or architecture.\n"
-            f"  checkpoint: {payload['identity']}\n  this run:   {identity}\n"
+            f"  {differs}\n"
             "  Use another --out, or restore the target and flow sections of the YAML file."
         )
     return payload["state"]

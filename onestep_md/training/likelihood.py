@@ -18,6 +18,7 @@ from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.interruption import StopRequest
 from onestep_md.training.checkpoint import save_checkpoint
+from onestep_md.training.identity import Identity
 from onestep_md.training.monitor import LOG_EVERY, forget_rows_after
 from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import GRADIENT_NORM, TrainState
@@ -36,7 +37,7 @@ def pretrain(
     chart: Chart,
     frames: torch.Tensor,
     folder: Path,
-    identity: str,
+    identity: Identity,
     show: Callable[[float, str], None],
 ) -> None:
     """Take what is left of `settings.pretraining` steps; flow and teacher end alike.

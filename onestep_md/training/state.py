@@ -38,8 +38,8 @@ class TrainState:
     def dump(self) -> dict:
         """Tensors and primitives."""
         return {
-            "flow": self.flow.state_dict(),
-            "teacher": self.teacher.state_dict(),
+            "flow": self.flow.weights(),
+            "teacher": self.teacher.weights(),
             "optimizer": self.optimizer.state_dict(),
             "buffer": self.buffer.state(),
             "generator": self.generator.get_state(),
@@ -52,8 +52,8 @@ class TrainState:
 
     def restore(self, saved: dict) -> None:
         """Continue from `dump()`."""
-        self.flow.load_state_dict(saved["flow"])
-        self.teacher.load_state_dict(saved["teacher"])
+        self.flow.load_weights(saved["flow"])
+        self.teacher.load_weights(saved["teacher"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.buffer = Buffer.from_state(saved["buffer"])
         self.generator.set_state(saved["generator"])

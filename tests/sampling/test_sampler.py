@@ -1,6 +1,7 @@
 """Trained samplers on their own: what is read is what was written, and nothing else is read."""
 
 import json
+import zipfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,10 +15,12 @@ from onestep_md.exploration.from_energy import anneal_target
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.draw import draw_samples, log_weights_at
 from onestep_md.sampling.model import build_model
-from onestep_md.sampling.sampler import _PARTS, NAME, load_sampler, sampler_of, save_sampler
+from onestep_md.sampling.old_models import PARTS, old_chart_facts
+from onestep_md.sampling.sampler import NAME, load_sampler, sampler_of, save_sampler
 from onestep_md.stages import load_target, open_pool
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
+OLD = sorted(path.parent for path in Path(__file__).parent.glob("old/*/model.pt"))
 FINISHED = sorted(path.parent for path in SYSTEMS.glob("models/*/model.pt"))
 SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]
 # every kind of chart
@@ -84,19 +87,47 @@ def test_code_in_the_file_is_not_run(tmp_path):
         load_sampler(config, target, tmp_path)
 
 
-@pytest.mark.parametrize(("format", "reads"), [(1, False), (2, True), (3, False)])
-def test_other_formats_are_refused(format, reads, tmp_path):
+def test_the_file_names_no_class(tmp_path):
+    _, _, model = trained(*RUNS["internal"])
+    save_sampler(tmp_path, model)
+    with zipfile.ZipFile(tmp_path / NAME) as archive:
+        (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        assert b"onestep_md" not in archive.read(pickled)
+
+
+def test_a_newer_format_and_a_damaged_chart_are_told(tmp_path):
     config, target, model = trained("gmm9", [])
     save_sampler(tmp_path, model)
-    parts = torch.serialization.safe_globals(_PARTS)
-    with parts:
-        content = torch.load(tmp_path / NAME, weights_only=True)
-    torch.save(content | {"format": format}, tmp_path / NAME)
-    if reads:
+    content = torch.load(tmp_path / NAME, weights_only=True)
+    torch.save(content | {"format": 99}, tmp_path / NAME)
+    with pytest.raises(RunFolderError, match="format 99"):
         load_sampler(config, target, tmp_path)
-    else:
-        with pytest.raises(RunFolderError, match=f"format {format}.*train it again"):
-            load_sampler(config, target, tmp_path)
+    del content["chart"]["mix"]
+    torch.save(content, tmp_path / NAME)
+    with pytest.raises(RunFolderError, match="cannot read.*mix"):
+        load_sampler(config, target, tmp_path)
+
+
+@pytest.mark.parametrize("folder", OLD, ids=lambda folder: folder.name)
+def test_models_of_older_versions_draw_what_they_drew(folder):
+    config = load_run_config(folder)
+    sampler = load_sampler(config, load_target(config), folder)
+    expected = np.load(folder / "expected.npz")
+    z = sampler.chart.sample_base(4, torch.Generator().manual_seed(0))
+    s, log_det = sampler.flow(z, 1)
+    x, log_det_chart = sampler.chart.to_x(s)
+    # the eigenvectors of no matrix are made again: differences are those of rounding
+    np.testing.assert_allclose(x, expected["x"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(log_det + log_det_chart, expected["log_det"], rtol=0, atol=1e-7)
+
+
+def test_a_flat_chart_of_the_first_format_is_refused():
+    with torch.serialization.safe_globals(PARTS):
+        path = Path(__file__).parent / "old" / "format2-flat" / NAME
+        chart = torch.load(path, weights_only=True)["chart"]
+    del chart.marginals.left
+    with pytest.raises(ValueError, match="train it again"):
+        old_chart_facts(chart, ())
 
 
 @pytest.mark.parametrize("folder", FINISHED, ids=lambda folder: folder.name)
