@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from onestep_md.__main__ import app
 from onestep_md.analysis.trajectories import write_trajectory
@@ -96,6 +97,15 @@ def test_python_blocks_run(block, runs, monkeypatch):
         pytest.importorskip(name)
     monkeypatch.chdir(runs)
     exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("block", blocks(ROOT / "README.md", "yaml"))
+def test_yaml_blocks_are_complete_files(block, tmp_path):
+    shutil.copy(ROOT / "systems" / "alanine.pdb", tmp_path / "mine.pdb")
+    shutil.copy(ROOT / "systems" / "banana.py", tmp_path)
+    (tmp_path / "mine.yaml").write_text(block)
+    shown = CliRunner().invoke(app, ["run", str(tmp_path / "mine.yaml"), "--check", "--local"])
+    assert shown.exit_code == 0, shown.output
 
 
 def test_the_map_of_the_package_names_every_room():
