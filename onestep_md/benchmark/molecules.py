@@ -20,7 +20,7 @@ from onestep_md.analysis.torsions import region_membership
 from onestep_md.benchmark.molecule_reference import is_of, make_reference
 from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
-from onestep_md.estimators.estimate import Estimate, agreement, stored_text
+from onestep_md.estimators.estimate import Estimate, stored_text, z_score
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
 from onestep_md.files import write_json, write_text
 from onestep_md.progress import Display
@@ -269,4 +269,4 @@ def _z(a: dict | None, b: dict | None) -> float | None:
     numbers = [a["value"], a["error"], b["value"], b["error"]]
     if any(number is None or not math.isfinite(number) for number in numbers):
         return None
-    return agreement(Estimate(*numbers[:2]), Estimate(*numbers[2:]))
+    return z_score(Estimate(*numbers[:2]), Estimate(*numbers[2:]))

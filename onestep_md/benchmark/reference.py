@@ -10,10 +10,10 @@ from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import (
     ESS_NOTE,
     Estimate,
-    agreement,
     stored_ess,
     stored_forward,
     stored_text,
+    z_score,
 )
 from onestep_md.files import write_json
 from onestep_md.progress import Display
@@ -104,7 +104,7 @@ def summary(run: Path, reference_path: Path) -> list[str]:
             worth = "" if worth is None else f" ({worth:.0f} effective samples{few})"
             lines.append(
                 f"| F({region['name']}) - F({region['reference']}) | {ours.format()}{worth}, "
-                f"reference {theirs.format()}, z = {agreement(ours, theirs):+.1f} |"
+                f"reference {theirs.format()}, z = {z_score(ours, theirs):+.1f} |"
             )
     if not all(row.get("ess_error_known", True) for row in rows.values()):
         lines += ["", f"{ESS_NOTE}."]

@@ -1,9 +1,9 @@
 """A number with its standard error: how it is written, and whether two of them agree."""
 
 from dataclasses import asdict, dataclass
-from math import isfinite, isnan, nan
+from math import hypot, inf, isfinite, isnan, nan
 
-import numpy as np
+from onestep_md.estimators.limits import ROUNDING
 
 NO_ESTIMATE = "no estimate"
 ESS_NOTE = (
@@ -59,9 +59,25 @@ class Estimate:
         return f"{self.format('kT')} = {in_kj.format('kJ/mol')}"
 
 
+UNKNOWN = Estimate(nan, nan)
+
+
 def no_estimate(reason: str) -> Estimate:
     """Returns a number that samples cannot tell, and why."""
     return Estimate(nan, nan, reason)
+
+
+def read_estimate(pair: dict | None) -> Estimate:
+    """Read what `as_dict` wrote; UNKNOWN where nothing was measured.
+
+    JSON's null is nan, or the infinity that the text beside it tells.
+    """
+    if pair is None:
+        return UNKNOWN
+    value, error = pair["value"], pair["error"]
+    if value is None:
+        value = {"inf": inf, "-inf": -inf}.get(pair.get("text", ""), nan)
+    return Estimate(float(value), nan if error is None else float(error), pair.get("reason", ""))
 
 
 def stored_text(pair: dict | None) -> str:
@@ -95,8 +111,7 @@ def stored_forward(row: dict) -> str:
     pair = row.get("forward_ess")
     if pair is None:
         return "-"
-    value, error = (nan if pair[key] is None else pair[key] for key in ("value", "error"))
-    return percent_text(Estimate(value, error, pair["reason"]))
+    return percent_text(read_estimate(pair))
 
 
 def _power(number: float, decimals: int) -> str:
@@ -108,11 +123,12 @@ def _power(number: float, decimals: int) -> str:
     return f"{float(mantissa):.{shown}f}e{int(exponent)}"
 
 
-def agreement(a: Estimate, b: Estimate) -> float:
-    """Returns the z-score (a - b) / sqrt(error_a^2 + error_b^2); nan where either is unknown."""
-    difference, error = a.value - b.value, np.hypot(a.error, b.error)
+def z_score(a: Estimate, b: Estimate) -> float:
+    """Returns (a - b) / sqrt(error_a^2 + error_b^2); nan where an error is unknown.
+
+    No error counts as smaller than rounding: those of an exact flow are below the last digit.
+    """
+    error = hypot(a.error, b.error)
     if not isfinite(error):
-        return float("nan")
-    if error == 0.0:
-        return 0.0 if difference == 0.0 else float(np.copysign(np.inf, difference))
-    return float(difference / error)
+        return nan
+    return (a.value - b.value) / max(error, ROUNDING * max(1.0, abs(b.value)))

@@ -19,7 +19,7 @@ from onestep_md.estimators.bounds import (
     log_z,
 )
 from onestep_md.estimators.correlation import statistical_inefficiency
-from onestep_md.estimators.estimate import Estimate, agreement, percent_text
+from onestep_md.estimators.estimate import Estimate, percent_text, z_score
 from onestep_md.estimators.weights import (
     checked_log_w,
     clipped_ess,
@@ -139,7 +139,7 @@ def _target(e: Evidence) -> list[str]:
     """Warnings where the flow's samples and those of the target disagree."""
     found = []
     ours = Estimate(e.ess, e.ess_error)
-    score = 0.0 if e.forward_ess is None else agreement(ours, e.forward_ess)
+    score = 0.0 if e.forward_ess is None else z_score(ours, e.forward_ess)
     seen = e.ess if e.forward_ess is None else e.forward_ess.value
     if limits.ess_differs(e.ess, seen, score, e.ess_error_known):
         texts = [percent_text(value) for value in (ours, e.forward_ess)]
@@ -160,13 +160,13 @@ def _target(e: Evidence) -> list[str]:
             "the flow: it hardly visits the place where they are, and its weights, log Z and ESS "
             "do not know of it"
         )
-    if e.bar is not None and abs(agreement(e.log_z, e.bar)) > limits.DISAGREEMENT:
+    if e.bar is not None and abs(z_score(e.log_z, e.bar)) > limits.DISAGREEMENT:
         found.append(
             f"log Z from the flow ({e.log_z.format('')}) and from BAR ({e.bar.format('')}) "
             "disagree: the flow misses part of the target, the map folds, or the "
             "exploration is too short"
         )
-    if e.eubo is not None and agreement(e.log_z, e.eubo) > limits.DISAGREEMENT:
+    if e.eubo is not None and z_score(e.log_z, e.eubo) > limits.DISAGREEMENT:
         found.append(
             f"EUBO ({e.eubo.format('')}) lies below log Z ({e.log_z.format('')}), which cannot "
             "be: the map folds, or the exploration misses part of the target"

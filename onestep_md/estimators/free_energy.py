@@ -4,7 +4,7 @@ delta_f of a region relative to the reference region is -log(p / p_reference) in
 samples are independent and are resampled one by one; dynamics frames are correlated and are
 resampled in contiguous blocks (Kuensch 1989), pooled over walkers so that walkers that disagree
 widen the error bars. Samples of an annealing count as frames, see `correlation`. Called at the end
-of a run; `agreement` compares the two.
+of a run; `estimate.z_score` compares the two.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onestep_md.estimators.correlation import contiguous_blocks, statistical_inefficiency
-from onestep_md.estimators.estimate import Estimate, agreement, no_estimate
+from onestep_md.estimators.estimate import Estimate, no_estimate
 from onestep_md.estimators.limits import ENOUGH_IN_REGION, khat_fails
 from onestep_md.estimators.weights import ess, harmless, khat, normalised_weights
-
-__all__ = ["RegionFreeEnergy", "agreement", "dynamics_free_energies", "region_free_energies"]
 
 BLOCKS = 20  # blocks to aim for; fewer make the error bars themselves uncertain
 FEWEST_BLOCKS = 4  # below it no error bar is given

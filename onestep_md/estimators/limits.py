@@ -18,6 +18,8 @@ CONTRADICTION = 7.0  # nats; a mean of one is above its exponential once in a th
 
 DISAGREEMENT = 3.0  # combined standard errors between two estimates of one number
 ESS_KHAT_LIMIT = 0.25  # k-hat from which <w^4>, which the error of an ESS needs, may not exist
+ROUNDING = 1e-9  # relative, of sums over samples; no smaller error counts
+BLIND = 0.5  # forward ESS over ESS; below it, more than a short error bar makes them differ
 ESS_RATIO = 1.25  # of forward to reverse ESS; no smaller one counts where the error is too small
 HARMLESS = 0.1  # share of the largest weight, in units of the error that it may shift
 NEGLIGIBLE = 0.005  # kT; no smaller error of a free energy matters to anybody

@@ -74,6 +74,7 @@ def write_density_results(
     write_json(
         folder / "results.json",
         {
+            "kind": "density",
             "fingerprint": target.fingerprint.as_dict(),
             "evidence": [row.as_dict() for row in evidence],
             "exact_samples": known is not None,

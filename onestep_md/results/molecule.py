@@ -13,7 +13,7 @@ from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.molecule import isomers_of
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.estimators.estimate import agreement
+from onestep_md.estimators.estimate import z_score
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.free_energy import (
     RegionFreeEnergy,
@@ -109,6 +109,7 @@ def write_results(
     write_json(
         folder / "results.json",
         {
+            "kind": "molecule",
             "fingerprint": molecule.fingerprint.as_dict(),
             "torsions": names,
             "explored_by": explored_by,
@@ -191,7 +192,7 @@ def free_energy_table(
         f"  {'':<10} {'':<40}  {'effective':>9}  {'k-hat':>5} |",
     ]
     for ours, theirs in zip(flow, explored, strict=True):
-        z = agreement(ours.delta_f, theirs.delta_f)
+        z = z_score(ours.delta_f, theirs.delta_f)
         beside = "" if math.isnan(z) or ours.name == ours.reference else f"z = {z:+.1f}"
         line = (
             f"  {ours.name:<10} {ours.delta_f.format_kt_and_kj(kT):<40}  {ours.effective:>9.1f}  "

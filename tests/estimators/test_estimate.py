@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from onestep_md.estimators.estimate import (
+    UNKNOWN,
     Estimate,
-    agreement,
     no_estimate,
     percent_text,
+    read_estimate,
     stored_ess,
     stored_text,
+    z_score,
 )
 
 
@@ -49,11 +51,14 @@ def test_format_in_both_units():
     assert text == "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"
 
 
-def test_agreement_is_a_z_score():
-    assert agreement(Estimate(1.0, 0.3), Estimate(2.0, 0.4)) == pytest.approx(-2.0)
-    assert agreement(Estimate(1.0, 0.0), Estimate(1.0, 0.0)) == 0.0
-    assert agreement(Estimate(2.0, 0.0), Estimate(1.0, 0.0)) == np.inf
-    assert np.isnan(agreement(Estimate(1.0, float("nan")), Estimate(1.0, 0.1)))
+def test_the_difference_in_standard_errors():
+    assert z_score(Estimate(1.0, 0.3), Estimate(2.0, 0.4)) == pytest.approx(-2.0)
+    assert z_score(Estimate(1.0, 0.0), Estimate(1.0, 0.0)) == 0.0
+    assert z_score(Estimate(2.0, 0.0), Estimate(1.0, 0.0)) == pytest.approx(1e9)
+    # an exact flow has errors below the last digit
+    assert abs(z_score(Estimate(2.5 + 4e-16, 1e-17), Estimate(2.5, 0.0))) < 1e-6
+    assert abs(z_score(Estimate(-1e6, 0.0), Estimate(-1e6 - 1e-4, 0.0))) < 1
+    assert np.isnan(z_score(Estimate(1.0, float("nan")), Estimate(1.0, 0.1)))
 
 
 def test_what_is_no_estimate_says_so_in_words_and_in_files():
@@ -71,6 +76,27 @@ def test_what_is_no_estimate_says_so_in_words_and_in_files():
     # of older runs
     assert stored_text({"value": None, "error": None}) == "-inf"
     assert stored_text({"value": 2.3149, "error": 0.042}) == "2.31 +- 0.04"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Estimate(2.3149, 0.042),
+        Estimate(2.5, 0.0),
+        Estimate(float("inf"), float("nan"), "why"),
+        Estimate(float("-inf"), float("nan"), "why"),
+        no_estimate("why"),
+    ],
+)
+def test_files_are_read_as_what_was_written(found):
+    kept = found.as_dict()
+    for name in ("value", "error"):
+        kept[name] = kept[name] if np.isfinite(kept[name]) else None  # JSON has no infinities
+    read = read_estimate(kept)
+    assert read.format() == found.format() and read.reason == found.reason
+    assert np.isnan(read.value) == np.isnan(found.value)
+    assert read_estimate(None) is UNKNOWN
+    assert np.isnan(read_estimate({"value": None, "error": None}).value)  # of older runs
 
 
 def test_shares_of_samples_are_percent_and_their_errors_marked():

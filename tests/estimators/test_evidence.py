@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gaussian_weights import ELBO, EUBO, LOG_Z, TRUE_ESS, flow, target
 
-from onestep_md.estimators.estimate import Estimate, agreement
+from onestep_md.estimators.estimate import Estimate, z_score
 from onestep_md.estimators.evidence import evaluate_evidence
 from onestep_md.estimators.weights import ess
 
@@ -35,10 +35,10 @@ def test_a_good_run_has_no_warnings():
         (evidence.elbo, ELBO),
         (evidence.eubo, EUBO),
     ):
-        assert abs(agreement(estimate, Estimate(truth, 0.0))) < 4
+        assert abs(z_score(estimate, Estimate(truth, 0.0))) < 4
     assert evidence.bar.error < evidence.log_z.error
     for seen in (Estimate(evidence.ess, evidence.ess_error), evidence.forward_ess):
-        assert abs(agreement(seen, Estimate(TRUE_ESS, 0.0))) < 4
+        assert abs(z_score(seen, Estimate(TRUE_ESS, 0.0))) < 4
     assert evidence.held_out == 5000 and evidence.unusable == 0
     assert evidence.ess_error_known and evidence.ess_sets == ()
     assert evidence.auxiliaries == 1 and evidence.ess_joint is None
