@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onestep_md.analysis.report.density import write_density_report
-from onestep_md.analysis.report.molecule import write_report
+from onestep_md.analysis.report.page import write_report
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators, present
@@ -138,8 +137,7 @@ def _run_stages(
     finally:
         evaluators.close()
         display.stop()
-    report = write_report if isinstance(target, Molecule) else write_density_report
-    display.say(f"report: {report(folder)}")
+    display.say(f"report: {write_report(folder)}")
     display.close()
 
 

@@ -16,11 +16,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Redraw all figures and report.html from the files of the run folder."""
-    from onestep_md.analysis.records.density import is_density_run
-    from onestep_md.analysis.report.density import write_density_report
-    from onestep_md.analysis.report.molecule import write_report
+    from onestep_md.analysis.report.page import write_report
 
-    print(write_density_report(run) if is_density_run(run) else write_report(run))
+    print(write_report(run))
 
 
 if __name__ == "__main__":

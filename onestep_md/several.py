@@ -10,7 +10,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from onestep_md.analysis.report.molecule import write_report
+from onestep_md.analysis.report.page import write_report
 from onestep_md.config import Cluster, Config, Train, several_text
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators, present

@@ -23,6 +23,8 @@ HOMES = {
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},
     "matplotlib": {"analysis", "benchmark"},
+    "jinja2": {"analysis"},
+    "markupsafe": {"analysis"},
     "pymbar": {"estimators"},
     "arviz_stats": {"estimators"},
     "scipy": {"estimators", "coordinates", "exploration", "targets"},

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -19,13 +20,14 @@ from onestep_md.analysis.figures.densities import (
     marginal,
 )
 from onestep_md.analysis.figures.evidence import pretraining_figure, training_figure
-from onestep_md.analysis.records.density import is_density_run, read_density_run
-from onestep_md.analysis.report.density import write_density_report
-from onestep_md.analysis.report.density_verdict import judge_density
+from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.report.page import write_report
+from onestep_md.analysis.report.verdict import judge
 from onestep_md.errors import RunFolderError
 from onestep_md.report import app
 
 STEPS = (0, 1, 4)
+NO_ESTIMATE = {"value": None, "error": None, "reason": "why", "text": "no estimate"}
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +50,17 @@ def edited(good, tmp_path):
         results = json.loads((good / "results.json").read_text())
         change(results)
         (tmp_path / "results.json").write_text(json.dumps(results))
-        return read_density_run(tmp_path)
+        return read_record(tmp_path)
 
     return make
 
 
 def test_good_run_has_its_numbers_and_no_links(good):
-    path = write_density_report(good)
+    path = write_report(good)
     html = path.read_text()
     assert path == good / "report.html"
     assert "weights and log Z can be used" in html and 'class="warning"' not in html
-    row = read_density_run(good).headline
+    row = read_record(good).headline
     for words in (
         "nine modes", "2 dimensions", "log Z known, 2.5", "5b1f0c3a9d27e451", "2.87 million",
         f"{100 * row.ess.value:.3g} %", "All 9 modes are found", "agrees with the known 2.5",
@@ -75,7 +77,7 @@ def test_good_run_has_its_numbers_and_no_links(good):
 
 
 def test_bad_run_says_so_loudly(bad):
-    html = write_density_report(bad).read_text()
+    html = write_report(bad).read_text()
     top = html[: html.index("<h2>Evidence")]
     assert "Something is wrong: ELBO ≤ log Z ≤ EUBO does not hold" in top
     assert 'class="verdict bad"' in top and "in doubt" in top
@@ -102,12 +104,15 @@ def test_bad_run_says_so_loudly(bad):
             "EUBO is infinite: nothing bounds",
         ),
         (
-            {"eubo": {"value": None, "error": None, "text": "no estimate"}},
+            {"eubo": NO_ESTIMATE},
             "care",
             "EUBO cannot be told: nothing bounds",
         ),
         (
-            {"log_z": {"value": None, "error": None, "text": "no estimate"}, "ess": 1e-4},
+            {
+                "log_z": NO_ESTIMATE,
+                "ess": 1e-4,
+            },
             "bad",
             "There is no estimate of log Z",
         ),
@@ -122,15 +127,15 @@ def test_bad_run_says_so_loudly(bad):
     ],
 )
 def test_each_failed_test_reaches_the_verdict(edited, changes, level, words):
-    verdict = judge_density(edited(lambda r: r["evidence"][1].update(changes)))
+    verdict = judge(edited(lambda r: r["evidence"][1].update(changes)))
     assert verdict.level == level
     assert words in " ".join(verdict.sentences)
 
 
 def test_missed_modes_and_run_warnings(edited):
-    verdict = judge_density(edited(lambda r: r["modes_found"].update({"1": 7})))
+    verdict = judge(edited(lambda r: r["modes_found"].update({"1": 7})))
     assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-2]
-    verdict = judge_density(edited(lambda r: r.update(warnings=["a note"])))
+    verdict = judge(edited(lambda r: r.update(warnings=["a note"])))
     assert verdict.level == "care" and verdict.run_warnings == ("a note",)
 
 
@@ -142,12 +147,12 @@ def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
             row["eubo"] = {"value": LOG_Z, "error": 0.0}
             row["khat"] = -5.0
 
-    assert judge_density(edited(exact)).level == "good"
+    assert judge(edited(exact)).level == "good"
 
 
 def test_nothing_known_and_sixty_dimensions(tmp_path):
     folder = write_density_folder(tmp_path, n=1500, dim=60, steps=(1,), known=False)
-    html = write_density_report(folder).read_text()
+    html = write_report(folder).read_text()
     assert "60 dimensions" in html and "log Z not known" in html
     assert "true value is not known" in html and "held-out samples of the annealing" in html
     assert "modes" not in html.replace("nine modes", "")
@@ -159,7 +164,7 @@ def test_one_dimension_without_training_curves(tmp_path):
     folder = write_density_folder(tmp_path, n=1500, dim=1, steps=(0, 1))
     for name in ("metrics.jsonl", "environment.json", "config.yaml"):
         (folder / name).unlink()
-    html = write_density_report(folder).read_text()
+    html = write_report(folder).read_text()
     assert "1 dimension " in html and "All 3 modes" in html and "<h2>Training" not in html
     assert not (folder / "figures" / "samples.png").exists()
     assert (folder / "figures" / "marginals.png").exists()
@@ -167,15 +172,15 @@ def test_one_dimension_without_training_curves(tmp_path):
 
 def test_the_curve_of_pretraining_is_shown_where_there_was_some(tmp_path):
     folder = write_density_folder(tmp_path, n=1500, steps=(1,))
-    write_density_report(folder)
+    write_report(folder)
     assert not (folder / "figures" / "pretraining.png").exists()
     steps = range(10, 501, 10)
     rows = [{"step": k, "seconds": 0.1 * k, "loss": 18 + 900 / k} for k in steps]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "pretraining.jsonl").write_text(text)
-    assert "before the energies come in" in write_density_report(folder).read_text()
+    assert "before the energies come in" in write_report(folder).read_text()
     assert (folder / "figures" / "pretraining.png").exists()
-    (axis,) = pretraining_figure(read_density_run(folder)).axes
+    (axis,) = pretraining_figure(read_record(folder)).axes
     low, high = axis.get_ylim()
     assert low < rows[-1]["loss"] and rows[4]["loss"] < high < rows[0]["loss"]
 
@@ -197,7 +202,7 @@ def test_points_without_a_place_are_left_out(tmp_path):
         arrays = dict(arrays)
     arrays["k1_x"][:5], arrays["k1_log_w"][:5] = np.nan, -np.inf
     np.savez(folder / "steps.npz", **arrays)
-    run = read_density_run(folder)
+    run = read_record(folder)
     raw, reweighted, _ = ensembles(run)
     assert len(raw.x) == 1495 and raw.weights.sum() == pytest.approx(1495 / 1500)
     assert reweighted.weights.sum() == pytest.approx(1.0)
@@ -206,33 +211,47 @@ def test_points_without_a_place_are_left_out(tmp_path):
 
 def test_damaged_folders_are_refused(tmp_path):
     with pytest.raises(RunFolderError, match="no such folder"):
-        write_density_report(tmp_path / "nowhere")
+        write_report(tmp_path / "nowhere")
     folder = write_density_folder(tmp_path / "run", n=500, steps=(1,))
     with np.load(folder / "steps.npz") as arrays:
         arrays = dict(arrays)
     np.savez(folder / "steps.npz", **{**arrays, "k1_x": arrays["k1_x"][:9]})
     with pytest.raises(RunFolderError, match="9 samples but 500 weights"):
-        write_density_report(folder)
+        write_report(folder)
     np.savez(folder / "steps.npz", **{**arrays, "target_x": arrays["target_x"][:, :1]})
     with pytest.raises(RunFolderError, match="target_x has shape"):
-        write_density_report(folder)
+        write_report(folder)
     (folder / "steps.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(RunFolderError, match="expected contents"):
-        write_density_report(folder)
+        write_report(folder)
     (folder / "steps.npz").unlink()
     with pytest.raises(RunFolderError, match=r"steps.npz missing.*--resume"):
-        write_density_report(folder)
+        write_report(folder)
 
 
-def test_the_command_line_finds_the_right_page(good, tmp_path, monkeypatch):
-    pages = "onestep_md.analysis.report.{}"
-    monkeypatch.setattr(pages.format("density.write_density_report"), lambda _: "density")
-    monkeypatch.setattr(pages.format("molecule.write_report"), lambda _: "molecule")
+def test_the_command_line_finds_the_right_page(good, tmp_path):
     molecule = write_run_folder(tmp_path / "molecule", n=500)
+    words = {"density": "unnormalised density", "molecule": "Ace-Ala-Nme"}
     for folder, kind in ((good, "density"), (molecule, "molecule")):
-        assert CliRunner().invoke(app, [str(folder)]).output == f"{kind}\n"
+        assert CliRunner().invoke(app, [str(folder)]).output == f"{folder}/report.html\n"
+        html = (folder / "report.html").read_text()
+        assert [name for name, text in words.items() if text in html] == [kind]
     with pytest.raises(RunFolderError, match=r"results.json missing"):
-        is_density_run(tmp_path)
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["density", "molecule"])
+def test_runs_say_what_they_are_and_older_ones_are_told_by_their_target(good, tmp_path, kind):
+    folder = good if kind == "density" else write_run_folder(tmp_path / "molecule", n=500)
+    results = json.loads((folder / "results.json").read_text())
+    assert "kind" not in results and read_record(folder).kind == kind
+    new = tmp_path / "new"
+    shutil.copytree(folder, new)
+    (new / "results.json").write_text(json.dumps(results | {"kind": kind}))
+    assert read_record(new).kind == kind
+    (new / "results.json").write_text(json.dumps(results | {"kind": "crystal"}))
+    with pytest.raises(RunFolderError, match="crystal"):
+        read_record(new)
 
 
 def test_the_pair_is_the_dependent_one_else_the_least_gaussian():

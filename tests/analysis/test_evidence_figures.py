@@ -8,17 +8,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from synthetic_run import write_run_folder
 
 from onestep_md.analysis.figures.evidence import steps_figure
-from onestep_md.analysis.records.molecule import Measured, read_run
+from onestep_md.analysis.records.folder import read_record
+from onestep_md.estimators.estimate import Estimate
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return read_run(write_run_folder(tmp_path_factory.mktemp("run"), n=3000))
+    return read_record(write_run_folder(tmp_path_factory.mktemp("run"), n=3000))
 
 
-def _boxes(run, known):
+def _boxes(run):
     """Written values, legend, axis label and drawn points of the middle panel, in pixels."""
-    figure = steps_figure(run, "BAR with dynamics", known)
+    figure = steps_figure(run)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     ax = figure.axes[1]
@@ -37,8 +38,8 @@ def _boxes(run, known):
         ({1: -2.79e3, 4: -201.0}, {}, ["ELBO\n−∞", "ELBO\n−2790"]),
         ({1: -1.8e13, 2: -3.6e5}, {}, ["ELBO\n−∞", "ELBO\n−2e13", "ELBO\n−4e5"]),
         (dict.fromkeys((1, 2, 4, 8), np.nan), {}, ["ELBO\n−∞"]),
-        ({}, {"eubo": Measured(24.2, 1.0)}, ["EUBO\n24.2", "ELBO\n−∞"]),
-        ({}, {"log_z": Measured(-70.0, 1.0)}, ["log Z\n−70", "ELBO\n−∞"]),
+        ({}, {"eubo": Estimate(24.2, 1.0)}, ["EUBO\n24.2", "ELBO\n−∞"]),
+        ({}, {"log_z": Estimate(-70.0, 1.0)}, ["log Z\n−70", "ELBO\n−∞"]),
     ],
 )
 @pytest.mark.parametrize("known", [np.nan, -32.0])
@@ -46,15 +47,14 @@ def test_far_off_bounds_are_written_where_nothing_else_is(run, elbo, base, writt
     changed = [
         replace(
             row,
-            elbo=Measured(elbo[row.steps], 1.0) if row.steps in elbo else row.elbo,
+            elbo=Estimate(elbo[row.steps], 1.0) if row.steps in elbo else row.elbo,
             infinite=int(row.infinite or np.isnan(elbo.get(row.steps, 0.0))),
             **(base if row.steps == 0 else {}),
         )
         for row in run.evidence
     ]
-    words, texts, outside, points, inside, page = _boxes(
-        replace(run, evidence=tuple(changed)), known
-    )
+    changed_run = replace(run, evidence=tuple(changed), known_log_z=Estimate(known, 0.0))
+    words, texts, outside, points, inside, page = _boxes(changed_run)
     assert set(written) <= set(words)
     boxes = [*texts, *outside]
     for i, box in enumerate(boxes):

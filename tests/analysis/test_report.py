@@ -10,11 +10,12 @@ from matplotlib.text import Text
 from synthetic_run import write_run_folder
 
 from onestep_md.analysis.figures import conformations, evidence
-from onestep_md.analysis.records.molecule import Measured, read_run
-from onestep_md.analysis.report.molecule import write_report
-from onestep_md.analysis.report.page import DASH, duration, estimate
-from onestep_md.analysis.report.verdict import judge, z_score
+from onestep_md.analysis.numbers import DASH, duration, estimate
+from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.report.page import write_report
+from onestep_md.analysis.report.verdict import judge
 from onestep_md.errors import RunFolderError
+from onestep_md.estimators.estimate import Estimate, z_score
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,8 @@ def test_distances_of_newer_runs_are_shown(tmp_path):
     html = write_report(folder).read_text()
     assert (folder / "figures" / "distances.png").exists()
     assert "more than three bonds apart" in html
-    assert f"<td>raw one-step</td><td>0.123</td><td>{DASH}</td>" in html
+    dash = f'<span class="none">{DASH}</span>'
+    assert f"<td>raw one-step</td><td>0.123</td><td>{dash}</td>" in html
     assert "2,000 samples to as many held-out ones of the dynamics" in html
 
 
@@ -79,8 +81,8 @@ def test_bad_run_says_so_beside_the_numbers(bad):
 
 
 def test_huge_errors_are_written_as_powers():
-    assert estimate(Measured(-1.42e27, 1.4e27)) == "−1.4e27 ± 1.4e27"
-    assert estimate(Measured(-14200.0, 1500.0)) == "−14200 ± 1500"
+    assert estimate(Estimate(-1.42e27, 1.4e27)) == "−1.4e27 ± 1.4e27"
+    assert estimate(Estimate(-14200.0, 1500.0)) == "−14200 ± 1500"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
         _edit(folder, "results.json", lambda r: (r.pop("isomers"), r.pop("outside")))
     else:
         _edit(folder, "results.json", lambda r: r.update(found))
-    judged = judge(read_run(folder))
+    judged = judge(read_record(folder))
     words = " ".join(judged.sentences)
     assert ("Held" in words or "inverted" in words) == (said is not None)
     assert said is None or said in words
@@ -123,7 +125,7 @@ def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
 def test_each_failed_test_reaches_the_verdict(tmp_path, key, value, level, words):
     folder = write_run_folder(tmp_path, n=3000)
     _edit(folder, "results.json", lambda r: r["evidence"][1].update({key: value}))
-    verdict = judge(read_run(folder))
+    verdict = judge(read_record(folder))
     assert verdict.level == level
     assert words in " ".join(verdict.sentences)
 
@@ -135,7 +137,7 @@ def _region(folder, **changes):
 def test_a_region_that_hangs_on_few_samples_is_marked(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     _region(folder, samples_inside=71, effective_samples=4.4, khat=0.88, few_samples=True)
-    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
     assert verdict.level == "care"
     assert "Fewer than 30 effective samples are in C7ax" in " ".join(verdict.sentences)
     assert "C7ax hangs on 4.4 effective samples, of 71 inside" in " ".join(
@@ -143,24 +145,24 @@ def test_a_region_that_hangs_on_few_samples_is_marked(tmp_path):
     )
     assert '<td class="bad">4.4<small>too few</small></td>' in html
     _region(folder, effective_samples=44.0, few_samples=False, heavy_tail=True)
-    verdict = judge(read_run(folder))
+    verdict = judge(read_record(folder))
     assert verdict.level == "care" and "Fewer than 30" not in " ".join(verdict.sentences)
     assert "k-hat 0.88 of the samples inside" in " ".join(verdict.free_energy_warnings)
 
 
 def test_the_target_sees_what_the_flow_does_not(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
-    verdict = judge(read_run(folder))
+    verdict = judge(read_record(folder))
     assert verdict.sentences[-1].startswith("Nothing on this page sees what neither")
     seen = {"forward_ess": {"value": 1e-22, "error": 1e-22}, "above": 38, "held_out": 2000}
     _edit(folder, "results.json", lambda r: r["evidence"][1].update(seen))
-    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
     assert verdict.level == "bad"
     assert "is 1e-20 % instead of" in " ".join(verdict.sentences)
     assert "where 38 of 2,000 of them are" in html and '<td class="bad">1e-20</td>' in html
     near = {"forward_ess": {"value": 0.62, "error": 0.1}}
     _edit(folder, "results.json", lambda r: r["evidence"][1].update(near))
-    verdict = judge(read_run(folder))
+    verdict = judge(read_record(folder))
     assert verdict.level == "good" and any("the ESS is 62" in s for s in verdict.sentences)
 
 
@@ -168,7 +170,7 @@ def test_harmless_tails_and_short_errors_are_told(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     light = {"khat": 2.31, "harmless": True, "heaviest": 2e-4, "ess_sets": [0.61, 0.424]}
     _edit(folder, "results.json", lambda r: r["evidence"][1].update(light))
-    html, verdict = write_report(folder).read_text(), judge(read_run(folder))
+    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
     assert verdict.level == "good" and 'class="bad">2.31' not in html
     assert "the heaviest sample holds 0.02 % of their sum" in " ".join(verdict.sentences)
     assert "42.4 to 61 %" in html and re.search(r"\d\*</td>", html)
@@ -190,10 +192,11 @@ def test_low_exchange_and_run_warnings_are_shown(tmp_path):
     _edit(
         folder,
         "results.json",
-        lambda r: r.update(exchange_acceptance=[0.4, 0.02], warnings=["a <b> note"]),
+        lambda r: r.update(exchange_acceptance=[0.4, 0.02], warnings=["a <b> note of `code`"]),
     )
     html = write_report(folder).read_text()
     assert "accepts only 2 %" in html and "a &lt;b&gt; note" in html
+    assert "note of <code>code</code>" in html
 
 
 def _words(html):
@@ -220,7 +223,7 @@ def test_runs_of_dynamics_are_called_so(tmp_path, method):
         "Replica exchange accepted, coldest pair first: 41 %, 43 %",
     ):
         assert text in words
-    run = read_run(folder)
+    run = read_record(folder)
     assert run.explored_by == "dynamics" and not run.annealed
 
 
@@ -254,8 +257,8 @@ def test_annealed_runs_mention_no_dynamics(tmp_path, trouble):
 
 
 def test_figures_of_annealed_runs_mention_no_dynamics(tmp_path):
-    run = read_run(write_run_folder(tmp_path, n=3000, method="annealing"))
-    steps = evidence.steps_figure(run, f"BAR with {run.explored_by}")
+    run = read_record(write_run_folder(tmp_path, n=3000, method="annealing"))
+    steps = evidence.steps_figure(run)
     assert "BAR with annealing" in _texts(steps)
     for draw in (
         conformations.surface_figure,
@@ -328,13 +331,13 @@ def test_estimates_are_cut_by_their_error():
         (2.0, math.nan): "2.00 ± ?",
     }
     for (value, error), text in cases.items():
-        assert estimate(Measured(value, error)) == text
-    assert estimate(Measured(2.0, 0.2), 2.5) == "5.0 ± 0.5"
+        assert estimate(Estimate(value, error)) == text
+    assert estimate(Estimate(2.0, 0.2), 2.5) == "5.0 ± 0.5"
     assert duration(59.0) == "59 s" and duration(1031) == "17 min 11 s"
     assert duration(7800) == "2 h 10 min"
 
 
 def test_z_score():
-    assert z_score(Measured(1.0, 0.3), Measured(0.0, 0.4)) == pytest.approx(2.0)
-    assert math.isnan(z_score(Measured(0.0, 0.0), Measured(0.0, 0.0)))
-    assert math.isnan(z_score(Measured(1.0), Measured(0.0, 0.1)))
+    assert z_score(Estimate(1.0, 0.3), Estimate(0.0, 0.4)) == pytest.approx(2.0)
+    assert z_score(Estimate(0.0, 0.0), Estimate(0.0, 0.0)) == 0.0
+    assert math.isnan(z_score(Estimate(1.0, math.nan), Estimate(0.0, 0.1)))

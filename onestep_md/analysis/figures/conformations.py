@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.histograms import draw_histograms
-from onestep_md.analysis.records.molecule import Region, RunRecord
+from onestep_md.analysis.records.molecule import MoleculeRecord, Region
 
 _SURFACE_BINS = 120
 _SMOOTHING = 5.0  # degrees
@@ -72,7 +72,7 @@ def _smooth(histogram: np.ndarray) -> np.ndarray:
     return np.maximum(smooth, 0.0)
 
 
-def surface_figure(run: RunRecord) -> Figure:
+def surface_figure(run: MoleculeRecord) -> Figure:
     """Explored, raw and reweighted samples side by side, one row per residue, one colour scale."""
     pairs = torsion_pairs(run.torsions)
     raw = run.samples
@@ -188,7 +188,7 @@ def torsion_profile(
     return np.where(seen & np.isfinite(profile), profile, np.nan), low, high
 
 
-def profile_figure(run: RunRecord) -> Figure:
+def profile_figure(run: MoleculeRecord) -> Figure:
     """Free energy along each torsion: explored, raw, reweighted, with error bands."""
     columns = 1 if len(run.torsions) == 1 else 2 if len(run.torsions) <= 4 else 3
     rows = -(-len(run.torsions) // columns)
@@ -231,7 +231,7 @@ def profile_figure(run: RunRecord) -> Figure:
     return figure
 
 
-def energy_figure(run: RunRecord) -> Figure:
+def energy_figure(run: MoleculeRecord) -> Figure:
     """Distributions of the reduced potential; a good sampler's reweighted one is as explored."""
     figure, axes = style.new_figure(3.0)
     ax, raw = axes[0, 0], run.samples
@@ -268,7 +268,7 @@ def energy_figure(run: RunRecord) -> Figure:
     return figure
 
 
-def distance_figure(run: RunRecord) -> Figure:
+def distance_figure(run: MoleculeRecord) -> Figure:
     """Histogram of the distances of atoms that are more than three bonds apart."""
     figure, axes = style.new_figure(3.0)
     kinds = {

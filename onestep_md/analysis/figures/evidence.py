@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis.figures import style
-from onestep_md.analysis.records.measurements import EvidenceRow, Measured, Measurements
-from onestep_md.analysis.report.page import estimate
+from onestep_md.analysis.numbers import estimate
+from onestep_md.analysis.records.folder import Record
+from onestep_md.analysis.records.measurements import EvidenceRow, Measurements
+from onestep_md.estimators.estimate import UNKNOWN, Estimate
 
 _LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
 
@@ -71,16 +73,10 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
     style.legend(ax, loc="lower right")
 
 
-def steps_figure(run: Measurements, bar: str, known: float = math.nan) -> Figure:
-    """ESS and log Z against the number of steps K; K = 0 is the base without the network.
-
-    Args:
-        run: any run.
-        bar: what to call the estimate by BAR.
-        known: log Z, drawn as a line; nan if nobody knows it.
-    """
+def steps_figure(run: Record) -> Figure:
+    """ESS and log Z against the number of steps K; K = 0 is the base without the network."""
     figure, axes = style.new_figure(4.0, 1, 3)
-    rows, place = run.evidence, np.arange(len(run.evidence))
+    rows, place, known = run.evidence, np.arange(len(run.evidence)), run.known_log_z.value
     ess, bounds, zoom = axes[0]
     _points(ess, place, [_percent(row.ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
     ess.plot(place, [100 * row.ess_clipped for row in rows], "s--", color=style.MUTED, ms=4, lw=1,
@@ -93,6 +89,7 @@ def steps_figure(run: Measurements, bar: str, known: float = math.nan) -> Figure
     bounds.margins(y=0.08)
     _bounds(bounds, place, rows, known)
     _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "log mean weight")
+    bar = f"BAR with {run.target_source}"
     _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", bar)
     titles = ("Effective sample size", "Bounds of log Z (nats)", "log Z, close up (nats)")
     for ax, title in zip(axes[0], titles, strict=True):
@@ -109,15 +106,20 @@ def steps_figure(run: Measurements, bar: str, known: float = math.nan) -> Figure
     return figure
 
 
-def _percent(value: Measured) -> Measured:
-    return Measured(100 * value.value, 100 * value.error)
+def _percent(fraction: Estimate) -> Estimate:
+    return Estimate(100 * fraction.value, 100 * fraction.error)
+
+
+def _finite(found: Estimate) -> float:
+    """Its value; nan, which is not drawn, for an infinite one."""
+    return found.value if math.isfinite(found.value) else math.nan
 
 
 def _points(
-    ax: Axes, place: np.ndarray, values: list[Measured], colour: str, marker: str, title: str
+    ax: Axes, place: np.ndarray, values: list[Estimate], colour: str, marker: str, title: str
 ) -> None:
     """Finite values with their error bars; nothing at all if none is finite."""
-    y = np.array([v.value for v in values])
+    y = np.array([_finite(v) for v in values])
     error = np.nan_to_num([v.error for v in values])
     if np.isfinite(y).any():
         ax.errorbar(place, y, error, fmt=marker, color=colour, ms=5.5, lw=1.6, capsize=3,
@@ -132,9 +134,9 @@ def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: f
     if not known_z:
         return
     middle = np.median([r.log_z.value for r in flow if math.isfinite(r.log_z.value)] or known_z)
-    gaps = [known - middle, *(v.value - middle for row in flow for v in (row.log_z, row.eubo))]
+    gaps = [known - middle, *(_finite(v) - middle for row in flow for v in (row.log_z, row.eubo))]
     above = np.nanmax([0.05, *np.abs(gaps)])
-    below = np.nanmedian([0.0, *(middle - row.elbo.value for row in flow)])
+    below = np.nanmedian([0.0, *(middle - _finite(row.elbo) for row in flow)])
     reach = 5.0 * max(above, min(below, 4.0 * above))
     written: dict[bool, list[tuple[int, str, str]]] = {False: [], True: []}  # above the scale?
     for name, colour, marker, title in (
@@ -143,11 +145,11 @@ def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: f
         ("elbo", style.RAW, "^-", "ELBO (lower bound)"),
     ):
         values = [getattr(row, name) for row in rows]
-        shown = [v if abs(v.value - middle) <= reach else Measured() for v in values]
+        shown = [v if abs(v.value - middle) <= reach else UNKNOWN for v in values]
         _points(ax, place, shown, colour, marker, title)
         for x, row, value in zip(place, rows, values, strict=True):
             unbounded = name == "elbo" and row.infinite
-            if unbounded or abs(value.value - middle) > reach:
+            if unbounded or abs(_finite(value) - middle) > reach:
                 text = f"{title.split(' (')[0]}\n{'−∞' if unbounded else _short(value.value)}"
                 written[value.value > middle].append((int(x), text, colour))
     _write_beyond(ax, written)

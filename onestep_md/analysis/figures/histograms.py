@@ -1,4 +1,4 @@
-"""Histograms of several ensembles in one panel, as `particle_section` and `report` show them."""
+"""Histograms of several ensembles in one panel."""
 
 from collections.abc import Mapping
 

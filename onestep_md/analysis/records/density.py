@@ -1,32 +1,19 @@
-"""A finished run on a density as a frozen dataclass: everything its report shows.
+"""A finished run on a density as a frozen dataclass: everything its report shows."""
 
-Called by `density_report`; the files are those that `onestep_md.results.density` writes.
-"""
-
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from onestep_md.analysis.records.measurements import (
-    UNKNOWN,
-    Measured,
     Measurements,
     Weighted,
-    printable,
-    read_cost,
-    read_environment,
-    read_evidence,
-    read_metrics,
-    read_pretraining,
-    reading,
-    run_warnings,
-    text_of,
+    nulls_as_nan,
+    read_measurements,
 )
-from onestep_md.analysis.trajectories import check_finished
+from onestep_md.estimators.particles import Comparison
 
 FILES = ("results.json", "steps.npz")
 
@@ -39,80 +26,54 @@ class DensitySamples(Weighted):
 
 
 @dataclass(frozen=True)
-class DensityRecord(Measurements):
-    """All that the report of a density needs; the values of `steps` are DensitySamples."""
+class DensityRecord(Measurements[DensitySamples]):
+    """All that the report of a density needs."""
 
+    kind: ClassVar[str] = "density"
     dim: int
-    log_z: Measured  # the known value, without error; UNKNOWN if nobody knows it
     digest: str
     exact: bool  # target_x are exact samples of the target, not held-out ones of the annealing
     target_x: np.ndarray  # (m, dim)
     modes: int | None  # how many the target has, if that is known
     modes_found: Mapping[int, int | None]  # K -> how many of them have their share
-    particles: Mapping[str, Mapping[str, float]]  # kind of samples -> Comparison, or empty
+    particles: Mapping[str, Comparison]  # by kind of samples; empty where there are none
     histograms: Mapping[str, np.ndarray]  # of particles: of distances and energies, or empty
 
+    @property
+    def target_source(self) -> str:
+        """Where the samples of the target that BAR takes are from."""
+        return "exact samples" if self.exact else "annealing"
 
-def is_density_run(folder: Path) -> bool:
-    """Whether a finished run sampled a density, not a molecule.
-
-    Raises:
-        RunFolderError: the folder is missing, unfinished, or its results cannot be read.
-    """
-    check_finished(folder, ("results.json",))
-    with reading(folder):
-        return "dim" in json.loads((folder / "results.json").read_text())["fingerprint"]
-
-
-def read_density_run(folder: Path) -> DensityRecord:
-    """Read a finished run folder.
-
-    Raises:
-        RunFolderError: the folder is missing, unfinished, or one of its files cannot be read.
-    """
-    check_finished(folder, FILES)
-    with reading(folder):
-        return _read(folder)
+    @property
+    def target_samples(self) -> str:
+        """The same in words."""
+        return "exact samples of the target" if self.exact else "held-out samples of the annealing"
 
 
-def _read(folder: Path) -> DensityRecord:
-    results = json.loads((folder / "results.json").read_text())
-    fingerprint, evidence = results["fingerprint"], read_evidence(results)
-    dim, log_z = int(fingerprint["dim"]), fingerprint["log_z"]
+def read_density(folder: Path, results: dict) -> DensityRecord:
+    """Read a finished run folder whose results.json holds `results`."""
+    fingerprint, particles = results["fingerprint"], results.get("particles") or {}
+    dim = int(fingerprint["dim"])
+
+    def samples(arrays: np.lib.npyio.NpzFile, k: int) -> DensitySamples:
+        log_w, x = arrays[f"k{k}_log_w"], _points(arrays, f"k{k}_x", dim)
+        if len(x) != len(log_w):
+            raise ValueError(f"{len(x)} samples but {len(log_w)} weights, K = {k}")
+        return DensitySamples(log_w, x)
+
+    shared = read_measurements(folder, results, str(fingerprint["name"]), samples)
     with np.load(folder / "steps.npz") as arrays:
-        steps = {
-            row.steps: DensitySamples(
-                arrays[f"k{row.steps}_log_w"], _points(arrays, f"k{row.steps}_x", dim)
-            )
-            for row in evidence
-        }
         target_x = _points(arrays, "target_x", dim)
-    for k, samples in steps.items():
-        if len(samples.x) != len(samples.log_w):
-            raise ValueError(f"{len(samples.x)} samples but {len(samples.log_w)} weights, K = {k}")
     return DensityRecord(
-        name=str(fingerprint["name"]),
-        fingerprint=printable(fingerprint),
-        evidence=evidence,
-        steps=steps,
-        metrics=read_metrics(folder),
-        pretraining=read_pretraining(folder),
-        cost=read_cost(results),
-        warnings=run_warnings(results),
-        environment=read_environment(folder),
-        config=text_of(folder / "config.yaml"),
+        **vars(shared),
         dim=dim,
-        log_z=UNKNOWN if log_z is None else Measured(float(log_z), 0.0),
         digest=str(fingerprint["digest"]),
         exact=bool(results["exact_samples"]),
         target_x=target_x,
         modes=results["modes"],
         modes_found={int(k): count for k, count in results["modes_found"].items()},
-        particles={
-            kind: {key: math.nan if value is None else value for key, value in row.items()}
-            for kind, row in (results.get("particles") or {}).items()
-        },
-        histograms=_histograms(folder) if results.get("particles") else {},
+        particles={kind: Comparison(**nulls_as_nan(row)) for kind, row in particles.items()},
+        histograms=_histograms(folder) if particles else {},
     )
 
 

@@ -1,20 +1,22 @@
 """What every finished run measured, whatever its target: evidence, training, cost, settings.
 
 JSON has no infinities: `null` stands for a number that is infinite or unknown and is read as nan.
-`record` adds what only molecules have, `density_record` what only densities have.
+`molecule` adds what only molecules have, `density` what only densities have.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from onestep_md.errors import RunFolderError
+from onestep_md.estimators.estimate import UNKNOWN, Estimate, read_estimate
 from onestep_md.estimators.limits import ESS_KHAT_LIMIT, khat_fails, khat_limit
 
 _METRICS = (
@@ -39,37 +41,25 @@ _NAMES = {  # how keys of the fingerprint and the environment are shown
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A value with its standard error; nan where infinite or unknown, with what is shown then."""
-
-    value: float = math.nan
-    error: float = math.nan
-    text: str = ""
-
-
-UNKNOWN = Measured()
-
-
-@dataclass(frozen=True)
 class EvidenceRow:
     """Evidence for one number of steps K; log Z and its bounds are natural logs."""
 
     steps: int
     n: int
-    ess: Measured  # fraction
+    ess: Estimate  # fraction
     ess_error_known: bool  # its error is too small where the weights lack a fourth moment
     ess_sets: tuple[float, ...]  # of several sets of 10,000 samples, if there are
     ess_clipped: float
     khat: float
     heaviest: float  # share of the largest weight
     harmless: bool  # too small for k-hat to matter
-    forward_ess: Measured  # fraction, seen from the target; UNKNOWN in older runs
+    forward_ess: Estimate  # fraction, seen from the target; UNKNOWN in older runs
     above: int  # of `held_out` target samples weigh more than every sample
     held_out: int
-    log_z: Measured
-    elbo: Measured
-    eubo: Measured
-    bar: Measured
+    log_z: Estimate
+    elbo: Estimate
+    eubo: Estimate
+    bar: Estimate
     negative: int
     checked: int
     log_det_error: float
@@ -77,7 +67,7 @@ class EvidenceRow:
     infinite: int
     seconds_per_1000: float
     auxiliaries: int  # draws of the auxiliary coordinates that a weight is made of
-    ess_joint: Measured  # ESS by the first of them alone, fraction; UNKNOWN if it is the only one
+    ess_joint: Estimate  # ESS by the first of them alone, fraction; UNKNOWN if it is the only one
     warnings: tuple[str, ...]
 
     @property
@@ -111,14 +101,18 @@ class Weighted:
         return bool(np.isfinite(self.log_w).any())
 
 
+Samples = TypeVar("Samples", bound=Weighted)
+
+
 @dataclass(frozen=True)
-class Measurements:
+class Measurements(Generic[Samples]):
     """What all runs share; fingerprint and environment are (name, value) pairs to be printed."""
 
     name: str
     fingerprint: tuple[tuple[str, str], ...]
+    known_log_z: Estimate  # without error; UNKNOWN if nobody knows it
     evidence: tuple[EvidenceRow, ...]  # K rises
-    steps: Mapping[int, Weighted]  # samples of every K
+    steps: Mapping[int, Samples]  # samples of every K
     metrics: Mapping[str, np.ndarray]  # column of metrics.jsonl -> values
     pretraining: Mapping[str, np.ndarray]  # the same of pretraining.jsonl
     cost: tuple[tuple[str, int, float], ...]  # (phase, evaluations, seconds)
@@ -133,13 +127,23 @@ class Measurements:
         return min(with_flow, key=lambda row: row.steps)
 
     @property
-    def samples(self) -> Weighted:
+    def samples(self) -> Samples:
         """The samples that belong to `headline`."""
         return self.steps[self.headline.steps]
 
     def row(self, steps: int) -> EvidenceRow | None:
         """Evidence of one K, if it was measured."""
         return next((row for row in self.evidence if row.steps == steps), None)
+
+    @property
+    def evaluations(self) -> int:
+        """Energy evaluations of all phases."""
+        return sum(evaluations for _, evaluations, _ in self.cost)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all phases whose time is known."""
+        return sum(seconds for _, _, seconds in self.cost if math.isfinite(seconds))
 
 
 @contextmanager
@@ -164,19 +168,49 @@ def number_or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def measured(value: dict | float | None, error: float | None = None) -> Measured:
-    """An estimate, written as {value, error} or as two numbers."""
-    if isinstance(value, dict):
-        found = number_or_nan(value["value"]), number_or_nan(value["error"])
-        return Measured(*found, "" if math.isfinite(found[0]) else value.get("text", ""))
-    return Measured(number_or_nan(value), number_or_nan(error))
+def nulls_as_nan(row: dict) -> dict:
+    """The same row with nan for JSON's null."""
+    return {key: math.nan if value is None else value for key, value in row.items()}
 
 
-def read_evidence(results: dict) -> tuple[EvidenceRow, ...]:
-    """Rows of results.json, K rising."""
+def estimate_of(value: float | None, error: float | None) -> Estimate:
+    """An estimate that is written as two numbers."""
+    return Estimate(number_or_nan(value), number_or_nan(error))
+
+
+def read_measurements(
+    folder: Path,
+    results: dict,
+    name: str,
+    samples: Callable[[np.lib.npyio.NpzFile, int], Samples],
+) -> Measurements[Samples]:
+    """Read what all runs share.
+
+    Args:
+        folder: of the run.
+        results: contents of results.json.
+        name: of the target.
+        samples: reads those of one K from steps.npz.
+    """
     if not results["evidence"]:
         raise ValueError("no evidence at any number of steps")
-    return tuple(sorted(map(_evidence, results["evidence"]), key=lambda row: row.steps))
+    evidence = sorted(map(_evidence, results["evidence"]), key=lambda row: row.steps)
+    known = results["fingerprint"].get("log_z")
+    with np.load(folder / "steps.npz") as arrays:
+        steps = {row.steps: samples(arrays, row.steps) for row in evidence}
+    return Measurements(
+        name=name,
+        fingerprint=printable(results["fingerprint"]),
+        known_log_z=UNKNOWN if known is None else Estimate(float(known), 0.0),
+        evidence=tuple(evidence),
+        steps=steps,
+        metrics=_columns(folder / "metrics.jsonl", _METRICS),
+        pretraining=_columns(folder / "pretraining.jsonl", ("step", "loss")),
+        cost=_cost(results),
+        warnings=_run_warnings(results),
+        environment=_environment(folder),
+        config=text_of(folder / "config.yaml"),
+    )
 
 
 def _evidence(row: dict) -> EvidenceRow:
@@ -186,20 +220,20 @@ def _evidence(row: dict) -> EvidenceRow:
     return EvidenceRow(
         steps=int(row["steps"]),
         n=int(row["n"]),
-        ess=measured(row["ess"], row.get("ess_error")),
+        ess=estimate_of(row["ess"], row.get("ess_error")),
         ess_error_known=bool(row.get("ess_error_known", khat <= ESS_KHAT_LIMIT)),
         ess_sets=tuple(row.get("ess_sets", ())),
         ess_clipped=number_or_nan(row["ess_clipped"]),
         khat=khat,
         heaviest=number_or_nan(row.get("heaviest")),
         harmless=bool(row.get("harmless", False)),
-        forward_ess=measured(row.get("forward_ess")),
+        forward_ess=read_estimate(row.get("forward_ess")),
         above=int(row.get("above", 0)),
         held_out=int(row.get("held_out", 0)),
-        log_z=measured(row["log_z"]),
-        elbo=measured(row["elbo"]),
-        eubo=measured(row["eubo"]),
-        bar=measured(row["bar"]),
+        log_z=read_estimate(row["log_z"]),
+        elbo=read_estimate(row["elbo"]),
+        eubo=read_estimate(row["eubo"]),
+        bar=read_estimate(row["bar"]),
         negative=int(row["negative_determinants"]),
         checked=int(row["checked"]),
         log_det_error=number_or_nan(row.get("log_det_error")),
@@ -207,12 +241,12 @@ def _evidence(row: dict) -> EvidenceRow:
         infinite=int(row["infinite"]),
         seconds_per_1000=number_or_nan(row["seconds_per_1000"]),
         auxiliaries=int(row.get("auxiliaries", 1)),
-        ess_joint=measured(row.get("ess_joint")),
+        ess_joint=read_estimate(row.get("ess_joint")),
         warnings=tuple(row.get("warnings", ())),
     )
 
 
-def read_cost(results: dict) -> tuple[tuple[str, int, float], ...]:
+def _cost(results: dict) -> tuple[tuple[str, int, float], ...]:
     """(phase, evaluations, seconds) in the order of the phases."""
     evaluations, seconds = results.get("evaluations", {}), results.get("seconds", {})
     order = sorted(
@@ -224,28 +258,19 @@ def read_cost(results: dict) -> tuple[tuple[str, int, float], ...]:
     )
 
 
-def run_warnings(results: dict) -> tuple[str, ...]:
+def _run_warnings(results: dict) -> tuple[str, ...]:
     """Warnings of the run that belong to no row of the evidence."""
     of_rows = {text for row in results["evidence"] for text in row.get("warnings", ())}
     return tuple(text for text in results.get("warnings", ()) if text not in of_rows)
 
 
-def read_metrics(folder: Path) -> dict[str, np.ndarray]:
-    """Columns of metrics.jsonl; empty ones if it is not there."""
-    return _columns(folder / "metrics.jsonl", _METRICS)
-
-
-def read_pretraining(folder: Path) -> dict[str, np.ndarray]:
-    """Columns of pretraining.jsonl, which only runs with `train.pretraining` have."""
-    return _columns(folder / "pretraining.jsonl", ("step", "loss"))
-
-
 def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns of a file of JSON rows; empty ones if it is not there."""
     rows = [json.loads(line) for line in text_of(path).splitlines() if line.strip()]
     return {name: np.array([number_or_nan(row.get(name)) for row in rows]) for name in names}
 
 
-def read_environment(folder: Path) -> tuple[tuple[str, str], ...]:
+def _environment(folder: Path) -> tuple[tuple[str, str], ...]:
     """Machine and versions of environment.json, to be printed."""
     environment = json.loads(text_of(folder / "environment.json") or "{}")
     return printable({k: v for k, v in environment.items() if k != "fingerprint"})

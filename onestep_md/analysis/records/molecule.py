@@ -1,34 +1,27 @@
-"""A finished run of a molecule as frozen dataclasses: everything its report shows.
-
-Called by `report`; the files are those that `onestep_md.run` and `onestep_md.sample` write.
-"""
+"""A finished run of a molecule as frozen dataclasses: everything its report shows."""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import mdtraj
 import numpy as np
 
 from onestep_md.analysis.records.measurements import (
-    Measured,
     Measurements,
     Weighted,
-    measured,
+    estimate_of,
+    nulls_as_nan,
     number_or_nan,
-    printable,
-    read_cost,
-    read_environment,
-    read_evidence,
-    read_metrics,
-    read_pretraining,
-    reading,
-    run_warnings,
+    read_measurements,
     text_of,
 )
-from onestep_md.analysis.trajectories import check_finished
+from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.limits import khat_limit
+from onestep_md.estimators.torsions import TorsionComparison
 
 FILES = ("topology.pdb", "samples.dcd", "steps.npz", "results.json", "free_energy.json")
 
@@ -40,10 +33,10 @@ class Region:
     name: str
     ranges: dict[str, tuple[float, float]]
     reference: str
-    delta_f: Measured
-    probability: Measured
-    explored_delta_f: Measured  # of the exploration
-    explored_probability: Measured
+    delta_f: Estimate
+    probability: Estimate
+    explored_delta_f: Estimate  # of the exploration
+    explored_probability: Estimate
     inside: int  # samples in it
     effective: float  # what they are worth; nan in older runs
     khat: float  # of their weights; nan where it cannot be told
@@ -75,9 +68,10 @@ class Isomers:
 
 
 @dataclass(frozen=True)
-class RunRecord(Measurements):
-    """All that the report of a molecule needs; the values of `steps` are StepSamples."""
+class MoleculeRecord(Measurements[StepSamples]):
+    """All that the report of a molecule needs."""
 
+    kind: ClassVar[str] = "molecule"
     residues: str
     formula: str
     temperature: float  # K
@@ -89,48 +83,37 @@ class RunRecord(Measurements):
     explored_u: np.ndarray  # (m,) kT
     isomers: Isomers | None  # absent in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
-    distances: dict[str, dict]  # by kind of samples, see estimators.torsions; empty in older runs
-    histograms: dict[str, np.ndarray]  # of interatomic distances; empty in older runs
+    distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
+    histograms: Mapping[str, np.ndarray]  # of interatomic distances; empty in older runs
 
     @property
     def annealed(self) -> bool:
         """Whether there was no dynamics."""
         return self.explored_by == "annealing"
 
+    @property
+    def target_source(self) -> str:
+        """Where the samples of the target that BAR takes are from."""
+        return self.explored_by
 
-def read_run(folder: Path) -> RunRecord:
-    """Read a finished run folder.
-
-    Raises:
-        RunFolderError: the folder is missing, unfinished, or one of its files cannot be read.
-    """
-    check_finished(folder, FILES)
-    with reading(folder):
-        return _read(folder)
+    @property
+    def target_samples(self) -> str:
+        """The same in words."""
+        return f"held-out samples of the {self.explored_by}"
 
 
-def _read(folder: Path) -> RunRecord:
-    results = json.loads((folder / "results.json").read_text())
+def read_molecule(folder: Path, results: dict) -> MoleculeRecord:
+    """Read a finished run folder whose results.json holds `results`."""
+    name = _molecule_name(text_of(folder / "config.yaml")) or folder.resolve().name
+    shared = read_measurements(folder, results, name, _samples)
     free_energy = json.loads((folder / "free_energy.json").read_text())
-    config = text_of(folder / "config.yaml")
-    evidence = read_evidence(results)
     topology = mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False)
     with np.load(folder / "steps.npz") as arrays:
-        steps = {row.steps: _samples(arrays, row.steps) for row in evidence}
         # the names are older than annealing
         explored = arrays["dynamics_torsions"], arrays["dynamics_u"]
         histograms = {name: arrays[name] for name in arrays if name.startswith("distance_")}
-    return RunRecord(
-        name=_molecule_name(config) or folder.resolve().name,
-        fingerprint=printable(results["fingerprint"]),
-        evidence=evidence,
-        steps=steps,
-        metrics=read_metrics(folder),
-        pretraining=read_pretraining(folder),
-        cost=read_cost(results),
-        warnings=run_warnings(results),
-        environment=read_environment(folder),
-        config=config,
+    return MoleculeRecord(
+        **vars(shared),
         residues="-".join(residue.name.capitalize() for residue in topology.topology.residues),
         formula=_formula([atom.element.symbol for atom in topology.topology.atoms]),
         temperature=float(free_energy["temperature"]),
@@ -140,11 +123,14 @@ def _read(folder: Path) -> RunRecord:
         explored_by=results.get("explored_by", "dynamics"),  # absent in older runs
         explored_torsions=explored[0],
         explored_u=explored[1],
-        isomers=_isomers(results, len(steps[1].u)),
+        isomers=_isomers(results, len(shared.steps[1].u)),
         acceptance=tuple(
             number_or_nan(value) for value in results.get("exchange_acceptance") or ()
         ),
-        distances=results.get("distances", {}),
+        distances={
+            kind: TorsionComparison(**nulls_as_nan(row))
+            for kind, row in results.get("distances", {}).items()
+        },
         histograms=histograms,
     )
 
@@ -154,10 +140,12 @@ def _region(entry: dict) -> Region:
         name=entry["name"],
         ranges={name: (float(r[0]), float(r[1])) for name, r in entry["torsions"].items()},
         reference=str(entry["reference"]),
-        delta_f=measured(entry["delta_f"], entry["d_delta_f"]),
-        probability=measured(entry["probability"], entry["d_probability"]),
-        explored_delta_f=measured(entry.get("dynamics_delta_f"), entry.get("dynamics_d_delta_f")),
-        explored_probability=measured(
+        delta_f=estimate_of(entry["delta_f"], entry["d_delta_f"]),
+        probability=estimate_of(entry["probability"], entry["d_probability"]),
+        explored_delta_f=estimate_of(
+            entry.get("dynamics_delta_f"), entry.get("dynamics_d_delta_f")
+        ),
+        explored_probability=estimate_of(
             entry.get("dynamics_probability"), entry.get("dynamics_d_probability")
         ),
         inside=int(entry.get("samples_inside", 0)),
