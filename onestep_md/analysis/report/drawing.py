@@ -13,15 +13,18 @@ from onestep_md.analysis.records.molecule import MoleculeRecord
 
 def draw_figures(run: Record) -> Iterator[tuple[str, Figure]]:
     """Draw one figure after the other, those for which the run has data."""
-    is_molecule = isinstance(run, MoleculeRecord)
-    yield from _molecule_figures(run) if is_molecule else _density_figures(run)
+    if isinstance(run, MoleculeRecord):
+        loss = "energy (kT)"
+        yield from _molecule_figures(run)
+    else:
+        loss = "log Z − median log w (nats)"
+        yield from _density_figures(run)
     yield "steps", evidence.steps_figure(run)
     if run.samples.weighted:
         yield "weights", evidence.weight_figure(run)
     if len(run.pretraining["step"]) > 1:
         yield "pretraining", evidence.pretraining_figure(run)
     if len(run.metrics["step"]) > 1:
-        loss = "energy (kT)" if is_molecule else "log Z − median log w (nats)"
         yield "training", evidence.training_figure(run, loss)
 
 

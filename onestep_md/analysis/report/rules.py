@@ -181,6 +181,6 @@ def judge_log_z(run: Record, bar: str) -> Finding:
     if math.isnan(worst):
         return Finding("")
     *names, last = f"K = {head.steps}", *(name for name, _ in others)
-    verb, level = ("DISAGREE by", "bad") if worst > DISAGREEMENT else ("agree within", "good")
+    verb = "agree within" if worst <= DISAGREEMENT else "DISAGREE by"
     text = f"log Z from {', '.join(names)} and {last} {verb} {worst:.1f} combined standard errors."
-    return Finding(text, level)
+    return Finding(text, "good" if worst <= DISAGREEMENT else "bad")
