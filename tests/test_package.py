@@ -50,3 +50,11 @@ def test_type_checkers_may_read_the_annotations():
     assert resources.files("onestep_md").joinpath("py.typed").is_file()
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert "py.typed" in tool["setuptools"]["package-data"]["onestep_md"]
+
+
+def test_the_templates_of_the_report_are_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    report = ROOT / "onestep_md" / "analysis" / "report"
+    patterns = settings["package-data"]["onestep_md.analysis.report"]
+    installed = {path for pattern in patterns for path in report.glob(pattern)}
+    assert installed == set((report / "templates").iterdir()) != set()

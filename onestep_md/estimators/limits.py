@@ -23,6 +23,7 @@ BLIND = 0.5  # forward ESS over ESS; below it, more than a short error bar makes
 ESS_RATIO = 1.25  # of forward to reverse ESS; no smaller one counts where the error is too small
 HARMLESS = 0.1  # share of the largest weight, in units of the error that it may shift
 NEGLIGIBLE = 0.005  # kT; no smaller error of a free energy matters to anybody
+MODE_SHARE = 0.1  # of an equal share of the samples; a mode with fewer counts as missed
 LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
 
 

@@ -9,6 +9,7 @@ import torch
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
+from onestep_md.estimators.limits import MODE_SHARE
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.files import replacing, write_json, write_text
 from onestep_md.progress import Display
@@ -22,7 +23,6 @@ from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.particles import Particles
 
 _EXPORTED_STEPS = 1
-_FOUND = 0.1  # of its share in equal parts; a mode with fewer samples counts as missed
 
 
 def write_density_results(
@@ -102,7 +102,7 @@ def found_modes(x: np.ndarray, modes: torch.Tensor | None) -> int | None:
         return None
     nearest = torch.cdist(torch.from_numpy(x), modes).argmin(1).numpy()
     share = np.bincount(nearest, minlength=len(modes)) / len(x)
-    return int((share >= _FOUND / len(modes)).sum())
+    return int((share >= MODE_SHARE / len(modes)).sum())
 
 
 def comparison(

@@ -245,3 +245,10 @@ def _write_metrics(path, generator):
             }
         )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def edit_json(folder: Path, name: str, change) -> None:
+    """Apply `change(content)` to a JSON file of a run folder."""
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))

@@ -53,6 +53,7 @@ def test_format_in_both_units():
 
 def test_the_difference_in_standard_errors():
     assert z_score(Estimate(1.0, 0.3), Estimate(2.0, 0.4)) == pytest.approx(-2.0)
+    assert z_score(Estimate(1.0, 0.3), Estimate(0.0, 0.4)) == pytest.approx(2.0)
     assert z_score(Estimate(1.0, 0.0), Estimate(1.0, 0.0)) == 0.0
     assert z_score(Estimate(2.0, 0.0), Estimate(1.0, 0.0)) == pytest.approx(1e9)
     # an exact flow has errors below the last digit

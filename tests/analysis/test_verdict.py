@@ -1,0 +1,147 @@
+"""The judge: every failed test of a molecule or a density reaches the verdict."""
+
+import pytest
+from synthetic_density import LOG_Z
+from synthetic_run import edit_json, write_run_folder
+
+from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.report.verdict import judge
+
+NO_ESTIMATE = {"value": None, "error": None, "reason": "why", "text": "no estimate"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "level", "words"),
+    [
+        ("khat", 0.83, "bad", "k-hat 0.83 is above"),
+        ("khat", None, "bad", "could not be computed"),
+        ("negative_determinants", 40, "bad", "40 of 10,000 checked samples are folded"),
+        ("negative_determinants", 1, "care", "1 of 10,000 checked samples are folded"),
+        ("bar", {"value": -30.0, "error": 0.01}, "bad", "DISAGREE"),
+        ("ess", 0.01, "bad", "worth 30 independent"),
+        ("checked", 0, "care", "not checked for folds"),
+    ],
+)
+def test_each_failed_test_of_a_molecule_reaches_the_verdict(tmp_path, key, value, level, words):
+    folder = write_run_folder(tmp_path, n=3000)
+    edit_json(folder, "results.json", lambda r: r["evidence"][1].update({key: value}))
+    verdict = judge(read_record(folder))
+    assert verdict.level == level
+    assert words in " ".join(verdict.sentences)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, "Held as in the input: 1 stereocentre, 2 trans amides. Sampled: 5 torsions."),
+        (
+            {"outside": {"0": {"a": 7}, "1": {"an inverted stereocentre": 3}}},
+            "3 of 3,000 raw samples (0.1 %) have an inverted stereocentre; they have no weight.",
+        ),
+        ({"isomers": {"held": [], "sampled": []}}, "Held as in the input: nothing."),
+        (None, None),  # of a run that is older than the words
+    ],
+)
+def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
+    folder = write_run_folder(tmp_path, n=3000)
+    if found is None:
+        edit_json(folder, "results.json", lambda r: (r.pop("isomers"), r.pop("outside")))
+    else:
+        edit_json(folder, "results.json", lambda r: r.update(found))
+    judged = judge(read_record(folder))
+    words = " ".join(judged.sentences)
+    assert ("Held" in words or "inverted" in words) == (said is not None)
+    assert said is None or said in words
+    assert any("inverted" in text for text in judged.run_warnings) == ("3 of" in (said or ""))
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"khat": 0.83, "harmless": False}, "bad", "k-hat 0.83 is above"),
+        ({"khat": None, "harmless": False}, "bad", "could not be computed"),
+        ({"log_det_error": 1e-3}, "bad", "weights and log Z are wrong"),
+        ({"negative_determinants": 40}, "bad", "40 of 1,000 checked samples are folded"),
+        ({"ess": 0.005}, "bad", "worth 50 independent"),
+        ({"checked": 0}, "care", "not checked for folds"),
+        ({"eubo": None}, "care", "nothing bounds log Z from above"),
+        ({"eubo": {"value": None, "error": None}}, "care", "nothing bounds log Z from above"),
+        (
+            {"eubo": {"value": None, "error": None, "text": "inf"}},
+            "care",
+            "EUBO is infinite: nothing bounds",
+        ),
+        (
+            {"eubo": NO_ESTIMATE},
+            "care",
+            "EUBO cannot be told: nothing bounds",
+        ),
+        (
+            {
+                "log_z": NO_ESTIMATE,
+                "ess": 1e-4,
+            },
+            "bad",
+            "There is no estimate of log Z",
+        ),
+        ({"forward_ess": {"value": 1e-9, "error": 1e-9}}, "bad", "is 1e-07 % instead of"),
+        ({}, "good", "the forward ESS use exact samples of the target"),
+        ({"infinite": 3, "elbo": {"value": None, "error": None}}, "good", "−∞ ≤"),
+        ({"eubo": {"value": 2.4, "error": 0.01}}, "bad", "log Z (2.501 ± 0.003) lies above EUBO"),
+        ({"elbo": {"value": 2.7, "error": 0.01}}, "bad", "ELBO (2.700 ± 0.010) lies above log Z"),
+        ({"log_z": {"value": 2.53, "error": 0.005}}, "bad", "DISAGREES with the known 2.5"),
+        ({"bar": {"value": 2.6, "error": 0.01}}, "bad", "BAR DISAGREE"),
+        ({"warnings": ["K = 1: something"]}, "care", "ELBO ≤ log Z ≤ EUBO holds"),
+    ],
+)
+def test_each_failed_test_of_a_density_reaches_the_verdict(edited, changes, level, words):
+    verdict = judge(edited(lambda r: r["evidence"][1].update(changes)))
+    assert verdict.level == level
+    assert words in " ".join(verdict.sentences)
+
+
+def test_missed_modes_and_run_warnings(edited):
+    verdict = judge(edited(lambda r: r["modes_found"].update({"1": 7})))
+    assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-2]
+    verdict = judge(edited(lambda r: r.update(warnings=["a note"])))
+    assert verdict.level == "care" and verdict.run_warnings == ("a note",)
+
+
+def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
+    def exact(results):
+        for row in results["evidence"]:
+            noise = {"value": LOG_Z + 4e-16, "error": 1e-17}
+            row |= {name: noise for name in ("log_z", "elbo", "bar")}
+            row["eubo"] = {"value": LOG_Z, "error": 0.0}
+            row["khat"] = -5.0
+
+    assert judge(edited(exact)).level == "good"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"khat": 0.83, "harmless": False},
+        {"khat": None, "harmless": False},
+        {"khat": 2.3, "harmless": True, "heaviest": 2e-4},
+        {"log_det_error": 1e-3},
+        {"negative_determinants": 40, "checked": 1000},
+        {"checked": 0},
+        {"forward_ess": {"value": 1e-9, "error": 1e-9}, "above": 38, "held_out": 2000},
+    ],
+)
+def test_what_molecules_and_densities_share_is_judged_alike(tmp_path, edited, changes):
+    def change(results):
+        row = {"n": 3000, "ess": 0.5, "ess_error": 0.01, "khat": 0.3, "forward_ess": None}
+        results["evidence"][1].update(row | changes)
+
+    density = judge(edited(change))
+    folder = write_run_folder(tmp_path / "molecule", n=3000)
+    edit_json(folder, "results.json", change)
+    molecule = judge(read_record(folder))
+    assert molecule.level == density.level
+    assert molecule.sentences[1] == density.sentences[2]  # k-hat, behind the bounds and the ESS
+    for word in ("folded", "checked for folds", "determinant in", "not know of it"):
+        said = [any(word in text for text in v.sentences) for v in (molecule, density)]
+        assert said[0] == said[1], word
