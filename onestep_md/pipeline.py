@@ -185,10 +185,11 @@ def draw_more(
 
 def _pretrained(config: Config, target: Target) -> Model | None:
     """The sampler that train.teacher names, checked to be of the same target."""
-    if config.train.teacher is None:
+    if config.train.method != "cdds":
         return None
     folder = Path(config.train.teacher)
-    theirs = load_run_config(folder, config.target.trust)
+    trust = config.target.kind != "density" and config.target.trust
+    theirs = load_run_config(folder, trust)
     source = load_target(theirs)
     if source.fingerprint.identity != target.fingerprint.identity:
         raise TargetError(
@@ -216,8 +217,9 @@ def _trained(
     size = sum(p.numel() for p in state.flow.parameters())
     display.say(f"chart: {chart}\nflow: {size:,} parameters")
     display.start("training")
-    frames = model.training_frames
-    pretrain(state, config.train, chart, frames, folder, model.identity, show)
+    if config.train.method == "buffer":
+        frames = model.training_frames
+        pretrain(state, config.train, chart, frames, folder, model.identity, show)
     if config.cluster.learners > 1:
         evaluators.close()  # learners are placed first, and open their own
         factory = factory_of(target, evaluators.platform)

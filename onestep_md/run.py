@@ -31,7 +31,12 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Replaces the seed of the file.")] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace one key: train.steps=200."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Replace one key: train.steps=200. Where that is a method or a kind, the file's "
+            "keys of another one are left out.",
+        ),
     ] = None,
     address: Annotated[
         str | None,

@@ -93,24 +93,20 @@ def load_run_config(folder: Path, trust: bool = False) -> Config:
             + ", ".join(str(folder / name) for name in configs)
         )
     config = next(iter(configs.values()))
-    if config.target.kind == "molecule":
-        kept = {
-            "pdb": "input.pdb",
-            "system": "system.xml",
-            "forcefield": None,
-            "constraints": "none",
-        }
-    else:
-        kept = {"data": config.target.data and Path(config.target.data).name}
-    if config.target.kind == "python" and not trust:
-        module = config.target.function.partition(":")[0]
+    target = config.target
+    if target.kind == "molecule":
+        files = {"pdb": "input.pdb", "system": "system.xml"}
+        return config.changed("target", **files, forcefield=None, constraints="none", trust=trust)
+    if target.kind == "density":
+        return config.changed("target", data=target.data and Path(target.data).name)
+    if not trust:
+        module = target.function.partition(":")[0]
         raise RunFolderError(
             f"{folder} is a run on a Python function, and to use it is to run its {module}.py. If "
             "you made it, or trust who did, give --trust (for train.teacher, set target.trust: "
             "true)."
         )
-    kept["trust"] = trust
-    return config.model_copy(update={"target": config.target.model_copy(update=kept)})
+    return config.changed("target", trust=trust)
 
 
 def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from onestep_md.analysis.report.page import write_report
-from onestep_md.config import Cluster, Config, Train, several_text
+from onestep_md.config import BufferTraining, Cluster, Config, several_text
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
@@ -199,7 +199,7 @@ class _Keeper:
 
 
 def _pretrain_in_turn(
-    models: dict[str, Model], settings: Train, folder: Path, keeper: _Keeper
+    models: dict[str, Model], settings: BufferTraining, folder: Path, keeper: _Keeper
 ) -> None:
     """Always a step of the molecule that has had the fewest."""
     states, steps = keeper.states, settings.pretraining
@@ -222,7 +222,11 @@ def _pretrain_in_turn(
 
 
 def _train_in_turn(
-    models: dict[str, Model], settings: Train, pool: Evaluators, folder: Path, keeper: _Keeper
+    models: dict[str, Model],
+    settings: BufferTraining,
+    pool: Evaluators,
+    folder: Path,
+    keeper: _Keeper,
 ) -> None:
     """Always a step of the molecule that has had the fewest."""
     states, steps = keeper.states, settings.steps

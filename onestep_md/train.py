@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onestep_md.config import Train
+from onestep_md.config import BufferTraining, Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
@@ -99,7 +99,7 @@ def train(
 
 def train_step(
     state: TrainState,
-    settings: Train,
+    settings: BufferTraining,
     chart: Chart,
     evaluators: Evaluators,
     learners: Learners,
@@ -208,7 +208,11 @@ def _step_info(
 
 
 def _buffer_losses(
-    state: TrainState, settings: Train, chart: Chart, drawn: Configurations, learners: Learners
+    state: TrainState,
+    settings: BufferTraining,
+    chart: Chart,
+    drawn: Configurations,
+    learners: Learners,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Means of flow matching, state and volume consistency over this learner's drawn chains.
 

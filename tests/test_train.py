@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.config import Train
+from onestep_md.config import Config, Train
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
@@ -45,10 +45,14 @@ class Mortal(SerialEvaluators):
 
 
 def short(**others) -> Train:
-    return Train(
-        batch=32, regression_batch=16, likelihood_weight=1, step_shares=(2, 1, 1, 1),
-        learning_rate=1e-3, flow_weight=0.01, state_weight=0.1, volume_weight=0.02, **others,
-    )  # fmt: skip
+    values = {
+        "batch": 32, "regression_batch": 16, "learning_rate": 1e-3, "state_weight": 0.1,
+        "volume_weight": 0.02,
+    }  # fmt: skip
+    if others.get("method", "buffer") == "buffer":
+        values |= {"likelihood_weight": 1, "step_shares": (2, 1, 1, 1), "flow_weight": 0.01}
+    target = {"kind": "density", "name": "gmm9"}
+    return Config.model_validate({"target": target, "train": values | others}).train
 
 
 def state_of(explored: Configurations) -> TrainState:

@@ -17,7 +17,7 @@ import torch
 
 from onestep_md.benchmark.gpu_models import FreeEvaluators, rough_model, serial_evaluators
 from onestep_md.benchmark.jobs import Row, Send, failure
-from onestep_md.config import Config, Train, load_config
+from onestep_md.config import BufferTraining, Config, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.sampling.model import Model
@@ -98,14 +98,16 @@ def prepared(config: Config, device: str) -> Model:
     return model
 
 
-def _rate(model: Model, settings: Train, count: int | None) -> float:
+def _rate(model: Model, settings: BufferTraining, count: int | None) -> float:
     """Samples per second of training one map of K = `count` steps, or of pretraining."""
     if count is None:
         return settings.regression_batch / likelihood_seconds(model, settings)
     return settings.batch / step_seconds(model, settings, count, FreeEvaluators())
 
 
-def step_seconds(model: Model, settings: Train, count: int, evaluators: Evaluators) -> float:
+def step_seconds(
+    model: Model, settings: BufferTraining, count: int, evaluators: Evaluators
+) -> float:
     """Of a training step for K = `count`."""
     shares = tuple(float(count == k) for k in STEP_COUNTS)
     settings = settings.model_copy(update={"step_shares": shares})
@@ -113,7 +115,7 @@ def step_seconds(model: Model, settings: Train, count: int, evaluators: Evaluato
     return seconds(lambda: train_step(model.state, settings, chart, evaluators, alone))
 
 
-def likelihood_seconds(model: Model, settings: Train) -> float:
+def likelihood_seconds(model: Model, settings: BufferTraining) -> float:
     """Of a step of pretraining."""
     settings = settings.model_copy(update={"pretraining": settings.pretraining or 1000})
     with tempfile.TemporaryDirectory() as folder:

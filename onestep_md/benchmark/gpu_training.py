@@ -262,7 +262,10 @@ def _trained(
     try:
         with interruptible("its time is up"), stopped_after(stop_at - time.time()):
             display.start("training")
-            pretrain(model, config.train, folder, display.advance)
+            pretrain(
+                model.state, config.train, model.chart, model.training_frames, folder,
+                model.identity, display.advance,
+            )  # fmt: skip
             train(
                 model.state, config.train, model.chart, pool, folder, model.identity,
                 display.advance,

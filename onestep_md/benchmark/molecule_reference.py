@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
-from onestep_md.config import Config
+from onestep_md.config import Annealing, Config
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.distributed.pool import Evaluators
@@ -42,15 +42,14 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
     """Regions by replica exchange of `duration` ps and log Z, ready for JSON."""
     start = time.monotonic()
     molecule = load_molecule(config.target, config.folder)
-    settings = config.exploration.model_copy(
-        update={
-            "method": "dynamics",
-            "duration": duration if config.regions else min(duration, _RIGID),
-            "equilibration": 20.0,
-            "frame_interval": 0.2,
-        }
-    )
-    config = config.model_copy(update={"exploration": settings, "seed": SEED})
+    config = config.changed(
+        "exploration",
+        method="dynamics",
+        duration=duration if config.regions else min(duration, _RIGID),
+        equilibration=20.0,
+        frame_interval=0.2,
+    ).model_copy(update={"seed": SEED})
+    settings = config.exploration
     fast = open_pool(config, molecule, local=True, address=None)
     display.start("reference")
     frames = explore_molecule(config, molecule, fast, display)
@@ -216,8 +215,7 @@ def annealed_log_z(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Estimate:
     """Mean of Z over independent annealings; its error is their spread."""
-    settings = {"method": "annealing", "particles": 5000, "moves": 8, "snapshots": 1}
-    exploration = config.exploration.model_copy(update=settings)
+    exploration = Annealing(particles=5000, moves=8, snapshots=1)
     values = []
     for again in range(_ANNEALINGS):
         update = {"exploration": exploration, "seed": SEED + again}

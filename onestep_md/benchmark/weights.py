@@ -47,7 +47,8 @@ def compare_weights(run: Path, n: int, trust: bool = False) -> list[str]:
     config = load_run_config(run, trust)
     target = load_target(config)
     sampler = load_sampler(config, target, run)
-    chart, flow, grid = sampler.chart, sampler.flow, config.train.grid
+    chart, flow = sampler.chart, sampler.flow
+    grid = "angle" if config.train.method == "buffer" else config.train.grid
     if chart.n_circular:
         raise RunFolderError(f"{run}: diffusion paths are for densities on R^n")
     known = None if config.target.kind == "molecule" else target.density.log_z

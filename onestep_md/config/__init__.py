@@ -1,22 +1,34 @@
 """The configuration: every key of the YAML file with its type, unit, default and meaning.
 
-The models of `sections` are the one documentation of the schema, which `python -m onestep_md.run
---schema` prints. Nothing heavy is imported here, so a typing error costs a fraction of a second.
+The models of `targets`, `sections` and `training` are the one documentation of the schema, which
+`python -m onestep_md.run --schema` prints. Nothing heavy is imported here, so a typing error costs
+a fraction of a second.
 """
 
-from onestep_md.config.load import (
-    Config,
-    config_text,
-    load_config,
-    load_configs,
-    schema_text,
-    several_text,
+from onestep_md.config.config import Config
+from onestep_md.config.load import config_text, load_config, load_configs, several_text
+from onestep_md.config.schema import schema_text
+from onestep_md.config.sections import SPLINE_BINS, Annealing, Cluster, Dynamics
+from onestep_md.config.training import (
+    BufferTraining,
+    CddsTraining,
+    OsdsTraining,
+    PathTraining,
+    ScdsTraining,
+    Train,
 )
-from onestep_md.config.sections import Cluster, Train
 
 __all__ = [
+    "SPLINE_BINS",
+    "Annealing",
+    "BufferTraining",
+    "CddsTraining",
     "Cluster",
     "Config",
+    "Dynamics",
+    "OsdsTraining",
+    "PathTraining",
+    "ScdsTraining",
     "Train",
     "config_text",
     "load_config",

@@ -1,49 +1,18 @@
 """Mistakes in a configuration that involve several keys, found on already validated values.
 
 Plain functions on plain values: a key that is itself wrong is simply absent, so the other checks
-still run and all mistakes are reported together. Called by `config`.
+still run and all mistakes are reported together.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import NamedTuple
 
-from onestep_md.config.defaults import default_exploration
-from onestep_md.config.sections import Exploration, Target
 from onestep_md.config.source import Key, dotted
 from onestep_md.config.types import PARTICLES, suggest
 
-
-class Kind(NamedTuple):
-    """The keys of `target` that go with one value of target.kind."""
-
-    noun: str
-    required: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All keys that mean something, beside `kind`."""
-        return self.required + self.optional
-
-
-TARGETS = {
-    "molecule": Kind(
-        "a molecule",
-        ("pdb", "temperature"),
-        ("forcefield", "system", "constraints", "held", "trust"),
-    ),
-    "density": Kind("a density", ("name",), ("data",)),
-    "python": Kind("a python density", ("function", "dim"), ("trust",)),
-}
-_EXPLORATION = {
-    "dynamics": (
-        "temperatures", "duration", "equilibration", "timestep", "exchange_interval",
-        "frame_interval", "friction",
-    ),
-    "annealing": ("particles", "moves", "snapshots"),
-}  # fmt: skip
+_NOUNS = {"molecule": "a molecule", "density": "a density", "python": "a python density"}
+_SNAPSHOTS = 5  # of what has no effect, the default may be written
 
 
 def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
@@ -54,17 +23,18 @@ def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
     """
     target, exploration = values.get("target", {}), values.get("exploration", {})
     torsions, regions = values.get("sample", {}).get("torsions"), values.get("regions")
-    if "kind" in target:
-        yield from _check_kind(target)
+    if "forcefield" in target and "system" in target:
+        yield from _check_source_of_energies(target)
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
-    yield from _check_exploration(target, exploration, values.get("flow", {}))
-    yield from _check_teacher(values.get("train", {}))
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
+    if "kind" not in target:
+        return
+    yield from _check_exploration(target, exploration)
     yield from _check_coordinates(target, values.get("flow", {}))
     yield from _check_auxiliaries(target, values.get("flow", {}), values.get("sample", {}))
-    if target.get("kind", "molecule") != "molecule":
-        yield from _check_no_torsions(TARGETS[target["kind"]].noun, regions, torsions)
+    if target["kind"] != "molecule":
+        yield from _check_no_torsions(_NOUNS[target["kind"]], regions, torsions)
     elif torsions is not None and isinstance(regions, Mapping):
         yield from _check_regions(regions, torsions)
 
@@ -97,64 +67,28 @@ def mistakes_of_several(
         yield ("cluster", "learners"), "target is a list; it is trained by one learner."
 
 
-def _check_kind(target: Mapping) -> Iterator[tuple[Key, str]]:
-    name, kind, keys = target["kind"], TARGETS[target["kind"]], Target.model_fields
-    given = [key for key in keys if target.get(key) not in (None, keys[key].default, name)]
-    meaningless = [key for key in given if key not in kind.keys]
-    wrong = [key for key in kind.keys if key not in target]  # given as well, reported before
-    if meaningless and meaningless == given and not wrong:
-        # nothing fits the kind, so the kind itself is the mistake, most likely left out
-        home = next(other for other in TARGETS if given[0] in TARGETS[other].keys)
-        message = f"target.{given[0]} needs target.kind: {home}; the kind here is {name}."
-        yield ("target", given[0]), message
-        return
-    for key in meaningless:
-        yield ("target", key), f"target.{key} has no effect on {kind.noun}; remove it."
-    for key in kind.required:
-        if key in target and target[key] is None:
-            yield ("target", key), f"target.{key} is missing. {keys[key].description}"
-    if name == "molecule" and "forcefield" in target and "system" in target:
-        yield from _check_source_of_energies(target)
-
-
-def _check_teacher(train: Mapping) -> Iterator[tuple[Key, str]]:
-    if "method" not in train or "teacher" not in train:
-        return
-    method, teacher = train["method"], train["teacher"]
-    if method == "cdds" and teacher is None:
-        message = 'train.method = "cdds" needs train.teacher, the run folder of a trained sampler.'
-        yield ("train", "method"), message
-    if method != "cdds" and teacher is not None:
-        message = f'train.teacher has no effect on train.method = "{method}"; remove it.'
-        yield ("train", "teacher"), message
-    if method != "buffer" and train.get("pretraining"):
-        message = f'train.pretraining has no effect on train.method = "{method}"; remove it.'
-        yield ("train", "pretraining"), message
-    if method == "buffer" and train.get("grid", "angle") != "angle":
-        message = 'train.grid has no effect on train.method = "buffer"; remove it.'
-        yield ("train", "grid"), message
-
-
 def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, str]]:
-    kind, name = target.get("kind", "molecule"), target.get("name")
-    wanted, network = flow.get("coordinates"), flow.get("network")
+    kind, name = target["kind"], target.get("name")
+    if "coordinates" not in flow or (kind == "density" and name is None):
+        return
+    wanted, network = flow["coordinates"], flow.get("network")
     known = ", ".join(PARTICLES)
     if kind == "molecule":
         fits, reason = wanted != "flat", "a molecule has internal and cartesian ones"
     elif wanted == "internal":
-        fits, reason = False, f"{TARGETS[kind].noun} has no bonds"
+        fits, reason = False, f"{_NOUNS[kind]} has no bonds"
     else:
-        fits = wanted != "cartesian" or _may_be_particles(target)
+        fits = wanted != "cartesian" or name in PARTICLES
         reason = f"they are for molecules and for densities of particles: {known}"
     if not fits:
         message = f"flow.coordinates = {wanted} do not fit this target; {reason}."
         yield ("flow", "coordinates"), message
         return
-    cartesian = wanted == "cartesian" or (wanted is None and name in PARTICLES)
-    if network is not None and not cartesian and ("name" in target or kind == "molecule"):
+    cartesian = wanted == "cartesian"
+    if network is not None and not cartesian:
         message = "flow.network needs flow.coordinates: cartesian, for molecules and densities of"
         yield ("flow", "network"), f"{message} particles ({known}); remove it."
-    elif network == "e3nn" and PARTICLES.get(name) == 2:
+    elif network == "e3nn" and PARTICLES.get(name or "") == 2:
         message = f"flow.network = e3nn works in three dimensions, and {name} has two; use egnn."
         yield ("flow", "network"), message
     if flow.get("base") is not None and not (cartesian and kind == "molecule"):
@@ -165,21 +99,18 @@ def _check_coordinates(target: Mapping, flow: Mapping) -> Iterator[tuple[Key, st
         yield ("flow", "bins"), message
 
 
-def _may_be_particles(target: Mapping) -> bool:
-    """Whether a density is one of particles; a name that is itself wrong is absent."""
-    name = target.get("name")
-    return name in PARTICLES or (target.get("kind") == "density" and name is None)
-
-
 def _check_auxiliaries(
     target: Mapping, flow: Mapping, sample: Mapping
 ) -> Iterator[tuple[Key, str]]:
     if (sample.get("auxiliaries") or 1) == 1:
         return
-    if target.get("kind", "molecule") == "molecule":
+    kind, name = target["kind"], target.get("name")
+    if kind == "molecule":
         has_some = flow.get("base") == "gaussian"
+    elif kind == "density" and name is None:
+        return
     else:
-        has_some = _may_be_particles(target) and flow.get("coordinates") != "flat"
+        has_some = name in PARTICLES and flow.get("coordinates") != "flat"
     if not has_some:
         message = "sample.auxiliaries has no effect: only particles in cartesian coordinates, and "
         message += "molecules of flow.base: gaussian, have auxiliary ones; remove it."
@@ -193,14 +124,12 @@ def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str
     if train.get("method", "buffer") != "buffer":
         message = f"cluster.learners = {learners} needs train.method: buffer; use one learner."
         yield ("cluster", "learners"), message
-    # what is left out gets a default that is a multiple of this
-    size = {key: train.get(key) or 64 for key in ("batch", "regression_batch", "buffer")}
-    for key, value in size.items():
+    for key in ("batch", "regression_batch", "buffer"):
+        value = train.get(key, learners)
         # the buffer is drawn as a whole where it is the smaller one
-        drawn = key != "buffer" or value < size["regression_batch"]
+        drawn = key != "buffer" or value < train.get("regression_batch", 0)
         if drawn and value % learners:
-            given = train.get(key) or "its default"
-            message = f"train.{key} = {given} cannot be shared by {learners} learners; "
+            message = f"train.{key} = {value} cannot be shared by {learners} learners; "
             yield ("train", key), message + f"take a multiple of {learners} (cluster.learners)."
     evaluators = cluster.get("evaluators", "auto")
     if evaluators != "auto" and evaluators < learners:
@@ -218,34 +147,16 @@ def _check_no_torsions(
         yield ("sample", "torsions"), message
 
 
-def _check_exploration(
-    target: Mapping, exploration: Mapping, flow: Mapping
-) -> Iterator[tuple[Key, str]]:
-    if "kind" not in target or "method" not in exploration:
+def _check_exploration(target: Mapping, exploration: Mapping) -> Iterator[tuple[Key, str]]:
+    if target["kind"] == "molecule":
         return
-    kind, method = target["kind"], exploration["method"]
-    if kind != "molecule" and method == "dynamics":
+    if exploration.get("method") == "dynamics":
         message = "exploration.method = dynamics needs a molecule; remove it."
         yield ("exploration", "method"), message
-    if kind != "molecule":
-        for key in _given(exploration, (*_EXPLORATION["dynamics"], "snapshots")):
-            message = f"exploration.{key} has no effect on {TARGETS[kind].noun}; remove it."
-            yield ("exploration", key), message
-        return
-    # one that is given stands beside keys of both, so that --set may choose the other
-    if method is not None or "coordinates" not in flow:
-        return
-    method = default_exploration(kind, flow["coordinates"] == "cartesian")
-    (other,) = _EXPLORATION.keys() - {method}
-    for key in _given(exploration, _EXPLORATION[other]):
-        message = f"exploration.{key} has no effect on {method}, the default here; remove it, or "
-        yield ("exploration", key), message + f"set exploration.method: {other}."
-
-
-def _given(exploration: Mapping, keys: Sequence[str]) -> list[str]:
-    """Those that are not at their defaults."""
-    defaults = {key: Exploration.model_fields[key].default for key in keys}
-    return [key for key in keys if exploration.get(key, defaults[key]) != defaults[key]]
+    if exploration.get("snapshots", _SNAPSHOTS) != _SNAPSHOTS:
+        noun = _NOUNS[target["kind"]]
+        message = f"exploration.snapshots has no effect on {noun}; remove it."
+        yield ("exploration", "snapshots"), message
 
 
 def _check_times(exploration: Mapping[str, float]) -> Iterator[tuple[Key, str]]:

@@ -1,92 +1,148 @@
-"""Defaults that depend on the kind of the target; the others stand beside their keys."""
+"""Defaults that depend on the rest of the file, with the words that `--schema` prints.
 
-_STEP_SHARES = (2.0, 1.0, 1.0, 1.0)  # of K = 1, 2, 4, 8 among the batches
-_FLOW = {"layers": 8, "width": 96}
-_TRAIN = {
-    "learning_rate": 1e-3, "pretraining": 0, "flow_weight": 0.01, "state_weight": 0.1,
-    "volume_weight": 0.02,
-}  # fmt: skip
-# Equivariant networks are dear, and learn best and cheapest by the likelihood of many independent
-# samples. At 7e-4 some runs of molecules diverged after hundreds of steps.
-_EQUIVARIANT = {
-    "pretraining": 3000, "steps": 60, "flow_weight": 0.0, "state_weight": 0.0,
-    "volume_weight": 0.0,
-}  # fmt: skip
+Those that do not depend on anything stand beside their keys.
+"""
 
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-def defaults_of_kind(
-    kind: str,
-    temperature: float | None,
-    coordinates: str,
-    base: str | None,
-    method: str,
-    n: int,
-    regions: bool,
-) -> dict[str, dict[str, object]]:
-    """Section -> key -> value.
+from onestep_md.config.types import PARTICLES
 
-    Args:
-        kind: of the target.
-        temperature: of a molecule, in K.
-        coordinates: that the flow acts on.
-        base: of a molecule in cartesian coordinates.
-        method: of training.
-        n: samples drawn for every number of steps.
-        regions: whether there are any.
-    """
-    equivariant = coordinates == "cartesian"
-    make = _of_molecules if kind == "molecule" else _of_densities
-    flow, train = make(equivariant)
-    flow, train = _FLOW | flow | {"coordinates": coordinates}, _TRAIN | train
-    if equivariant:
-        flow["network"], train["learning_rate"] = "egnn", 2.5e-4
-        train |= _EQUIVARIANT if method == "buffer" else {}
-    exploration = {"method": default_exploration(kind, equivariant)}
-    if kind == "molecule":
-        exploration["temperatures"] = _temperatures(temperature)
-    auxiliary = equivariant and (kind != "molecule" or base == "gaussian")
-    sample = {
-        "auxiliaries": 8 if auxiliary else 1,
-        # a rare region hangs on a hundredth of the samples
-        "n_one_step": 10 * n if regions and not equivariant else n,
-    }
-    return {"exploration": exploration, "flow": flow, "train": train, "sample": sample}
+KINDS = ("molecule", "density", "python")
+COORDINATES = ("internal", "flat", "cartesian")
+SAMPLES = 10_000  # drawn for every number of steps but one
+_HOT = 1000.0  # K, where torsions turn freely
+_REPLICAS = 6
+_MANY = 10  # a rare region hangs on a hundredth of the samples
 
 
-def _of_densities(equivariant: bool) -> tuple[dict[str, object], dict[str, object]]:
-    """Sections `flow` and `train`."""
-    # The particles of an annealing are many independent samples, so their likelihood counts;
-    # but a part of the density may be missed, and few chains find it faster than many.
-    train = {
-        "steps": 2000, "batch": 512, "regression_batch": 512, "likelihood_weight": 1.0,
-        "buffer": 1024, "step_shares": _STEP_SHARES if equivariant else (1.0, 1.0, 1.0, 1.0),
-    }  # fmt: skip
-    flow = {"layers": 10, "width": 48} if equivariant else {}
-    return flow, train
+@dataclass(frozen=True)
+class Facts:
+    """What defaults depend on: values of other keys, themselves given or defaults."""
+
+    kind: str = "molecule"  # of the target
+    name: str | None = None  # of a benchmark density
+    temperature: float | None = None  # of a molecule, in K
+    coordinates: str = "internal"
+    base: str | None = None  # of a molecule in cartesian coordinates
+    method: str = "buffer"  # of training
+    n: int = SAMPLES
+    regions: bool = False  # whether there are any
+    certain: bool = True  # whether nothing that is written of kind and coordinates is wrong
+
+    @property
+    def molecule(self) -> bool:
+        """Whether the target is a molecule."""
+        return self.kind == "molecule"
+
+    @property
+    def cartesian(self) -> bool:
+        """Whether networks are equivariant."""
+        return self.coordinates == "cartesian"
 
 
-def _of_molecules(equivariant: bool) -> tuple[dict[str, object], dict[str, object]]:
-    """Sections `flow` and `train`."""
-    # Frames of a trajectory are correlated, few of them independent: their likelihood may only
-    # steer.
-    train = {
-        "steps": 1200, "batch": 1024, "regression_batch": 256, "likelihood_weight": 0.1,
-        "buffer": 8192, "step_shares": _STEP_SHARES,
-    }  # fmt: skip
-    if not equivariant:
-        return {}, train
-    train |= {
-        "batch": 512, "regression_batch": 64, "buffer": 2048, "step_shares": (8.0, 1.0, 1.0, 0.0)
-    }  # fmt: skip
-    return {"layers": 6, "width": 32}, train
+@dataclass(frozen=True)
+class Default:
+    """A default in words, and what it is where the rest is known."""
+
+    words: str
+    of: Callable[[Facts], Any]
 
 
-def default_exploration(kind: str, equivariant: bool) -> str:
-    """exploration.method of a kind of target."""
-    return "dynamics" if kind == "molecule" and not equivariant else "annealing"
+class When(NamedTuple):
+    """A case of a default in words, and whether it is at hand."""
+
+    words: str
+    holds: Callable[[Facts], bool]
 
 
-def _temperatures(lowest: float, n: int = 6) -> tuple[float, ...]:
-    """Ladder of replica exchange in K, up to where torsions turn freely."""
-    ratio = max(1000.0 / lowest, 2.0)
-    return (lowest, *(round(lowest * ratio ** (i / (n - 1)), 2) for i in range(1, n)))
+MOLECULES = When("for molecules", lambda facts: facts.molecule)
+DENSITIES = When("for densities", lambda facts: not facts.molecule)
+PARTICLE_DENSITIES = When(
+    f"for densities of particles ({', '.join(PARTICLES)})", lambda facts: facts.name in PARTICLES
+)
+INTERNAL = When(
+    "for molecules in internal coordinates", lambda facts: facts.molecule and not facts.cartesian
+)
+ATOMS = When(
+    "for molecules in cartesian coordinates", lambda facts: facts.molecule and facts.cartesian
+)
+PARTICLES_IN_SPACE = When(
+    "for particles in cartesian coordinates", lambda facts: not facts.molecule and facts.cartesian
+)
+FLAT = When("in flat coordinates", lambda facts: facts.coordinates == "flat")
+CARTESIAN = When("in cartesian coordinates", lambda facts: facts.cartesian)
+CARTESIAN_BUFFER = When(
+    "for train.method: buffer in cartesian coordinates",
+    lambda facts: facts.cartesian and facts.method == "buffer",
+)
+AUXILIARY = When(
+    "where there are auxiliary coordinates",
+    lambda facts: facts.cartesian and (facts.name in PARTICLES or facts.base == "gaussian"),
+)
+OTHERWISE = When("otherwise", lambda facts: True)
+
+
+def depends(*cases: tuple[When, Any]) -> Default:
+    """A default with several cases, of which the first that holds counts."""
+    words = [f"{_shown(value)} {when.words}" for when, value in cases if value is not None]
+    return Default(
+        ", ".join(words), lambda facts: next(value for when, value in cases if when.holds(facts))
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _ladder(facts: Facts) -> tuple[float, ...]:
+    lowest = facts.temperature
+    if lowest is None:
+        return ()
+    ratio = max(_HOT / lowest, 2.0)
+    rungs = (round(lowest * ratio ** (i / (_REPLICAS - 1)), 2) for i in range(1, _REPLICAS))
+    return (lowest, *rungs)
+
+
+LADDER = Default(
+    f"{_REPLICAS} in geometric progression to {_HOT:g} K (to twice the target's if that is more)",
+    _ladder,
+)
+ONE_STEP_SAMPLES = Default(
+    f"{_MANY} times n if there are regions and coordinates are internal, where 100,000 take some "
+    "seconds; n otherwise",
+    lambda facts: _MANY * facts.n if facts.regions and not facts.cartesian else facts.n,
+)
+COORDINATES_OF_TARGET = depends(
+    (MOLECULES, "internal"), (PARTICLE_DENSITIES, "cartesian"), (OTHERWISE, "flat")
+)
+METHOD_OF_EXPLORATION = depends((INTERNAL, "dynamics"), (OTHERWISE, "annealing"))
+
+
+def facts_of(values: Mapping[str, Any]) -> Facts:
+    """The facts of a file, whose values may be wrong; these are as if they were left out."""
+
+    def get(section: str, key: str) -> Any:
+        keys = values.get(section)
+        return keys.get(key) if isinstance(keys, Mapping) else None
+
+    kind, name, temperature = (get("target", key) for key in ("kind", "name", "temperature"))
+    hot = type(temperature) in (int, float) and temperature > 0
+    bare = Facts(
+        kind=kind if kind in KINDS else "molecule",
+        name=name if isinstance(name, str) else None,
+        temperature=float(temperature) if hot else None,
+        base=get("flow", "base"),
+        method=get("train", "method") or "buffer",
+        n=get("sample", "n") or SAMPLES,
+        regions=bool(values.get("regions")),
+    )
+    coordinates = get("flow", "coordinates")
+    certain = kind in (None, *KINDS) and coordinates in (None, *COORDINATES)
+    if coordinates not in COORDINATES:
+        coordinates = COORDINATES_OF_TARGET.of(bare)
+    return dataclasses.replace(bare, coordinates=coordinates, certain=certain)

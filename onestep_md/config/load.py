@@ -6,77 +6,12 @@ every mistake with its place.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any
 
-from pydantic import BaseModel, Field, PrivateAttr, model_validator
-
-from onestep_md.config import types
-from onestep_md.config.checks import inconsistencies, mistakes_of_several
-from onestep_md.config.defaults import defaults_of_kind
-from onestep_md.config.schema import checked_values, schema_lines
-from onestep_md.config.sections import (
-    Cluster,
-    Exploration,
-    Flow,
-    Sample,
-    Section,
-    Target,
-    Train,
-)
+from onestep_md.config.checks import mistakes_of_several
+from onestep_md.config.config import Config
+from onestep_md.config.reading import resolved_values
 from onestep_md.config.source import Source, to_yaml
-
-
-class Config(Section):
-    """All keys of one run."""
-
-    target: Target
-    exploration: Exploration = Exploration()
-    flow: Flow = Flow()
-    train: Train = Train()
-    cluster: Cluster = Cluster()
-    sample: Sample = Sample()
-    regions: types.Regions = Field(
-        {},
-        description="Regions of a molecule whose free energies are compared, each a box of "
-        "torsion ranges within -180..180 or 0..360; a range with low > high wraps around.",
-    )
-    seed: types.Whole = Field(
-        1, ge=0, lt=2**31, description="Seed of every random number of the run."
-    )
-    _folder: Path = PrivateAttr(default=Path())
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the YAML file, where relative paths start."""
-        return self._folder
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        values = {name: dict(v) if isinstance(v, BaseModel) else v for name, v in self}
-        for _, message in inconsistencies(values):
-            raise ValueError(message)
-        by_section = defaults_of_kind(
-            self.target.kind,
-            self.target.temperature,
-            self._default_coordinates(),
-            self.flow.base,
-            self.train.method,
-            self.sample.n,
-            bool(self.regions),
-        )
-        for section, defaults in by_section.items():
-            old = getattr(self, section)
-            absent = {k: v for k, v in defaults.items() if getattr(old, k) in (None, ())}
-            # frozen only from here on
-            object.__setattr__(self, section, old.model_copy(update=absent))
-        return self
-
-    def _default_coordinates(self) -> str:
-        if self.flow.coordinates:
-            return self.flow.coordinates
-        if self.target.kind == "molecule":
-            return "internal"
-        return "cartesian" if self.target.name in types.PARTICLES else "flat"
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Config:
@@ -139,17 +74,12 @@ def _of_one(source: Source) -> Config:
     return _config(values, source)
 
 
-def _values(source: Source) -> dict[str, object]:
+def _values(source: Source) -> dict[str, Any]:
     """Validated values of one target; mistakes are noted in the source."""
-    values = checked_values(source, Config)
-    # the names in regions can be checked even where a range is wrong
-    raw = {"regions": source.data.get("regions")}
-    for key, message in inconsistencies({**raw, **values}):
-        source.mistake(key, message)
-    return values
+    return resolved_values(Config, source.data, source)
 
 
-def _config(values: dict[str, object], source: Source) -> Config:
+def _config(values: dict[str, Any], source: Source) -> Config:
     config = Config.model_validate(values)
     config._folder = source.path.parent
     return config
@@ -165,8 +95,3 @@ def several_text(configs: Sequence[Config]) -> str:
     values = configs[0].model_dump(mode="json", exclude_none=True)
     targets = [c.target.model_dump(mode="json", exclude_none=True) for c in configs]
     return to_yaml(values | {"target": targets})
-
-
-def schema_text() -> str:
-    """Every key with type, default, unit and meaning, laid out like the YAML file itself."""
-    return "\n".join(schema_lines(Config))

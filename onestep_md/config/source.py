@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAMLError
@@ -28,7 +29,8 @@ def dotted(key: Key) -> str:
 
 def to_yaml(values: Mapping[str, object]) -> str:
     """YAML text of plain values, keys in the given order."""
-    writer, text = _yaml(), io.StringIO()
+    writer: Any = _yaml()
+    text = io.StringIO()
     writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False
     writer.allow_unicode = False
     writer.dump(dict(values), text)
@@ -52,7 +54,7 @@ class Source:
             ConfigError: unreadable, not YAML, empty, or not a mapping.
         """
         self.path = path
-        self.data: dict[str, object] = {}
+        self.data: dict[str, Any] = {}
         self._places: dict[Key, int | str] = {(): 1}  # line in the file, or a command-line option
         self._option: str | None = None  # the --set that is being read
         self._mistakes: list[tuple[int | str, str]] = []
@@ -76,7 +78,7 @@ class Source:
         except YAMLError as error:
             raise ConfigError(f"{self.path}:{_explain(error, text)}") from error
 
-    def _build(self, node: Node, key: Key, parents: tuple[int, ...]) -> object:
+    def _build(self, node: Node, key: Key, parents: tuple[int, ...]) -> Any:
         """Plain value of a node; notes the line of everything in it under `key`."""
         if id(node) in parents:
             self.mistake(key, f"`{dotted(key)}` contains itself through a YAML alias.")
@@ -98,8 +100,8 @@ class Source:
 
     def _build_mapping(
         self, node: MappingNode, key: Key, parents: tuple[int, ...]
-    ) -> dict[str, object]:
-        values: dict[str, object] = {}
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         where = f"in `{dotted(key)}`" if key else "at the top level"
         for name_node, child in node.value:
             if not isinstance(name_node, ScalarNode):
@@ -159,7 +161,7 @@ class Source:
 
     def replace(self, key: Key, value: object, place: str) -> None:
         """Put a value where `key` points; mistakes in it are reported at `place`."""
-        section = self.data
+        section: dict[Any, Any] = self.data
         for depth, part in enumerate(key[:-1], start=1):
             if section.get(part) is None:
                 section[part] = {}
@@ -173,11 +175,19 @@ class Source:
             del self._places[known]
         self._places[key] = place
 
-    def mistake(self, key: Key, message: str, line: int | None = None) -> None:
-        """Note a mistake at `key`, or at the nearest enclosing key that is in the file."""
+    def is_option(self, key: Key) -> bool:
+        """Whether a key has its value from the command line."""
+        return isinstance(self._place(key), str)
+
+    def _place(self, key: Key) -> int | str:
+        """Where a key stands, or the nearest enclosing one that is there."""
         while key not in self._places:
             key = key[:-1]
-        place = self._places[key]
+        return self._places[key]
+
+    def mistake(self, key: Key, message: str, line: int | None = None) -> None:
+        """Note a mistake at a key, or at the nearest enclosing one that is there."""
+        place = self._place(key)
         # a line inside the value of --set means nothing to the user
         if line is not None and isinstance(place, int):
             place = line

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
@@ -35,7 +35,7 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _ATOM = re.compile(r"[^:\s]+:-?\d+:[^:\s]+")
 
 
-def _number(value: object) -> object:
+def _number(value: Any) -> Any:
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -117,7 +117,8 @@ AutoCount = Annotated[
     int | Literal["auto"], BeforeValidator(_auto_or_count), Words("auto or whole number >= 1")
 ]
 Truth = Annotated[bool, Strict(), Words("true or false")]
-Density = Annotated[Literal[DENSITIES], Words("one of these names")]
+# pydantic reads the names; for type checkers it is text
+Density = Annotated[Literal[DENSITIES], Words("one of these names")]  # type: ignore[valid-type]
 Function = Annotated[str, BeforeValidator(_function), Words("module:name")]
 Files = Annotated[tuple[str, ...], Field(min_length=1), Words("list of names")]
 Temperatures = Annotated[
@@ -192,6 +193,11 @@ def explain(error: dict, unit: str) -> str:
         case "value_error":
             return str(context["error"])
     return error["msg"]
+
+
+def either(words: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:

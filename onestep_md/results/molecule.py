@@ -76,7 +76,7 @@ def write_results(
         generator,
     )
     exploration = model.exploration
-    explored_by = config.exploration.method or "dynamics"
+    explored_by = config.exploration.method
     angles = torsion_angles(exploration.frames, quads)
     arrays = {"dynamics_torsions": angles, "dynamics_u": exploration.u}
     for k, row in sampled.items():

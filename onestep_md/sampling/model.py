@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.config import Config
+from onestep_md.config import SPLINE_BINS, Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.coordinates.chart import fit_chart
@@ -36,7 +36,6 @@ from onestep_md.training.state import TrainState, start_state
 
 Target = Molecule | DensityTarget
 
-_BINS = 32  # of splines, where they are needed: each step then takes several times as long
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 
 
@@ -125,7 +124,7 @@ def new_flow(config: Config, target: Target, chart: Chart) -> Flow:
     if config.flow.coordinates != "cartesian":
         bins = config.flow.bins
         if bins is None:
-            bins = _BINS if chart.modes_left else 0
+            bins = SPLINE_BINS if chart.modes_left else 0
         line, circle = chart.n_linear, chart.n_circular
         return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)
     if isinstance(target, Molecule):
@@ -168,11 +167,9 @@ def _training_frames(replica: np.ndarray, islands: bool) -> np.ndarray:
 
 def exploration_key(config: Config, target: Target) -> str:
     """Changes with the target, the exploration settings and the seed."""
-    annealing = {"method", "particles", "moves", "snapshots"}
-    chosen = config.exploration.model_dump(mode="json")
-    # keys of the other kind of exploration change nothing
-    of_dynamics = config.exploration.method == "dynamics"
-    chosen = {key: chosen[key] for key in chosen if (key in annealing) != of_dynamics}
+    # explorations by dynamics never named their method
+    unnamed = {"method"} if config.exploration.method == "dynamics" else set()
+    chosen = config.exploration.model_dump(mode="json", exclude=unnamed)
     settings = json.dumps(chosen, sort_keys=True)
     text = f"{target.fingerprint.identity} {settings} {config.seed}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from onestep_md.config import Train
+from onestep_md.config import BufferTraining
 from onestep_md.coordinates.base import Chart
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
@@ -33,7 +33,7 @@ METRICS = "pretraining.jsonl"
 
 def pretrain(
     state: TrainState,
-    settings: Train,
+    settings: BufferTraining,
     chart: Chart,
     frames: torch.Tensor,
     folder: Path,
@@ -83,7 +83,7 @@ class Likelihood:
     def __init__(
         self,
         state: TrainState,
-        settings: Train,
+        settings: BufferTraining,
         chart: Chart,
         frames: torch.Tensor,
         metrics: Path,

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from onestep_md.config import Train
+from onestep_md.config import PathTraining
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
@@ -31,7 +31,7 @@ _JACOBIAN_WEIGHT = 1e-4  # as published
 
 def path_step(
     state: TrainState,
-    settings: Train,
+    settings: PathTraining,
     chart: Chart,
     evaluators: Evaluators,
     pretrained: Flow | None,
@@ -116,7 +116,7 @@ def _consistency(
     smaller: Flow,
     visited: Tensor,
     times: list[float],
-    settings: Train,
+    settings: PathTraining,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """State and volume consistency on visited states, and the Jacobian regulariser."""
@@ -130,7 +130,7 @@ def _consistency(
     chosen = torch.randperm(visited.shape[1], generator=generator)[: len(t)]
     s = states_at(visited[:, chosen], times, t, generator)
     tangent = torch.randn(s.shape, generator=generator)
-    if settings.volume_loss == "logdet":
+    if settings.method == "scds" or settings.volume_loss == "logdet":
         state_loss, volume_loss = losses.consistency_logdet(flow, smaller, s, t, d)
     else:
         state_loss, volume_loss = losses.consistency_tangent(flow, smaller, s, t, d, tangent)

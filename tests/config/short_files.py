@@ -2,7 +2,7 @@
 
 import pytest
 
-from onestep_md.config import Train, load_config
+from onestep_md.config import BufferTraining, load_config
 from onestep_md.errors import ConfigError
 
 TARGET = """\
@@ -20,7 +20,7 @@ KINDS = {
     "python": "target: {kind: python, function: 'banana:log_density', dim: 2}\n",
 }
 # these defaults depend on the target
-MOLECULE_TRAIN = Train(
+MOLECULE_TRAIN = BufferTraining(
     steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192,
     step_shares=(2.0, 1.0, 1.0, 1.0), learning_rate=1e-3, pretraining=0, flow_weight=0.01,
     state_weight=0.1, volume_weight=0.02,

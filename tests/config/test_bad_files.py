@@ -66,13 +66,15 @@ BAD_FILES = {
     ),
     "keys of a density on a molecule": (
         TARGET + "  name: gmm9\n  data: a\n  dim: 2\n",
-        ["run.yaml:5: target.name has no effect on a molecule; remove it.",
-         "run.yaml:6: target.data has no effect on a molecule; remove it.",
-         "run.yaml:7: target.dim has no effect on a molecule; remove it."],
+        [f"run.yaml:{line}: target.{key} belongs to kind: {kind}; the kind here is molecule, the "
+         f"default. Remove it, or set target.kind: {kind}."
+         for line, key, kind in ((5, "name", "density"), (6, "data", "density"),
+                                 (7, "dim", "python"))],
     ),
     "keys of a molecule on a density": (
         TARGET + "  kind: density\n  name: gmm9\n  system: c.xml\n  constraints: hbonds\n",
-        [f"run.yaml:{line}: target.{key} has no effect on a density; remove it."
+        [f"run.yaml:{line}: target.{key} belongs to kind: molecule; the kind here is density. "
+         "Remove it."
          for line, key in ((2, "pdb"), (3, "forcefield"), (4, "temperature"), (7, "system"),
                            (8, "constraints"))],
     ),
@@ -81,11 +83,12 @@ BAD_FILES = {
         "train: {method: cdds, stps: 4}\nregions: {A: {phi: [0, 90], chi: [0, 90]}}\n"
         "sample:\n  torsions: {a: [0, 1, 2, 3]}\nexploration: {moves: 0}\n",
         ["run.yaml:3: target.data = 3, must be text.",
-         "run.yaml:4: target.temperature has no effect on a density; remove it.",
+         "run.yaml:4: target.temperature belongs to kind: molecule; the kind here is density. "
+         "Remove it.",
          "run.yaml:5: unknown key `nam` in `target`. Did you mean `name`?",
          "run.yaml:6: unknown key `stps` in `train`. Did you mean `steps`?",
-         'run.yaml:6: train.method = "cdds" needs train.teacher, the run folder of a trained '
-         "sampler.",
+         "run.yaml:6: train.teacher is missing. Run folder of the pretrained sampler that is "
+         "distilled; the path starts where the command is run.",
          "run.yaml:7: regions are ranges of torsions, and a density has none; remove them.",
          "run.yaml:9: sample.torsions has no effect: a density has no torsions; remove it.",
          "run.yaml:10: exploration.moves = 0, must be at least 1."],

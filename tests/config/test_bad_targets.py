@@ -13,11 +13,12 @@ BAD_TARGETS = {
     "target: {kind: density, name: xyz}": f'target.name = "xyz", must be one of {NAMES}.',
     "target: {kind: densty, name: gmm9}": 'target.kind = "densty", must be one of molecule, '
     "density, python. Did you mean `density`?",
-    "target: {name: gmm9}": "target.name needs target.kind: density; the kind here is molecule.",
-    "target: {dim: 2, function: 'a:b'}": "target.function needs target.kind: python; the kind "
-    "here is molecule.",
-    "target: {kind: density, pdb: a.pdb}": "target.pdb needs target.kind: molecule; the kind "
-    "here is density.",
+    "target: {name: gmm9}": "target.name belongs to kind: density; the kind here is molecule, "
+    "the default. Remove it, or set target.kind: density.",
+    "target: {dim: 2, function: 'a:b'}": "target.function belongs to kind: python; the "
+    "kind here is molecule, the default. Remove it, or set target.kind: python.",
+    "target: {kind: density, pdb: a.pdb}": "target.pdb belongs to kind: molecule; the kind "
+    "here is density. Remove it.",
     "target: {kind: python, function: 'a:b'}": "target.dim is missing. Number of coordinates "
     "that target.function takes.",
     "target: {kind: python, dim: 2}": "target.function is missing. Python function of x (batch, "
@@ -28,8 +29,8 @@ BAD_TARGETS = {
     "be module:name, such as banana:log_density.",
     "target: {kind: python, function: 3, dim: 2}": "target.function = 3, must be text.",
     "target: {kind: python, function: 'a:b', dim: 0}": "target.dim = 0, must be at least 1.",
-    "target: {kind: python, function: 'a:b', dim: 2, data: c}": "target.data has no effect on a "
-    "python density; remove it.",
+    "target: {kind: python, function: 'a:b', dim: 2, data: c}": "target.data belongs to kind: "
+    "density; the kind here is python. Remove it.",
 }
 
 
@@ -39,11 +40,17 @@ def test_bad_target_gives_its_message(write, text, message):
 
 
 BAD_TRAINING = {
-    "{method: cdds}": 'train.method = "cdds" needs train.teacher, the run folder of a trained '
-    "sampler.",
+    "{method: cdds}": "train.teacher is missing. Run folder of the pretrained sampler that is "
+    "distilled; the path starts where the command is run.",
     "{method: cdds, techer: a}": "unknown key `techer` in `train`. Did you mean `teacher`?",
-    "{teacher: a}": 'train.teacher has no effect on train.method = "buffer"; remove it.',
-    "{grid: brownian}": 'train.grid has no effect on train.method = "buffer"; remove it.',
+    "{teacher: a}": "train.teacher belongs to method: cdds; the method here is buffer, the "
+    "default. Remove it, or set train.method: cdds.",
+    "{grid: brownian}": "train.grid belongs to method: osds, scds or cdds; the method here is "
+    "buffer, the default. Remove it, or set train.method: osds.",
+    "{method: scds, volume_weight: 0.5}": "train.volume_weight belongs to method: buffer, osds or "
+    "cdds; the method here is scds. Remove it.",
+    "{method: osds, step_share: [1, 0, 0, 0]}": "unknown key `step_share` in `train`. Did you "
+    "mean `step_shares`?",
     "{method: odss, teacher: a}": 'train.method = "odss", must be one of buffer, osds, scds, '
     "cdds. Did you mean `osds`?",
     "{likelihood_weight: -1}": "train.likelihood_weight = -1, must be at least 0.",
@@ -67,6 +74,15 @@ def test_keys_of_molecules_alone_are_refused_for_densities(write, kind):
     keys = "{method: annealing, moves: 3, duration: 90, snapshots: 2}"
     noun = {"density": "a density", "python": "a python density"}[kind]
     assert messages(write(KINDS[kind] + f"exploration: {keys}\n")) == [
-        f"run.yaml:2: exploration.{key} has no effect on {noun}; remove it."
-        for key in ("duration", "snapshots")
+        "run.yaml:2: exploration.duration belongs to method: dynamics; the method here is "
+        "annealing. Remove it.",
+        f"run.yaml:2: exploration.snapshots has no effect on {noun}; remove it.",
+    ]
+
+
+def test_dynamics_are_not_proposed_for_a_density(write):
+    text = KINDS["density"] + "exploration: {timestep: 1.0}\n"
+    assert messages(write(text)) == [
+        "run.yaml:2: exploration.timestep belongs to method: dynamics; the method here is "
+        "annealing. Remove it."
     ]

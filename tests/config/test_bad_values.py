@@ -27,7 +27,7 @@ BAD_SECTIONS = {
     ),
     "pretraining where there is no buffer": (
         "train: {method: osds, pretraining: 5}",
-        ['5: train.pretraining has no effect on train.method = "osds"; remove it.'],
+        ["5: train.pretraining belongs to method: buffer; the method here is osds. Remove it."],
     ),
     "misspelt section": (
         "trian: {steps: 5}",
@@ -165,7 +165,8 @@ BAD_SECTIONS = {
          "6: regions.A.phi: no torsion `phi` in sample.torsions. Known: gamma."],
     ),
     "keys for densities": (
-        "exploration: {particles: 99, moves: 0, snapshots: 0}\nflow: {bins: 65}",
+        "exploration: {method: annealing, particles: 99, moves: 0, snapshots: 0}\n"
+        "flow: {bins: 65}",
         ["5: exploration.particles = 99, must be at least 100.",
          "5: exploration.moves = 0, must be at least 1.",
          "5: exploration.snapshots = 0, must be at least 1.",
@@ -173,18 +174,36 @@ BAD_SECTIONS = {
     ),
     "keys of annealing where dynamics is the default": (
         "exploration:\n  particles: 500\n  moves: 3",
-        ["6: exploration.particles has no effect on dynamics, the default here; remove it, or set"
-         " exploration.method: annealing.",
-         "7: exploration.moves has no effect on dynamics, the default here; remove it, or set"
-         " exploration.method: annealing."],
+        ["6: exploration.particles belongs to method: annealing; the method here is dynamics, the"
+         " default. Remove it, or set exploration.method: annealing.",
+         "7: exploration.moves belongs to method: annealing; the method here is dynamics, the"
+         " default. Remove it, or set exploration.method: annealing."],
     ),
     "keys of dynamics where annealing is the default": (
         "exploration:\n  duration: 100.0\n  temperatures: [300, 500]\n"
         "flow: {coordinates: cartesian}",
-        ["6: exploration.duration has no effect on annealing, the default here; remove it, or set"
-         " exploration.method: dynamics.",
-         "7: exploration.temperatures has no effect on annealing, the default here; remove it, or"
-         " set exploration.method: dynamics."],
+        ["6: exploration.duration belongs to method: dynamics; the method here is annealing, the"
+         " default. Remove it, or set exploration.method: dynamics.",
+         "7: exploration.temperatures belongs to method: dynamics; the method here is annealing,"
+         " the default. Remove it, or set exploration.method: dynamics."],
+    ),
+    "keys of the method that was not chosen": (
+        "exploration: {method: annealing, duration: 100, particles: 500}",
+        ["5: exploration.duration belongs to method: dynamics; the method here is annealing."
+         " Remove it."],
+    ),
+    "a wrong method, and keys of one that it may be": (
+        "exploration: {method: anealing, moves: 0}\ntrain: {method: 3, steps: 0, grid: angle}",
+        ['5: exploration.method = "anealing", must be one of dynamics, annealing. Did you mean '
+         "`annealing`?",
+         "5: exploration.moves = 0, must be at least 1.",
+         "6: train.method = 3, must be one of buffer, osds, scds, cdds.",
+         "6: train.steps = 0, must be at least 1."],
+    ),
+    "no method can be told where the coordinates are wrong": (
+        "exploration: {duration: 100}\nflow: {coordinates: cartesan}",
+        ['6: flow.coordinates = "cartesan", must be one of internal, flat, cartesian. Did you '
+         "mean `cartesian`?"],
     ),
     "value YAML cannot construct": (
         "seed: 2024-13-45",

@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 from short_files import KINDS, MOLECULE_TRAIN, TARGET
 
-from onestep_md.config import Config, config_text, load_config
+from onestep_md.config import Annealing, Config, config_text, load_config
 
 
 def test_particles_in_flat_coordinates(write):
@@ -80,8 +80,8 @@ def test_models_refuse_inconsistent_values_without_a_file():
 def test_two_keys_are_enough_for_a_density(write):
     config = load_config(write(KINDS["density"]))
     assert (config.target.kind, config.target.name) == ("density", "gmm9")
-    assert (config.target.pdb, config.target.data, config.target.temperature) == (None,) * 3
-    assert config.exploration.temperatures == ()
+    assert config.target.model_dump() == {"kind": "density", "name": "gmm9", "data": None}
+    assert config.exploration.method == "annealing"
     assert (config.exploration.particles, config.exploration.moves) == (20_000, 8)
 
 
@@ -122,11 +122,11 @@ def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     config = load_config(write(KINDS[kind]), [f"train.method={method}"])
-    train, weights = config.train, ("flow_weight", "state_weight", "volume_weight")
-    found = train.pretraining, *(getattr(train, name) for name in weights)
-    equivariant = kind in ("atoms", "particles")
+    train, equivariant = config.train, kind in ("atoms", "particles")
     alone = equivariant and method == "buffer"  # paths have nothing to begin with
-    assert found == ((3000, 0, 0, 0) if alone else (0, 0.01, 0.1, 0.02))
+    assert (train.state_weight, train.volume_weight) == ((0, 0) if alone else (0.1, 0.02))
+    if method == "buffer":
+        assert (train.pretraining, train.flow_weight) == ((3000, 0) if alone else (0, 0.01))
     assert train.learning_rate == (2.5e-4 if equivariant else 1e-3)
     sizes = {"atoms": (6, 32), "particles": (10, 48)}
     assert (config.flow.layers, config.flow.width) == sizes.get(kind, (8, 96))
@@ -134,12 +134,65 @@ def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     assert config.exploration.method == by
 
 
-@pytest.mark.parametrize("method", ["dynamics", "annealing"])
-def test_a_file_may_hold_keys_of_both_explorations_and_choose(write, method):
-    keys = ["exploration.particles=500", "exploration.duration=100"]
-    config = load_config(write(KINDS["atoms"]), [*keys, f"exploration.method={method}"])
-    found = config.exploration
-    assert (found.method, found.particles, found.duration) == (method, 500, 100.0)
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("dynamics", {"duration": 100.0, "timestep": 1.0}), ("annealing", {"particles": 500})],
+)
+def test_the_command_line_may_choose_another_method_than_the_file(write, method, expected):
+    for written in ("duration: 100, timestep: 1.0", "method: annealing, particles: 500"):
+        text = TARGET + f"exploration: {{{written}}}\n"
+        found = load_config(write(text), [f"exploration.method={method}"]).exploration.model_dump()
+        assert found["method"] == method
+        if expected.keys() & {key.partition(":")[0] for key in written.split(", ")}:
+            assert found.items() >= expected.items()
+        else:
+            assert not expected.keys() - found.keys()
+    text = TARGET + "train: {pretraining: 5, steps: 6}\n"
+    assert load_config(write(text), ["train.method=osds"]).train.steps == 6
+
+
+def test_what_was_written_by_older_runs_is_read(write):
+    # every key of every method, also those that had no effect, and keys without a value
+    older = {
+        "target": {"kind": "density", "name": "gmm9", "constraints": "none", "pdb": None,
+                   "trust": False, "held": "amides"},
+        "exploration": {"method": "annealing", "temperatures": [], "duration": 90.0,
+                        "equilibration": 20.0, "timestep": 2.0, "exchange_interval": 0.2,
+                        "frame_interval": 0.1, "friction": 1.0, "particles": 700, "moves": 8,
+                        "snapshots": 5},
+        "flow": {"coordinates": "flat", "network": None, "layers": 8},
+        "train": {"method": "osds", "teacher": None, "pretraining": 0, "flow_weight": 0.01,
+                  "step_shares": [1.0, 1.0, 1.0, 1.0], "likelihood_weight": 1.0, "steps": 9},
+    }  # fmt: skip
+    config = load_config(write(yaml.safe_dump(older)))
+    assert (config.exploration.particles, config.train.steps) == (700, 9)
+    molecule = yaml.safe_load(TARGET)
+    older["exploration"] |= {"temperatures": [300.0, 400.0], "method": "dynamics"}
+    older["train"] |= {"method": "buffer", "grid": "angle", "step_shares": [2.0, 1.0, 0.0, 0.0]}
+    older["flow"]["coordinates"] = "internal"
+    config = load_config(write(yaml.safe_dump(older | molecule)))
+    assert (config.exploration.temperatures, config.exploration.duration) == ((300.0, 400.0), 90.0)
+    assert config.train.step_shares == (2.0, 1.0, 0.0, 0.0)
+
+
+def test_a_configuration_may_change_its_method(write):
+    config = load_config(write(TARGET + "exploration: {timestep: 1.0}\n"))
+    longer = config.changed("exploration", duration=900.0)
+    assert (longer.exploration.timestep, longer.exploration.duration) == (1.0, 900.0)
+    annealed = config.changed("exploration", method="annealing", moves=3)
+    assert annealed.exploration == Annealing(moves=3) and annealed.train == config.train
+    with pytest.raises(ValidationError, match="exploration.timestep belongs to method: dynamics"):
+        config.changed("exploration", method="annealing", timestep=1.0)
+
+
+def test_no_value_is_left_open(write):
+    # but which of two there is, and what only the exploration decides
+    open_ = {"target": {"forcefield", "system", "data"}, "flow": {"network", "base", "bins"}}
+    for text in KINDS.values():
+        for section, keys in load_config(write(text)).model_dump().items():
+            if isinstance(keys, dict):
+                absent = {key for key, value in keys.items() if value is None}
+                assert absent <= open_.get(section, set())
 
 
 @pytest.mark.parametrize("bins", [0, 8])
@@ -153,17 +206,18 @@ def test_training_methods(write):
     for kind in KINDS.values():
         for method in ("osds", "scds"):
             config = load_config(write(kind), [f"train.method={method}"])
-            assert (config.train.method, config.train.teacher) == (method, None)
+            assert (config.train.method, hasattr(config.train, "teacher")) == (method, False)
         config = load_config(write(kind), ["train.method=cdds", "train.teacher=runs/a"])
         assert config.train.teacher == "runs/a"
 
 
 @pytest.mark.parametrize("text", KINDS.values(), ids=KINDS)
 def test_resolved_configuration_of_each_kind_reads_back_equal(write, text):
-    config = load_config(write(text), ["train.method=cdds", "train.teacher=runs/a"])
-    resolved = yaml.safe_load(config_text(config))
-    assert resolved["flow"].get("bins") == config.flow.bins
-    assert resolved["train"]["likelihood_weight"] == config.train.likelihood_weight
-    assert load_config(write(config_text(config))).model_dump() == config.model_dump()
-    copy = write(yaml.safe_dump(config.model_dump(mode="json")))
-    assert load_config(copy).model_dump() == config.model_dump()
+    for options in ([], ["train.method=cdds", "train.teacher=runs/a"]):
+        config = load_config(write(text), options)
+        resolved = yaml.safe_load(config_text(config))
+        assert resolved["flow"].get("bins") == config.flow.bins
+        assert resolved["train"]["state_weight"] == config.train.state_weight
+        assert load_config(write(config_text(config))).model_dump() == config.model_dump()
+        copy = write(yaml.safe_dump(config.model_dump(mode="json")))
+        assert load_config(copy).model_dump() == config.model_dump()

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from onestep_md.config import Train
+from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.group import Group, PeerLost
 from onestep_md.distributed.learners import Alone
@@ -64,11 +64,13 @@ def trained(learners, n_linear, n_circular, volume_loss):
     torch.manual_seed(0)
     chart = Cylinder(n_linear, n_circular)
     evaluators = SerialEvaluators(lambda: Energy(n_linear), "torch")
-    settings = Train(
-        batch=32, regression_batch=48, likelihood_weight=0.1, volume_loss=volume_loss,
-        step_shares=(2, 1, 1, 1), learning_rate=1e-3, flow_weight=0.01, state_weight=0.1,
-        volume_weight=0.02,
-    )  # fmt: skip
+    values = {
+        "batch": 32, "regression_batch": 48, "likelihood_weight": 0.1, "volume_loss": volume_loss,
+        "step_shares": (2, 1, 1, 1), "learning_rate": 1e-3, "flow_weight": 0.01,
+        "state_weight": 0.1, "volume_weight": 0.02,
+    }  # fmt: skip
+    target = {"kind": "density", "name": "gmm9"}
+    settings = Config.model_validate({"target": target, "train": values}).train
     # fewer samples than drawn chains
     s = chart.sample_base(200, torch.Generator().manual_seed(5))
     u, grad_u = (torch.from_numpy(array) for array in evaluators.evaluate(s.numpy()))

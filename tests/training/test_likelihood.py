@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.config import Train
+from onestep_md.config import BufferTraining
 from onestep_md.coordinates.cartesian import CartesianChart
 from onestep_md.errors import Interrupted
 from onestep_md.exploration.explored import Exploration
@@ -25,7 +25,7 @@ from onestep_md.training.state import start_state
 PARTICLES, SPACE = 3, 2
 
 
-def fresh(settings: Train) -> Model:
+def fresh(settings: BufferTraining) -> Model:
     """Three particles in the plane at distances of about one: far from the base."""
     generator = torch.Generator().manual_seed(0)
     basis = LennardJones(PARTICLES).basis
@@ -56,8 +56,11 @@ def fresh(settings: Train) -> Model:
 
 @pytest.fixture
 def settings():
-    return Train(
+    return BufferTraining(
         pretraining=60,
+        batch=64,
+        buffer=64,
+        likelihood_weight=1.0,
         regression_batch=64,
         steps=10,
         learning_rate=5e-3,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from onestep_md.config import Train
+from onestep_md.config import Config, PathTraining
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.flow.step import StepFlow
@@ -44,12 +44,13 @@ def setting():
     return chart, evaluators, fresh
 
 
-def settings(method: str, **changes) -> Train:
+def settings(method: str, **changes) -> PathTraining:
     values = {
-        "batch": 128, "regression_batch": 64, "learning_rate": 3e-3, "likelihood_weight": 1,
-        "flow_weight": 0.01, "state_weight": 0.1, "volume_weight": 0.02,
+        "method": method, "batch": 128, "regression_batch": 64, "learning_rate": 3e-3,
+        "state_weight": 0.1,
     }  # fmt: skip
-    return Train(method=method, **values | changes)
+    target = {"kind": "density", "name": "gmm9"}
+    return Config.model_validate({"target": target, "train": values | changes}).train
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_path_weights_become_equal_and_no_gradient_is_asked_for(setting, method,
 @pytest.mark.parametrize("grid", ["angle", "brownian"])
 def test_distillation_approaches_its_teacher_without_energies(setting, grid):
     chart, evaluators, fresh = setting
-    chosen = settings("cdds", grid=grid)
+    chosen = settings("cdds", grid=grid, teacher="another run")
     teacher = copy.deepcopy(fresh(chosen).flow)
     with torch.no_grad():  # a sampler that shifts and stretches
         generator = torch.Generator().manual_seed(2)

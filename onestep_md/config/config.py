@@ -1,0 +1,72 @@
+"""The whole configuration of a run, as it is resolved: every key has its value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from onestep_md.config import types
+from onestep_md.config.reading import Mistakes, resolved_values
+from onestep_md.config.section import Section, choice_of
+from onestep_md.config.sections import Cluster, Exploration, Flow, Sample
+from onestep_md.config.targets import Target
+from onestep_md.config.training import Train
+
+
+class Config(Section):
+    """All keys of one run.
+
+    It is made of any values that a file may have; keys that are left out get their defaults.
+    """
+
+    target: Target = Field(
+        description="What is sampled: a molecule at a temperature, or a density; kind says which "
+        "keys apply."
+    )
+    exploration: Exploration = Field(description="How the samples to learn from are found.")
+    flow: Flow
+    train: Train = Field(description="Training, with energies evaluated meanwhile.")
+    cluster: Cluster
+    sample: Sample
+    regions: types.Regions = Field(
+        {},
+        description="Regions of a molecule whose free energies are compared, each a box of "
+        "torsion ranges within -180..180 or 0..360; a range with low > high wraps around.",
+    )
+    seed: types.Whole = Field(
+        1, ge=0, lt=2**31, description="Seed of every random number of the run."
+    )
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the YAML file, where relative paths start."""
+        return self._folder
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        mistakes = Mistakes()
+        values = resolved_values(cls, data, mistakes)
+        if mistakes.found:
+            raise ValueError("\n".join(mistakes.found))
+        return values
+
+    def changed(self, section: str, **keys: Any) -> "Config":
+        """The same run with other values of some keys of a section.
+
+        Where the method of a section changes, keys that are not given get their defaults.
+
+        Raises:
+            ValidationError: they do not fit together.
+        """
+        values = self.model_dump()
+        old, choice = values[section], choice_of(type(self).model_fields[section])
+        if choice and keys.get(choice.key, old[choice.key]) != old[choice.key]:
+            old = {}
+        config = type(self).model_validate(values | {section: old | keys})
+        config._folder = self._folder
+        return config

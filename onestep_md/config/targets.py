@@ -1,0 +1,94 @@
+"""The section `target`: a molecule, a benchmark density, or a function of the user's."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from onestep_md.config import types
+from onestep_md.config.section import Choice, Section
+
+Trust = Annotated[
+    types.Truth,
+    Field(
+        description="Whether Python code that files of others bring with them may run here: a "
+        "PythonForce or a plug-in's force in target.system, scripts in target.forcefield, the "
+        "function of the run folder train.teacher. Refused otherwise.",
+    ),
+]
+
+
+class MoleculeTarget(Section):
+    """A single molecule, in vacuum or implicit solvent."""
+
+    kind: Literal["molecule"] = "molecule"
+    pdb: str = Field(
+        description="PDB file of one molecule with all its hydrogens; the path starts at the "
+        "folder of the YAML file. Its atom order is the order of all output.",
+    )
+    forcefield: types.Files | None = Field(
+        None,
+        description="Force-field XML files by their OpenMM names, implicit solvent included, or "
+        "paths from the folder of the YAML file. Give either this or target.system.",
+    )
+    system: str | None = Field(
+        None,
+        description="Serialized OpenMM System (XML) that fits the PDB, for any other force "
+        "field; the path starts at the folder of the YAML file.",
+    )
+    constraints: Literal["none", "hbonds"] = Field(
+        "none",
+        description="Bonds of fixed length: none, or all bonds to hydrogen. Only with "
+        "target.forcefield.",
+    )
+    trust: Trust = False
+    temperature: types.Kelvin = Field(
+        gt=0, description="Temperature of the Boltzmann distribution that is sampled."
+    )
+    held: Literal["none", "amides", "conjugated"] = Field(
+        "amides",
+        description="Bonds of a molecule that stay cis or trans as in the PDB, besides double "
+        "bonds and stereocentres, which always stay as they are: none; amides; or conjugated: "
+        "amides and single bonds between planar atoms that a barrier of more than 30 kJ/mol keeps "
+        "planar, as in acids, esters, enones and dienes. What is not held is sampled in all of "
+        "its wells.",
+    )
+
+
+class BenchmarkTarget(Section):
+    """A benchmark density."""
+
+    kind: Literal["density"] = "density"
+    name: types.Density = Field(
+        description=f"The benchmark density: {', '.join(types.DENSITIES)}."
+    )
+    data: str | None = Field(
+        None,
+        description="Data file of a benchmark density, for those made of data that are not "
+        "shipped; the path starts at the folder of the YAML file.",
+    )
+
+
+class PythonTarget(Section):
+    """An unnormalised density of the user's own."""
+
+    kind: Literal["python"] = "python"
+    function: types.Function = Field(
+        description="Python function of x (batch, dim) that returns the log density (batch,), in "
+        "torch; its module is looked for in the folder of the YAML file first. Any change of the "
+        "code in it, or in modules of the same folder that it imports, makes another target, but "
+        "for comments, docstrings and layout.",
+    )
+    dim: types.Whole = Field(ge=1, description="Number of coordinates that target.function takes.")
+    trust: Trust = False
+
+
+Target = Annotated[
+    MoleculeTarget | BenchmarkTarget | PythonTarget,
+    Field(discriminator="kind"),
+    Choice(
+        "kind",
+        "molecule",
+        "molecule: a single molecule, in vacuum or implicit solvent. density: a benchmark "
+        "density, by its name. python: an unnormalised density of your own.",
+    ),
+]
