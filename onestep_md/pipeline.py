@@ -64,10 +64,11 @@ def check(config: Config, local: bool) -> None:
     display.say(f"plan: energies in {where}, {hardware.describe(config.cluster, local)}")
     training = config.train.steps * config.train.batch
     sampling = sum(config.sample.count(steps) for steps in config.sample.steps)
-    explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
-    dynamics = config.exploration.method == "dynamics"
+    explored = ""
+    if config.exploration.method == "dynamics":
+        explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
     display.say(
-        f"      {explored if dynamics else ''}{training:.2g} energy "
+        f"      {explored}{training:.2g} energy "
         f"evaluations in training, {sampling:.2g} for the results"
     )
 
