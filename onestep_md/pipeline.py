@@ -245,5 +245,5 @@ def _trained(
 
 
 def _dynamics_evaluations(config: Config) -> float:
-    run = config.exploration
+    run = config.dynamics
     return run.duration * 1000.0 / run.timestep * len(run.temperatures)

@@ -145,8 +145,8 @@ def _trained(
     display.start("training")
     try:
         with keeper.learners:
-            _pretrain_in_turn(models, settings, folder, keeper)
-            _train_in_turn(models, settings, pool, folder, keeper)
+            _pretrain_in_turn(models, config.buffer_training, folder, keeper)
+            _train_in_turn(models, config.buffer_training, pool, folder, keeper)
     finally:
         pool.close()
     display.stop()

@@ -96,7 +96,7 @@ def explore_molecule(
     return explore(
         molecule,
         evaluators,
-        config.exploration,
+        config.dynamics,
         config.seed,
         inside,
         isomers_of(molecule).turning,

@@ -83,7 +83,9 @@ def time_learner(
                 return
             name = f"{steps.name}, " + (f"K = {count}" if count else "likelihood")
             try:
-                rates = {of: _rate(model, config.train, count) for of, model in models.items()}
+                rates = {
+                    of: _rate(model, config.buffer_training, count) for of, model in models.items()
+                }
             except Exception as error:
                 send(failure(SPEED, name, error))
                 continue
@@ -157,7 +159,7 @@ def time_evaluators(
         config = load_config(systems / f"{name}.yaml")
         molecule = load_target(config)
         model = prepared(config, device)
-        free = step_seconds(model, config.train, 1, FreeEvaluators())
+        free = step_seconds(model, config.buffer_training, 1, FreeEvaluators())
         with _shared_ray(local):
             for kind, opened in _kinds(config, molecule, local).items():
                 if time.time() > deadline:
@@ -212,14 +214,15 @@ def _fed(
     evaluators.evaluate(x[: _RATED // 10])
     alone = _RATED / seconds(lambda: evaluators.evaluate(x))
     before, waited, started = evaluators.evaluations, evaluators.wait_seconds, time.perf_counter()
-    step = step_seconds(model, config.train, 1, evaluators)
+    step = step_seconds(model, config.buffer_training, 1, evaluators)
     elapsed = time.perf_counter() - started
     used = (evaluators.evaluations - before) / elapsed
     idle = (evaluators.wait_seconds - waited) / elapsed
-    rate = config.train.batch / step
+    batch = config.buffer_training.batch
+    rate = batch / step
     text = (
         f"{alone:,.0f} evaluations/s alone, {used:,.0f}/s in training at K = 1: {rate:,.0f} "
-        f"samples/s ({config.train.batch / free:,.0f} if energies were free), learner waits "
+        f"samples/s ({batch / free:,.0f} if energies were free), learner waits "
         f"{100 * idle:.0f} %"
     )
     values = {"alone": alone, "in_training": used, "samples": rate, "idle": idle}

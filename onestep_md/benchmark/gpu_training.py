@@ -121,9 +121,7 @@ def explore_system(
     try:
         if training.frames_of is None:
             budget = _SPARE * (deadline - started)
-            particles = min(
-                config.exploration.particles, _affordable(config, target, pool, budget)
-            )
+            particles = min(config.annealing.particles, _affordable(config, target, pool, budget))
             changed = config.exploration.model_copy(update={"particles": particles})
             config = config.model_copy(update={"exploration": changed})
         keep_origin(folder, config, target, hardware.resources(config.cluster, pool))
@@ -156,9 +154,7 @@ def _affordable(config: Config, target: Target, pool: Evaluators, budget: float)
         if isinstance(target, Molecule):
             chart.pull_back(s, torch.from_numpy(grad_u))
         each = (time.perf_counter() - started) / n
-    return max(
-        _FEWEST, int(budget / (each * config.exploration.moves * _COSTS[config.target.kind]))
-    )
+    return max(_FEWEST, int(budget / (each * config.annealing.moves * _COSTS[config.target.kind])))
 
 
 def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) -> Exploration:
@@ -263,7 +259,7 @@ def _trained(
         with interruptible("its time is up"), stopped_after(stop_at - time.time()):
             display.start("training")
             pretrain(
-                model.state, config.train, model.chart, model.training_frames, folder,
+                model.state, config.buffer_training, model.chart, model.training_frames, folder,
                 model.identity, display.advance,
             )  # fmt: skip
             train(
@@ -288,7 +284,7 @@ def planned(model: Model, config: Config, pool: Evaluators, budget: float) -> di
     Pretraining takes what the steps with energies of the file leave. Without it these take all.
     Where steps are too long to be timed, the numbers are those of the file, to be cut.
     """
-    settings, started = config.train, time.time()
+    settings, started = config.buffer_training, time.time()
     try:
         with interruptible("steps are long"), stopped_after(_PLANNING * budget):
             cheap = likelihood_seconds(model, settings) if settings.pretraining else 0.0

@@ -49,7 +49,7 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
         equilibration=20.0,
         frame_interval=0.2,
     ).model_copy(update={"seed": SEED})
-    settings = config.exploration
+    settings = config.dynamics
     fast = open_pool(config, molecule, local=True, address=None)
     display.start("reference")
     frames = explore_molecule(config, molecule, fast, display)

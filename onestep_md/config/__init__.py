@@ -9,6 +9,7 @@ from onestep_md.config.config import Config
 from onestep_md.config.load import config_text, load_config, load_configs, several_text
 from onestep_md.config.schema import schema_text
 from onestep_md.config.sections import SPLINE_BINS, Annealing, Cluster, Dynamics
+from onestep_md.config.targets import BenchmarkTarget, MoleculeTarget, PythonTarget
 from onestep_md.config.training import (
     BufferTraining,
     CddsTraining,
@@ -21,13 +22,16 @@ from onestep_md.config.training import (
 __all__ = [
     "SPLINE_BINS",
     "Annealing",
+    "BenchmarkTarget",
     "BufferTraining",
     "CddsTraining",
     "Cluster",
     "Config",
     "Dynamics",
+    "MoleculeTarget",
     "OsdsTraining",
     "PathTraining",
+    "PythonTarget",
     "ScdsTraining",
     "Train",
     "config_text",

@@ -9,9 +9,9 @@ from pydantic import Field, PrivateAttr, model_validator
 from onestep_md.config import types
 from onestep_md.config.reading import Mistakes, resolved_values
 from onestep_md.config.section import Section, choice_of
-from onestep_md.config.sections import Cluster, Exploration, Flow, Sample
+from onestep_md.config.sections import Annealing, Cluster, Dynamics, Exploration, Flow, Sample
 from onestep_md.config.targets import Target
-from onestep_md.config.training import Train
+from onestep_md.config.training import BufferTraining, Train
 
 
 class Config(Section):
@@ -43,6 +43,24 @@ class Config(Section):
     def folder(self) -> Path:
         """Folder of the YAML file, where relative paths start."""
         return self._folder
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The exploration of a run by dynamics."""
+        assert isinstance(self.exploration, Dynamics)
+        return self.exploration
+
+    @property
+    def annealing(self) -> Annealing:
+        """The exploration of a run by annealing."""
+        assert isinstance(self.exploration, Annealing)
+        return self.exploration
+
+    @property
+    def buffer_training(self) -> BufferTraining:
+        """The training of a run with a buffer."""
+        assert isinstance(self.train, BufferTraining)
+        return self.train
 
     @model_validator(mode="before")
     @classmethod

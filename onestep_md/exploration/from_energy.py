@@ -59,7 +59,7 @@ def anneal_molecule(
     """Annealing from the force field's own bonds and angles and every well of the torsions."""
     chart = force_field_chart(molecule)
     found = _anneal_in(chart, config, evaluators, config.seed, display)
-    found = _with_family_error(found, chart, config.exploration.snapshots)
+    found = _with_family_error(found, chart, config.annealing.snapshots)
     display.say(_summary(found))
     return found
 
@@ -73,7 +73,7 @@ def _anneal_density(
     Gaussian never led, such as into the neck of a funnel, and its samples have no common
     ancestors. Repeated as long as the way from the base to the density gets shorter.
     """
-    settings = config.exploration
+    settings = config.annealing
     found = anneal(
         evaluators, dim, settings.particles, config.seed, settings.moves, display.advance
     )
@@ -100,7 +100,7 @@ def _anneal_in(
     chart: Chart, config: Config, evaluators: Evaluators, seed: int, display: Display
 ) -> Annealed:
     """Annealing in the coordinates of a chart, from its base; x, u and grad_u are those of x."""
-    settings = config.exploration
+    settings = config.annealing
     found = anneal_from(
         _ChartBase(chart),
         _ChartEnergy(chart, evaluators),

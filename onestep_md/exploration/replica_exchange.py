@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from onestep_md.config import Dynamics
 from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.torsion_jumps import TorsionJumps
@@ -42,22 +43,10 @@ class SegmentRunner(Protocol):
         """Run independent pieces of dynamics; results in input order."""
 
 
-class Settings(Protocol):
-    """The `exploration` section of the configuration, see `config.Exploration`."""
-
-    temperatures: Sequence[float]
-    duration: float
-    equilibration: float
-    timestep: float
-    exchange_interval: float
-    frame_interval: float
-    friction: float
-
-
 def explore(
     molecule: Molecule,
     evaluators: SegmentRunner,
-    settings: Settings,
+    settings: Dynamics,
     seed: int,
     inside: Inside = lambda x: np.ones(len(x), dtype=bool),
     turning: Collection[tuple[int, int]] = (),
@@ -132,7 +121,7 @@ class _Replica:
 class _Plan:
     """The protocol in steps and rounds, and the random streams of each of its places."""
 
-    def __init__(self, settings: Settings, seed: int):
+    def __init__(self, settings: Dynamics, seed: int):
         self.temperatures = np.array(settings.temperatures, dtype=np.float64)
         self.timestep, self.friction, self.seed = settings.timestep, settings.friction, seed
         interval = settings.exchange_interval

@@ -8,21 +8,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
+from onestep_md.config import BenchmarkTarget, PythonTarget
 from onestep_md.targets.densities import Density, density
 from onestep_md.targets.python_density import probes, python_density
 from onestep_md.targets.python_source import essence, files_of
-
-
-class Settings(Protocol):
-    """The `target` section of the configuration, see `config.Target`."""
-
-    kind: str
-    name: str | None
-    data: str | None
-    function: str | None
-    dim: int | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class DensityTarget:
     fingerprint: DensityFingerprint
 
 
-def load_density(settings: Settings, folder: Path) -> DensityTarget:
+def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> DensityTarget:
     """Build the density that the configuration names.
 
     Args:
