@@ -1,145 +1,266 @@
-"""The stages of a run in order: target, evaluators, exploration, chart, training, results.
+"""The stages of a run in order: targets, evaluators, exploration, charts, training, results.
 
-Called by the command line once the configuration is known to be valid. Every stage leaves its
+One target is a list of one. Several molecules share one network: they are explored one by one,
+trained in turn, and sampled one by one, each in a run folder of its own. Every stage leaves its
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from onestep_md.analysis.report.page import write_report
-from onestep_md.analysis.trajectories import write_trajectory
-from onestep_md.config import Config
+from onestep_md.config import Config, several_text
 from onestep_md.distributed.pool import Evaluators, present
+from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import RunFolderError, TargetError
-from onestep_md.files import write_json
+from onestep_md.estimators.estimate import stored_ess
+from onestep_md.files import write_json, write_text
 from onestep_md.interruption import interruptible
+from onestep_md.kinds import load_target
 from onestep_md.progress import Display
-from onestep_md.results.density import write_density_results, write_samples
 from onestep_md.results.evidence import evidence_table, measure
-from onestep_md.results.molecule import write_results
 from onestep_md.run_folder import check_folder, keep_origin, load_run_config, recorded_platform
-from onestep_md.sampling.model import Model, Target, build_model, exploration_key, load_trained
+from onestep_md.sampling.model import Model, build_model, exploration_key, load_trained
 from onestep_md.sampling.sampler import load_sampler, save_sampler
-from onestep_md.stages import (
-    describe,
-    explored,
-    factory_of,
-    load_target,
-    open_pool,
-)
-from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.target import Target
+from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.train import OUTSIDE, train
 from onestep_md.train_on_ray import session, train_together
 from onestep_md.training import hardware
-from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.likelihood import pretrain
+from onestep_md.training.task import Keeper, Task
 
 # torch takes 32 bits of a seed: those of `sample` are the upper half, those of runs the lower one
 _MORE = 2**31
 
 
-def check(config: Config, local: bool) -> None:
-    """Validate everything short of computing: print the target, one energy and the plan."""
+@dataclass(frozen=True)
+class Job:
+    """One target of a run with its configuration and run folder."""
+
+    name: str
+    config: Config
+    target: Target
+    folder: Path
+
+
+def check(configs: dict[str, Config], local: bool) -> None:
+    """Validate everything short of computing: print targets, one energy of each, and the plan."""
     display = Display()
-    target = load_target(config)
-    for line in describe(target):
-        display.say(line)
-    if isinstance(target, Molecule):
-        choice = time_platforms(target)
-        platform = choice.name if config.cluster.platform == "auto" else config.cluster.platform
-        u, grad_u = PotentialEvaluator(target, platform).evaluate(target.positions[None])
-        display.say(f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}")
-        display.say(f"largest force: {np.abs(grad_u).max():.1f} kT/nm")
-        display.say(f"platform: {choice}")
-    else:
-        u, _ = DensityEvaluator(target.build).evaluate(np.zeros((1, target.density.dim)))
-        display.say(f"energy of the origin: u = {u[0]:.6g}")
-    wanted = config.cluster.evaluators
-    count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
-    where = "this process" if local else f"Ray evaluators ({count})"
-    display.say(f"plan: energies in {where}, {hardware.describe(config.cluster, local)}")
-    training = config.train.steps * config.train.batch
-    sampling = sum(config.sample.count(steps) for steps in config.sample.steps)
-    explored = ""
-    if config.exploration.method == "dynamics":
-        explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
-    display.say(
-        f"      {explored}{training:.2g} energy "
-        f"evaluations in training, {sampling:.2g} for the results"
-    )
+    for config in configs.values():
+        target = load_target(config)
+        asked = config.cluster.platform
+        for line in target.describe():
+            display.say(line)
+        for line in target.check_energy(None if asked == "auto" else asked):
+            display.say(line)
+        wanted = config.cluster.evaluators
+        count = "one per CPU that Ray has" if wanted == "auto" else str(wanted)
+        where = "this process" if local else f"Ray evaluators ({count})"
+        display.say(f"plan: energies in {where}, {hardware.describe(config.cluster, local)}")
+        training = config.train.steps * config.train.batch
+        sampling = sum(config.sample.count(steps) for steps in config.sample.steps)
+        explored = ""
+        if config.exploration.method == "dynamics":
+            explored = f"{_dynamics_evaluations(config):.2g} energy evaluations of dynamics, "
+        display.say(
+            f"      {explored}{training:.2g} energy evaluations in training, "
+            f"{sampling:.2g} for the results"
+        )
 
 
-def run(config: Config, folder: Path, resume: bool, local: bool, address: str | None) -> None:
-    """All stages; everything that is already in the folder is reused."""
+def run(
+    configs: dict[str, Config], folder: Path, resume: bool, local: bool, address: str | None
+) -> None:
+    """Run all stages; everything that is already in the folder is reused.
+
+    Args:
+        configs: of every target, by its name; they differ in the target alone.
+        folder: of the run; several targets have folders of their own in it.
+        resume: continue what is there.
+        local: compute energies in this process.
+        address: of a Ray cluster, see `open_evaluators`.
+    """
     check_folder(folder, resume)
+    config = next(iter(configs.values()))
     hardware.prepare(config.cluster, local)
-    target = load_target(config)
+    jobs = [
+        Job(name, each, load_target(each), folder if len(configs) == 1 else folder / name)
+        for name, each in configs.items()
+    ]
     message = (
         f"stopped; what is finished is saved in {folder}, the rest begins again.\n"
         "  Continue with --resume."
     )
     with interruptible(message), session(config.cluster, local, address):
-        _run_stages(config, target, folder, local, address)
+        _run_stages(config, jobs, folder, local, address)
 
 
 def _run_stages(
-    config: Config, target: Target, folder: Path, local: bool, address: str | None
+    config: Config, jobs: Sequence[Job], folder: Path, local: bool, address: str | None
 ) -> None:
-    evaluators = open_pool(config, target, local, address, recorded_platform(folder))
-    resources = hardware.resources(config.cluster, evaluators)
+    targets = [job.target for job in jobs]
+    pool = open_pool(config, targets, local, address, recorded_platform(jobs[0].folder))
+    resources = hardware.resources(config.cluster, pool)
     resumed = (folder / "config.yaml").exists()
     if not resumed:  # only now: an error before this point leaves no half-made run folder behind
-        keep_origin(folder, config, target, resources)
+        _keep_origins(jobs, folder, resources)
     display = Display(folder / "log.txt")
     try:
-        for line in describe(target):
+        for line in (line for target in targets for line in target.describe()):
             display.say(line)
         display.say(
-            f"evaluators: {present(evaluators)} on {evaluators.platform}; "
+            f"evaluators: {present(pool)} on {pool.platform}; "
             f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
         )
-        pretrained = _pretrained(config, target)
-        if pretrained is not None:  # one chart for both
-            exploration, seconds = pretrained.exploration, 0.0
-            exploration.save(folder / "exploration.npz", exploration_key(config, target))
-        else:
-            exploration, seconds = explored(config, target, evaluators, folder, display)
-        model = build_model(config, target, exploration)
-        model.state.to(hardware.device(config.cluster))
-        if config.train.method != "buffer" and model.chart.n_circular:
-            raise TargetError(
-                f"train.method: {config.train.method} simulates paths on R^n, and this target has "
-                f"{model.chart.n_circular} rotatable torsions. Use train.method: buffer."
-            )
-        saved = latest_checkpoint(folder / "checkpoints")
+        teacher = _load_teacher(config, targets[0])
+        evaluators, models, seconds = _one_for_each(pool, jobs), {}, {}
+        for job, its in zip(jobs, evaluators, strict=True):
+            models[job.name], seconds[job.name] = _prepare(job, teacher, its, display)
+        _share_networks(list(models.values()))
+        tasks = [
+            models[job.name].task(job.name, its, job.folder)
+            for job, its in zip(jobs, evaluators, strict=True)
+        ]
+        identities = [model.identity for model in models.values()]
+        identity = identities[0] if len(jobs) == 1 else {"molecules": identities}
+        keeper = Keeper(tasks, folder, identity, config.train.checkpoint_interval)
+        saved = keeper.restore()
         if saved:
-            model.state.restore(load_checkpoint(saved, model.identity))
-            display.say(f"continuing from {saved.name}")
-        if resumed:  # only now: a run of something else stays as it is
-            keep_origin(folder, config, target, resources)
-        if model.state.step < config.train.steps:
-            _trained(config, target, model, pretrained, evaluators, folder, display)
-            if config.cluster.learners > 1:  # evaluators had to leave their CPUs to the learners
-                evaluators = open_pool(config, target, local, address, evaluators.platform)
-        save_sampler(folder, model)
-
-        display.say()
-        write = write_results if isinstance(target, Molecule) else write_density_results
-        write(config, target, model, evaluators, folder, display, seconds)
-        if evaluators.repairs:
+            display.say(f"continuing from {saved}")
+        if resumed:  # written only after the checkpoint matched: another run stays what it is
+            _keep_origins(jobs, folder, resources)
+        if any(task.state.step < config.train.steps for task in tasks):
+            _train(config, jobs, models, tasks, keeper, teacher, pool, display)
+            if config.cluster.learners > 1:  # the pool had to leave its CPUs to the learners
+                pool = open_pool(config, targets, local, address, pool.platform)
+                evaluators = [pool]
+        for job, its in zip(jobs, evaluators, strict=True):
+            model = models[job.name]
+            save_sampler(job.folder, model)
+            display.say(f"\n{job.name}" if len(jobs) > 1 else "")
+            job.target.write_results(
+                job.config, model, its, job.folder, display, seconds[job.name]
+            )
+        if pool.repairs:
             display.say(
-                f"evaluators: {evaluators.repairs} jobs were lost with an evaluator, or overdue, "
+                f"evaluators: {pool.repairs} jobs were lost with an evaluator, or overdue, "
                 "and done again; no result is missing"
             )
     finally:
-        evaluators.close()
+        pool.close()
         display.stop()
-    display.say(f"report: {write_report(folder)}")
+    for job in jobs:
+        display.say(f"report: {write_report(job.folder)}")
+    if len(jobs) > 1:
+        for line in summary(folder, [job.name for job in jobs]):
+            display.say(line)
     display.close()
+
+
+def _keep_origins(jobs: Sequence[Job], folder: Path, resources: dict) -> None:
+    """Keep what the run is made from, and of several targets the list of them."""
+    for job in jobs:
+        keep_origin(job.folder, job.config, job.target, resources)
+    if len(jobs) > 1:
+        write_text(folder / "config.yaml", several_text([job.config for job in jobs]))
+
+
+def _one_for_each(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
+    """The pool as every target sees it."""
+    if len(jobs) == 1:
+        return [pool]
+    return [SharedEvaluators(pool, which) for which in range(len(jobs))]
+
+
+def _prepare(
+    job: Job, teacher: Model | None, evaluators: Evaluators, display: Display
+) -> tuple[Model, float]:
+    """Take one target up to its untrained model; also the seconds that its exploration took."""
+    config = job.config
+    if teacher is not None:  # one chart for both
+        exploration, seconds = teacher.exploration, 0.0
+        exploration.save(job.folder / "exploration.npz", exploration_key(config, job.target))
+    else:
+        exploration, seconds = explore_or_load(config, job.target, evaluators, job.folder, display)
+    model = build_model(config, job.target, exploration)
+    model.state.to(hardware.device(config.cluster))
+    display.say(f"chart: {model.chart}")
+    if config.train.method != "buffer" and model.chart.n_circular:
+        raise TargetError(
+            f"train.method: {config.train.method} simulates paths on R^n, and this target has "
+            f"{model.chart.n_circular} rotatable torsions. Use train.method: buffer."
+        )
+    return model, seconds
+
+
+def _share_networks(models: Sequence[Model]) -> None:
+    """Give all models one set of networks, one average of them and one optimizer."""
+    first = models[0].state
+    for model in models[1:]:
+        model.state.flow.share(first.flow)
+        model.state.teacher.share(first.teacher)
+        model.state.optimizer = first.optimizer
+
+
+def _train(
+    config: Config,
+    jobs: Sequence[Job],
+    models: dict[str, Model],
+    tasks: Sequence[Task],
+    keeper: Keeper,
+    teacher: Model | None,
+    pool: Evaluators,
+    display: Display,
+) -> None:
+    """Take what is left of pretraining and training; several learners end the pool."""
+    size = sum(p.numel() for p in tasks[0].state.flow.parameters())
+    shared = f", shared by {', '.join(task.name for task in tasks)}" if len(tasks) > 1 else ""
+    display.say(f"flow: {size:,} parameters{shared}")
+    display.start("training")
+    if config.train.method == "buffer":
+        pretrain(tasks, config.train, keeper, display.advance)
+    if config.cluster.learners > 1:
+        pool.close()  # learners are placed first, and open their own
+        (job,) = jobs
+        factory, model = job.target.factory(pool.platform), models[job.name]
+        train_together(config, model, factory, pool.platform, job.folder, display.advance)
+    else:
+        flow = None
+        if teacher is not None:
+            teacher.state.to(tasks[0].state.flow.device)
+            flow = teacher.state.teacher
+        train(tasks, config.train, keeper, display.advance, flow)
+    display.stop()
+    for task in tasks:
+        _say_trained(task, len(tasks) > 1, display)
+
+
+def _say_trained(task: Task, several: bool, display: Display) -> None:
+    state, of = task.state, f" of {task.name}" if several else ""
+    display.say(
+        f"training{of}: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
+        f"{state.seconds:.0f} s"
+    )
+    if state.walled:
+        display.say(
+            f"bounded support: in {state.walled} of these steps more than "
+            f"{100 * OUTSIDE:.0f} % of the samples lay outside; they taught the likelihood alone"
+        )
+    for text in task.evaluators.gaps.warnings():
+        display.say(f"WARNING {text}")
+
+
+def summary(folder: Path, names: list[str]) -> list[str]:
+    """One line per molecule and number of steps."""
+    lines = ["", f"{'molecule':<20} {'K':>3}  ESS"]
+    for name in names:
+        results = json.loads((folder / name / "results.json").read_text())
+        for row in results["evidence"]:
+            lines.append(f"{name:<20} {row['steps']:>3}  {stored_ess(row)}")
+    return lines
 
 
 def draw_more(
@@ -164,28 +285,22 @@ def draw_more(
     sampler = load_sampler(config, target, run_folder)
     sampler.flow.to(hardware.device(config.cluster))
     hardware.prepare(config.cluster, local)
-    evaluators = open_pool(config, target, local, address)
+    evaluators = open_pool(config, [target], local, address)
     try:
         samples, evidence = measure(
             sampler, evaluators, n, steps, _MORE + seed, config.sample.auxiliaries
         )
     finally:
         evaluators.close()
-    if isinstance(target, Molecule):
-        generator = np.random.default_rng(seed)
-        write_trajectory(
-            out, target.pdb_text, samples.x, samples.log_w, samples.u, samples.log_q, generator
-        )
-    else:
-        write_samples(out, samples)
+    target.write_samples(out, samples, seed)
     write_json(out / "evidence.json", evidence.as_dict())
     for line in (*evidence_table([evidence]), *evidence.warnings()):
         display.say(line)
     display.say(f"{n} samples in {samples.seconds:.1f} s: {out}")
 
 
-def _pretrained(config: Config, target: Target) -> Model | None:
-    """The sampler that train.teacher names, checked to be of the same target."""
+def _load_teacher(config: Config, target: Target) -> Model | None:
+    """Load the sampler that train.teacher names, checked to be of the same target."""
     if config.train.method != "cdds":
         return None
     folder = Path(config.train.teacher)
@@ -203,45 +318,6 @@ def _pretrained(config: Config, target: Target) -> Model | None:
             f"{theirs.train.grid}, and this run has {config.train.grid}. Make them the same."
         )
     return load_trained(theirs, source, folder)
-
-
-def _trained(
-    config: Config,
-    target: Target,
-    model: Model,
-    pretrained: Model | None,
-    evaluators: Evaluators,
-    folder: Path,
-    display: Display,
-) -> None:
-    state, chart, show = model.state, model.chart, display.advance
-    size = sum(p.numel() for p in state.flow.parameters())
-    display.say(f"chart: {chart}\nflow: {size:,} parameters")
-    display.start("training")
-    if config.train.method == "buffer":
-        frames = model.training_frames
-        pretrain(state, config.train, chart, frames, folder, model.identity, show)
-    if config.cluster.learners > 1:
-        evaluators.close()  # learners are placed first, and open their own
-        factory = factory_of(target, evaluators.platform)
-        train_together(config, model, factory, evaluators.platform, folder, show)
-    else:
-        if pretrained:
-            pretrained.state.to(state.flow.device)
-        teacher = pretrained.state.teacher if pretrained else None
-        train(state, config.train, chart, evaluators, folder, model.identity, show, teacher)
-    display.stop()
-    display.say(
-        f"training: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
-        f"{state.seconds:.0f} s"
-    )
-    if state.walled:
-        display.say(
-            f"bounded support: in {state.walled} of these steps more than "
-            f"{100 * OUTSIDE:.0f} % of the samples lay outside; they taught the likelihood alone"
-        )
-    for text in evaluators.gaps.warnings():
-        display.say(f"WARNING {text}")
 
 
 def _dynamics_evaluations(config: Config) -> float:

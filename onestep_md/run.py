@@ -57,18 +57,12 @@ def run(
     configs = load_configs(file, override or [], seed)
     folder = out or Path("runs") / file.stem
 
-    from onestep_md import (
-        pipeline,
-        several,  # torch, ray and openmm only from here on
-    )
+    from onestep_md import pipeline  # torch, ray and openmm only from here on
 
     if check:
-        for config in configs.values():
-            pipeline.check(config, local)
-    elif len(configs) == 1:
-        pipeline.run(next(iter(configs.values())), folder, resume, local, address)
+        pipeline.check(configs, local)
     else:
-        several.run(configs, folder, resume, local, address)
+        pipeline.run(configs, folder, resume, local, address)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from onestep_md.config import Config, config_text, load_configs
 from onestep_md.errors import RunFolderError
-from onestep_md.files import replacing, write_json, write_text
-from onestep_md.targets.density_target import DensityTarget
-from onestep_md.targets.molecule import Molecule
+from onestep_md.files import write_json, write_text
+from onestep_md.sampling.target import Target
 
 _PACKAGES = ("onestep_md", "torch", "ray", "openmm", "mdtraj", "numpy", "scipy", "pymbar")
 
@@ -37,9 +35,7 @@ def check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def keep_origin(
-    folder: Path, config: Config, target: Molecule | DensityTarget, resources: dict
-) -> None:
+def keep_origin(folder: Path, config: Config, target: Target, resources: dict) -> None:
     """Keep what a run is made from: resolved configuration, versions and machine, the target.
 
     The run folder then works without the YAML file and the files that it names.
@@ -52,19 +48,9 @@ def keep_origin(
         write_text(folder / "config.yaml", config_text(config))
         record = _environment(config.seed, target.fingerprint.as_dict(), resources)
         write_json(folder / "environment.json", record)
-        _keep_target(folder, target)
+        target.keep(folder)
     except OSError as error:
         raise RunFolderError(f"cannot write into {folder}: {error}") from error
-
-
-def _keep_target(folder: Path, target: Molecule | DensityTarget) -> None:
-    if isinstance(target, Molecule):
-        write_text(folder / "input.pdb", target.pdb_text)
-        write_text(folder / "system.xml", target.system_xml)
-    else:
-        for source in target.sources:
-            with replacing(folder / source.name) as aside:
-                shutil.copyfile(source, aside)
 
 
 def recorded_platform(folder: Path) -> str | None:

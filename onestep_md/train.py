@@ -15,9 +15,7 @@ every batch: all draw the random numbers of the whole batch, then `share` takes 
 """
 
 import math
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,12 +28,11 @@ from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Configurations
-from onestep_md.training.checkpoint import save_checkpoint
-from onestep_md.training.identity import Identity
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
+from onestep_md.training.task import Keeper, Task
 
 # The path gradient lacks what flows through the boundary of a bounded support: it pushes ever more
 # samples out. Beyond this share of a batch the likelihood of the chains alone brings them back.
@@ -43,58 +40,67 @@ OUTSIDE = 0.05
 
 
 def train(
-    state: TrainState,
+    tasks: Sequence[Task],
     settings: Train,
-    chart: Chart,
-    evaluators: Evaluators,
-    folder: Path,
-    identity: Identity,
+    keeper: Keeper,
     show: Callable[[float, str], None],
     pretrained: Flow | None = None,
     learners: Learners | None = None,
 ) -> None:
-    """Run `settings.steps` steps in all, writing metrics and checkpoints into `folder`.
+    """Run `settings.steps` steps of every task in all, writing metrics and checkpoints.
 
-    `pretrained` is the sampler to distil, for the method cdds. `learners` are those of a group, of
-    which the first one writes; the default is one alone.
+    Each step is one of the task that is furthest behind. `pretrained` is the sampler to distil,
+    for the method cdds. `learners` are those of a group, of which the first one writes; the
+    default is one alone.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
         PoolError: all evaluators are lost; a checkpoint was written first.
     """
     learners = learners or Alone()
-    writes = learners.rank == 0
+    writes, several = learners.rank == 0, len(tasks) > 1
     if writes:
-        monitor = Monitor(state, evaluators, folder / "metrics.jsonl", settings.steps)
-    checkpoints, saved_at = folder / "checkpoints", time.monotonic()
+        monitors = {
+            task.name: Monitor(
+                task.state, task.evaluators, task.folder / "metrics.jsonl", settings.steps
+            )
+            for task in tasks
+        }
     with learners:
-        while state.step < settings.steps:
+        while (task := furthest_behind(tasks)).state.step < settings.steps:
+            state = task.state
             state.optimizer.rate = learning_rate(state.peak_rate, state.step, settings.steps)
             draws = state.generator.get_state()
+            if several:
+                monitors[task.name].start()
             try:
                 if settings.method == "buffer":
-                    info = train_step(state, settings, chart, evaluators, learners)
+                    info = train_step(state, settings, task.chart, task.evaluators, learners)
                 else:
-                    info = path_step(state, settings, chart, evaluators, pretrained)
+                    info = path_step(state, settings, task.chart, task.evaluators, pretrained)
             except PoolError:
-                # of what a checkpoint holds, the broken step has changed the generator alone
+                # the failed step has changed nothing in the checkpoint but the random numbers
                 state.generator.set_state(draws)
                 if writes:
-                    save_checkpoint(checkpoints, state.step, state.dump(), identity)
+                    keeper.save()
                 raise
             stop = learners.stop_requested()
             if writes:
-                show(state.step / settings.steps, monitor.record(info))
-                if stop or time.monotonic() - saved_at > settings.checkpoint_interval:
-                    save_checkpoint(checkpoints, state.step, state.dump(), identity)
-                    saved_at = time.monotonic()
+                line = monitors[task.name].record(info)
+                show(state.step / settings.steps, f"{task.name}: {line}" if several else line)
+                keeper.save_if(stop)
             if stop:
                 raise Interrupted(
                     f"stopped at step {state.step} of {settings.steps}; everything is saved in "
-                    f"{folder}.\n  Continue with --resume."
+                    f"{keeper.folder}.\n  Continue with --resume."
                 )
     if writes:
-        save_checkpoint(checkpoints, state.step, state.dump(), identity)
+        keeper.save()
+
+
+def furthest_behind(tasks: Sequence[Task]) -> Task:
+    """The task that has had the fewest steps."""
+    return min(tasks, key=lambda task: task.state.step)
 
 
 def train_step(

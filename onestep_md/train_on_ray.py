@@ -20,6 +20,7 @@ from onestep_md.train import train
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState
+from onestep_md.training.task import Keeper, Task
 
 
 @contextmanager
@@ -121,7 +122,9 @@ def _learn(
             f"the learners find checkpoints of the steps {steps.tolist()} in {folder}. Put the "
             "run folder on storage that all their nodes see, and continue with --resume."
         )
-    train(state, settings, chart, evaluators, folder, identity, show, learners=learners)
+    task = Task("", state, chart, torch.empty(0), evaluators, folder)  # frames are for before
+    keeper = Keeper([task], folder, identity, settings.checkpoint_interval)
+    train([task], settings, keeper, show, learners=learners)
 
 
 def _number(count: int | str) -> int | None:

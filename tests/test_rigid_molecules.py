@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from onestep_md.config import load_config
 from onestep_md.coordinates.chart import fit_chart
-from onestep_md.exploration.from_energy import anneal_target, force_field_chart
+from onestep_md.exploration.from_energy import force_field_chart
+from onestep_md.kinds import load_target
 from onestep_md.run import app
 from onestep_md.sample import app as sample_app
-from onestep_md.stages import load_target, open_pool
+from onestep_md.stages import open_pool
 
 STRETCH, BEND = 4e5, 500.0  # kJ/mol/nm^2 and kJ/mol/rad^2
 
@@ -90,12 +91,13 @@ def test_log_z_is_that_of_the_harmonic_limit(name, temperature, tolerance, tmp_p
     """By annealing, and by the base of a chart that is fitted to it; off by the anharmonicity."""
     annealing = "exploration: {method: annealing, particles: 1000, moves: 6, snapshots: 3}"
     config = load_config(write_case(tmp_path, name, temperature, annealing))
-    molecule = load_target(config)
-    evaluators = open_pool(config, molecule, local=True, address=None)
+    target = load_target(config)
+    molecule = target.molecule
+    evaluators = open_pool(config, [target], local=True, address=None)
     chart, display = force_field_chart(molecule), Mock()
     n = len(molecule.elements)
     assert (chart.n_linear, chart.n_circular) == (max(1, 3 * n - 6), 0)
-    found = anneal_target(config, molecule, evaluators, display)
+    found = target.explore(config, evaluators, display)
     (summary,) = display.say.call_args.args
     annealed, error = map(float, summary.split("log Z = ")[1].split(" +- "))
     expected = harmonic_log_z(molecule)
@@ -140,7 +142,7 @@ def test_runs_from_end_to_end(name, lines, tmp_path):
     assert done.exit_code == 0, done.output
     assert "T-W2" not in done.output and "rigid" in done.output
     results = json.loads((folder / "results.json").read_text())
-    expected = harmonic_log_z(load_target(load_config(path)))
+    expected = harmonic_log_z(load_target(load_config(path)).molecule)
     for evidence in results["evidence"]:
         outside = results["outside"][str(evidence["steps"])]
         assert sum(outside.values()) == evidence["infinite"]

@@ -1,14 +1,15 @@
 """Several molecules trained together: their configuration, what they share, and interruptions."""
 
 import json
+import pkgutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from onestep_md import several
+from onestep_md import pipeline
 from onestep_md.config import load_configs, several_text
-from onestep_md.distributed.learners import Alone
 from onestep_md.errors import ConfigError, Interrupted, RunFolderError
 from onestep_md.pipeline import draw_more
 
@@ -101,7 +102,7 @@ def test_mistakes_are_told_where_they_are(write, text, expected):
 
 
 def run(path, folder, resume=False):
-    several.run(load_configs(path), folder, resume, local=True, address=None)
+    pipeline.run(load_configs(path), folder, resume, local=True, address=None)
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +149,26 @@ def test_more_samples_are_drawn_of_each(finished, tmp_path):
         draw_more(finished, 100, 1, tmp_path / "none", 3, local=True, address=None)
 
 
-@pytest.mark.parametrize("stop_after", [3, 9], ids=["pretraining", "training"])
+@pytest.mark.parametrize(
+    "step",
+    ["onestep_md.training.likelihood.Likelihood.step", "onestep_md.train.train_step"],
+    ids=["pretraining", "training"],
+)
 def test_stopped_and_resumed_it_ends_where_it_would_have_ended(
-    finished, write, tmp_path, monkeypatch, stop_after
+    finished, write, tmp_path, monkeypatch, step
 ):
-    path, folder, asked = write(TWO), tmp_path / "run", 0
+    path, folder, taken = write(TWO), tmp_path / "run", 0
+    whole_step = pkgutil.resolve_name(step)
 
-    def stop_requested(self):
-        nonlocal asked
-        asked += 1
-        return asked == stop_after
+    def stopped_at_the_third(*arguments):
+        nonlocal taken
+        taken += 1
+        if taken == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return whole_step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Alone, "stop_requested", stop_requested)
+        patch.setattr(step, stopped_at_the_third)
         with pytest.raises(Interrupted, match="--resume"):
             run(path, folder)
     with pytest.raises(RunFolderError, match="already holds a run"):

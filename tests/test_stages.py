@@ -7,6 +7,8 @@ import pytest
 
 from onestep_md import stages
 from onestep_md.config import load_config
+from onestep_md.kinds import load_target
+from onestep_md.results.conformations import unflipped_rings
 from onestep_md.run_folder import keep_origin, recorded_platform
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -15,32 +17,33 @@ SYSTEMS = Path(__file__).parents[1] / "systems"
 @pytest.mark.parametrize("recorded", ["CPU", "Reference"])
 def test_auto_is_the_platform_that_the_run_has_had(tmp_path, monkeypatch, recorded):
     config = load_config(SYSTEMS / "alanine.yaml")
-    target = stages.load_target(config)
+    target = load_target(config)
     assert recorded_platform(tmp_path) is None
     keep_origin(tmp_path, config, target, {"platform": recorded})
-    monkeypatch.setattr(stages, "time_platforms", lambda molecule: pytest.fail("timed again"))
-    pool = stages.open_pool(config, target, True, None, recorded_platform(tmp_path))
+    again = "onestep_md.kinds.molecule.time_platforms"
+    monkeypatch.setattr(again, lambda molecule: pytest.fail("timed again"))
+    pool = stages.open_pool(config, [target], True, None, recorded_platform(tmp_path))
     assert pool.platform == recorded
 
 
 def test_what_is_sampled_is_described():
-    target = stages.load_target(load_config(SYSTEMS / "alanine.yaml"))
-    last = stages.describe(target)[-1]
+    target = load_target(load_config(SYSTEMS / "alanine.yaml"))
+    last = target.describe()[-1]
     assert (
         last.split() == "isomers held: 1 stereocentre, 2 trans amides; sampled: 5 torsions".split()
     )
-    density = stages.load_target(load_config(SYSTEMS / "gmm9.yaml"))
-    assert stages.describe(density) == density.fingerprint.lines()
+    density = load_target(load_config(SYSTEMS / "gmm9.yaml"))
+    assert density.describe() == density.fingerprint.lines()
 
 
 def test_a_ring_that_dynamics_never_flipped_is_told():
     config = load_config(SYSTEMS / "molecules" / "methylcyclohexane.yaml")
-    molecule = stages.load_target(config)
+    molecule = load_target(config).molecule
     x = molecule.positions[None]
-    (warning,) = stages.unflipped_rings(molecule, x)
+    (warning,) = unflipped_rings(molecule, x)
     assert "never flipped the ring" in warning and "exploration.method: annealing" in warning
     # the mirror image has every torsion the other way round
-    assert stages.unflipped_rings(molecule, np.concatenate([x, -x])) == []
+    assert unflipped_rings(molecule, np.concatenate([x, -x])) == []
     for name in ("benzene", "bicyclooctane", "butane"):
-        molecule = stages.load_target(load_config(SYSTEMS / "molecules" / f"{name}.yaml"))
-        assert stages.unflipped_rings(molecule, molecule.positions[None]) == []
+        molecule = load_target(load_config(SYSTEMS / "molecules" / f"{name}.yaml")).molecule
+        assert unflipped_rings(molecule, molecule.positions[None]) == []

@@ -19,6 +19,7 @@ from onestep_md.train import train, train_step
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.state import TrainState, start_state
+from onestep_md.training.task import Keeper, Task
 
 DIM = 2
 
@@ -74,7 +75,9 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
     def go_on(state, folder, batches):
         folder.mkdir(exist_ok=True)
         evaluators = Mortal(batches)
-        train(state, settings, chart, evaluators, folder, "same", lambda *_: None)
+        task = Task("only", state, chart, x, evaluators, folder)
+        keeper = Keeper([task], folder, {"target": "same"}, settings.checkpoint_interval)
+        train([task], settings, keeper, lambda *_: None)
         return evaluators
 
     expected = start()
@@ -84,7 +87,7 @@ def test_lost_evaluators_leave_a_checkpoint_that_resumes_bit_for_bit(tmp_path: P
         go_on(start(), tmp_path / "broken", batches=7)
     resumed = start()
     saved = latest_checkpoint(tmp_path / "broken" / "checkpoints")
-    resumed.restore(load_checkpoint(saved, "same"))
+    resumed.restore(load_checkpoint(saved, {"target": "same"}))
     assert resumed.step == 7
     go_on(resumed, tmp_path / "broken", batches=99)
     for ours, theirs in zip(resumed.flow.parameters(), expected.flow.parameters(), strict=True):

@@ -39,7 +39,7 @@ def alanine(
     from onestep_md.benchmark.reference import summary
 
     config = load_config(system)
-    pipeline.run(config, out, resume, local=False, address=None)
+    pipeline.run({out.name: config}, out, resume, local=False, address=None)
     reference = system.parent / "reference" / f"{system.stem}.json"
     for line in summary(out, reference):
         print(line)
@@ -149,7 +149,7 @@ def _finish(system: Path, overrides: Sequence[str], seed: int, folder: Path) -> 
 
     if not (folder / "results.json").exists():
         config = load_config(system, overrides, seed)
-        pipeline.run(config, folder, folder.exists(), local=True, address=None)
+        pipeline.run({folder.name: config}, folder, folder.exists(), local=True, address=None)
 
 
 @app.command()

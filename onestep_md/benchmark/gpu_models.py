@@ -9,10 +9,8 @@ import torch
 from onestep_md.config import Config
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.exploration.explored import Exploration
-from onestep_md.exploration.from_energy import force_field_chart
-from onestep_md.sampling.model import Model, Target, build_model
-from onestep_md.stages import factory_of
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.model import Model, build_model
+from onestep_md.sampling.target import Target
 
 _STIRRED = 0.05  # standard deviation of what is added to untrained parameters
 
@@ -44,22 +42,12 @@ class FreeEvaluators:
 
 def serial_evaluators(target: Target, platform: str) -> SerialEvaluators:
     """In this process; the platform counts for molecules only."""
-    platform = platform if isinstance(target, Molecule) else "torch"
-    return SerialEvaluators(factory_of(target, platform), platform)
+    return SerialEvaluators(target.factory(platform), platform)
 
 
 def rough_exploration(target: Target, n: int) -> Exploration:
     """What an annealing starts from; its energies are real."""
-    generator = torch.Generator().manual_seed(0)
-    if isinstance(target, Molecule):
-        chart = force_field_chart(target)
-        with torch.no_grad():
-            x, _ = chart.to_x(chart.sample_base(n, generator))
-    else:
-        x = target.density.sample(n, generator)
-        if x is None:
-            x = torch.randn(n, target.density.dim, generator=generator, dtype=torch.float64)
-    x = x.numpy()
+    x = target.rough_samples(n, seed=0)
     u, grad_u = serial_evaluators(target, "Reference").evaluate(x)
     finite = np.isfinite(u)
     return Exploration(

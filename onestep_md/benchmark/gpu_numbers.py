@@ -18,9 +18,9 @@ from onestep_md.config import load_config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
+from onestep_md.kinds import load_target
 from onestep_md.sampling.draw import draw_samples, log_weights_at
 from onestep_md.sampling.sampler import Sampler, sampler_of
-from onestep_md.stages import load_target
 
 PART = "numbers"
 TOLERANCE = 1e-9  # of numbers of size one and below; relative, of larger ones

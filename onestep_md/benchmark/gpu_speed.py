@@ -20,9 +20,10 @@ from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import BufferTraining, Config, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.kinds import load_target
 from onestep_md.sampling.model import Model
-from onestep_md.stages import load_target, open_pool
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.target import Target
+from onestep_md.stages import open_pool
 from onestep_md.train import train_step
 from onestep_md.training.likelihood import Likelihood
 from onestep_md.training.schedule import STEP_COUNTS
@@ -121,9 +122,8 @@ def likelihood_seconds(model: Model, settings: BufferTraining) -> float:
     """Of a step of pretraining."""
     settings = settings.model_copy(update={"pretraining": settings.pretraining or 1000})
     with tempfile.TemporaryDirectory() as folder:
-        metrics = Path(folder) / "metrics.jsonl"
-        frames = model.training_frames
-        return seconds(Likelihood(model.state, settings, model.chart, frames, metrics).step)
+        task = model.task("", FreeEvaluators(), Path(folder))
+        return seconds(Likelihood(task, settings).step)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -183,7 +183,7 @@ def _shared_ray(local: bool):
     return one_ray("local", os.cpu_count() or 1)
 
 
-def _kinds(config: Config, molecule: Molecule, local: bool) -> dict[str, Callable[[], Evaluators]]:
+def _kinds(config: Config, molecule: Target, local: bool) -> dict[str, Callable[[], Evaluators]]:
     """What opens evaluators, by what the table calls them."""
 
     def alone(platform: str) -> Callable[[], Evaluators]:
@@ -191,7 +191,9 @@ def _kinds(config: Config, molecule: Molecule, local: bool) -> dict[str, Callabl
 
     def pool(platform: str, workers: int) -> Callable[[], Evaluators]:
         asked = {"cluster": config.cluster.model_copy(update={"evaluators": workers})}
-        return lambda: open_pool(config.model_copy(update=asked), molecule, False, None, platform)
+        return lambda: open_pool(
+            config.model_copy(update=asked), [molecule], False, None, platform
+        )
 
     kinds = {f"1 x {name}": alone(name) for name in ("Reference", "CPU", "CUDA")}
     if not local:
@@ -204,7 +206,7 @@ def _fed(
     where: str,
     model: Model,
     config: Config,
-    molecule: Molecule,
+    molecule: Target,
     evaluators: Evaluators,
     free: float,
 ) -> Row:

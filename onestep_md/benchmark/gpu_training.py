@@ -24,21 +24,22 @@ from onestep_md.errors import Interrupted, RunFolderError
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.weights import normalised_weights
 from onestep_md.exploration.explored import Exploration
-from onestep_md.exploration.from_energy import force_field_chart
 from onestep_md.files import write_json
 from onestep_md.interruption import interruptible
+from onestep_md.kinds import load_target
 from onestep_md.progress import Display
 from onestep_md.results.evidence import measure
 from onestep_md.run_folder import keep_origin, load_run_config
 from onestep_md.sampling.draw import draw_samples
-from onestep_md.sampling.model import Model, Target, build_model, exploration_key
+from onestep_md.sampling.model import Model, build_model, exploration_key
 from onestep_md.sampling.sampler import load_sampler, sampler_of, save_sampler
-from onestep_md.stages import explored, load_target, open_pool
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.target import Target
+from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.train import train
 from onestep_md.training import hardware
 from onestep_md.training.likelihood import pretrain
 from onestep_md.training.schedule import STEP_COUNTS
+from onestep_md.training.task import Keeper
 
 EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles
@@ -117,7 +118,7 @@ def explore_system(
     config = configure(training, systems, device, evaluators)
     hardware.prepare(config.cluster, local)
     target, folder, started = load_target(config), out / training.system, time.time()
-    pool = open_pool(config, target, local, None)
+    pool = open_pool(config, [target], local, None)
     try:
         if training.frames_of is None:
             budget = _SPARE * (deadline - started)
@@ -126,7 +127,7 @@ def explore_system(
             config = config.model_copy(update={"exploration": changed})
         keep_origin(folder, config, target, hardware.resources(config.cluster, pool))
         if training.frames_of is None:
-            found, _ = explored(config, target, pool, folder, Display(folder / "log.txt"))
+            found, _ = explore_or_load(config, target, pool, folder, Display(folder / "log.txt"))
             origin = f"annealing of {particles} particles"
         else:
             found = _frames_of(systems / training.frames_of, target, pool, deadline)
@@ -141,18 +142,10 @@ def explore_system(
 
 def _affordable(config: Config, target: Target, pool: Evaluators, budget: float) -> int:
     """Particles whose annealing takes this many seconds or so, by what some energies take."""
-    generator, n = torch.Generator().manual_seed(0), 1000
-    if isinstance(target, Molecule):
-        chart = force_field_chart(target)
-        s = chart.sample_base(n, generator)
-    else:
-        s = torch.randn(n, target.density.dim, generator=generator, dtype=torch.float64)
+    n = 1000
     for _ in range(2):  # the first time evaluators may have to start
         started = time.perf_counter()
-        x = chart.to_x(s)[0] if isinstance(target, Molecule) else s
-        _, grad_u = pool.evaluate(x.numpy())
-        if isinstance(target, Molecule):
-            chart.pull_back(s, torch.from_numpy(grad_u))
+        pool.evaluate(target.rough_samples(n, seed=0))
         each = (time.perf_counter() - started) / n
     return max(_FEWEST, int(budget / (each * config.annealing.moves * _COSTS[config.target.kind])))
 
@@ -204,7 +197,7 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
     hardware.prepare(config.cluster, local)
     target = load_target(config)
     found = Exploration.load(folder / "exploration.npz", exploration_key(config, target))
-    pool = open_pool(config, target, local, None)
+    pool = open_pool(config, [target], local, None)
     try:
         resources = hardware.resources(config.cluster, pool)
         display = Display(folder / "log.txt")
@@ -258,14 +251,10 @@ def _trained(
     try:
         with interruptible("its time is up"), stopped_after(stop_at - time.time()):
             display.start("training")
-            pretrain(
-                model.state, config.buffer_training, model.chart, model.training_frames, folder,
-                model.identity, display.advance,
-            )  # fmt: skip
-            train(
-                model.state, config.train, model.chart, pool, folder, model.identity,
-                display.advance,
-            )  # fmt: skip
+            tasks = [model.task(folder.name, pool, folder)]
+            keeper = Keeper(tasks, folder, model.identity, config.train.checkpoint_interval)
+            pretrain(tasks, config.train, keeper, display.advance)
+            train(tasks, config.train, keeper, display.advance)
     except Interrupted as stopped:
         display.say(f"{stopped}")
     display.say(f"{time.time() - now:.0f} s in all")

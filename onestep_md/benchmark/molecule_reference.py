@@ -20,10 +20,12 @@ from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
 from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrature
 from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.exploration.from_energy import anneal_molecule
+from onestep_md.kinds.molecule import MoleculeTarget
 from onestep_md.progress import Display
 from onestep_md.results.molecule import dynamics_regions
-from onestep_md.stages import explore_molecule, open_pool
+from onestep_md.stages import open_pool
 from onestep_md.targets.molecule import Molecule, load_molecule
 
 SEED = 20261129  # not the seed of any run
@@ -50,12 +52,13 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
         frame_interval=0.2,
     ).model_copy(update={"seed": SEED})
     settings = config.dynamics
-    fast = open_pool(config, molecule, local=True, address=None)
+    targets = [MoleculeTarget(molecule)]
+    fast = open_pool(config, targets, local=True, address=None)
     display.start("reference")
     frames = explore_molecule(config, molecule, fast, display)
     display.stop()
     # double precision: second derivatives are differences
-    exact = open_pool(config, molecule, local=True, address=None, platform="Reference")
+    exact = open_pool(config, targets, local=True, address=None, platform="Reference")
     found = _log_z(config, molecule, frames, exact, display)
     return {
         "fingerprint": molecule.fingerprint.identity,

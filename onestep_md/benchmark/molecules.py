@@ -118,7 +118,8 @@ def _finish(config: Config, folder: Path) -> None:
     """Run a molecule, or what is left of its run; nothing if it has ended."""
     finished = folder / "results.json"
     if not finished.exists():
-        pipeline.run(config, folder, (folder / "config.yaml").exists(), local=True, address=None)
+        resume = (folder / "config.yaml").exists()
+        pipeline.run({folder.name: config}, folder, resume, local=True, address=None)
         return
     theirs = json.loads(finished.read_text())["fingerprint"]["system_sha256"]
     ours = load_molecule(config.target, config.folder).fingerprint.system_sha256

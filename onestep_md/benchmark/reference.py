@@ -15,19 +15,21 @@ from onestep_md.estimators.estimate import (
     stored_text,
     z_score,
 )
+from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.files import write_json
+from onestep_md.kinds.molecule import load_molecule_target
 from onestep_md.progress import Display
 from onestep_md.results.molecule import dynamics_regions
 from onestep_md.run_folder import machine_line
-from onestep_md.stages import explore_molecule, open_pool
-from onestep_md.targets.molecule import load_molecule
+from onestep_md.stages import open_pool
 
 
 def write_reference(config: Config, path: Path) -> None:
     """Populations of the regions from a long exploration, as JSON."""
     display = Display()
-    molecule = load_molecule(config.target, config.folder, config.target.trust)
-    evaluators = open_pool(config, molecule, local=False, address=None)
+    target = load_molecule_target(config)
+    molecule = target.molecule
+    evaluators = open_pool(config, [target], local=False, address=None)
     try:
         display.start("reference")
         exploration = explore_molecule(config, molecule, evaluators, display)

@@ -26,9 +26,10 @@ from onestep_md.estimators.evidence import elbo, log_z
 from onestep_md.files import write_json
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import path_times, simulate
+from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.sampler import load_sampler
-from onestep_md.stages import load_target, open_pool
+from onestep_md.stages import open_pool
 
 Kind = Literal["exact", "trace", "path"]
 KINDS: tuple[Kind, ...] = ("exact", "trace", "path")
@@ -51,8 +52,8 @@ def compare_weights(run: Path, n: int, trust: bool = False) -> list[str]:
     grid = "angle" if config.train.method == "buffer" else config.train.grid
     if chart.n_circular:
         raise RunFolderError(f"{run}: diffusion paths are for densities on R^n")
-    known = None if config.target.kind == "molecule" else target.density.log_z
-    evaluators = open_pool(config, target, local=True, address=None)
+    known = target.known_log_z
+    evaluators = open_pool(config, [target], local=True, address=None)
     found: dict[Kind, dict[int, dict[str, Estimate]]] = {kind: {} for kind in KINDS}
     lines = [f"{'K':>3}  {'weight':<6} {'log Z':>20} {'ELBO':>20}"]
     for steps in STEP_COUNTS:

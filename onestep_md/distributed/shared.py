@@ -1,17 +1,18 @@
 """One pool of evaluators for several molecules, each of which sees it as its own."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.distributed.several import marked
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.gaps import Gaps
-from onestep_md.targets.several import marked
 
 
 class SharedEvaluators:
-    """The `Evaluators` protocol for molecule `which` of a pool of `SeveralPotentials`.
+    """The `Evaluators` protocol for molecule `which` of a pool of `SeveralEvaluator`.
 
     Workers, their repairs and the time spent waiting are those of the pool.
     """
@@ -62,8 +63,11 @@ class SharedEvaluators:
         return self.collect(self.submit(x))
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
-        """Dynamics need evaluators of one molecule."""
-        raise NotImplementedError
+        """As `Evaluators.map_segments`."""
+        mine = [dataclasses.replace(segment, target=self._which) for segment in segments]
+        results = self._pool.map_segments(mine)
+        self.evaluations += sum(result.force_evaluations for result in results)
+        return results
 
     def publish(self, values: dict[str, float]) -> None:
         """As `Evaluators.publish`."""

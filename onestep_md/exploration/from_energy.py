@@ -24,7 +24,6 @@ from onestep_md.exploration.annealing import anneal, anneal_from
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.smc import Annealed, RunawayError, family_error
 from onestep_md.progress import Display
-from onestep_md.targets.density_target import DensityTarget
 from onestep_md.targets.gaps import filled
 from onestep_md.targets.molecule import Molecule
 from onestep_md.targets.terms import bonded_terms
@@ -32,15 +31,28 @@ from onestep_md.targets.terms import bonded_terms
 _MOST_ROUNDS = 8  # of annealing from a chart
 
 
-def anneal_target(
-    config: Config, target: Molecule | DensityTarget, evaluators: Evaluators, display: Display
+def anneal_molecule(
+    config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Exploration:
-    """Samples of the target in the form of an exploration: one walker per island."""
+    """Anneal from the force field's own bonds and angles and every well of the torsions."""
+    before, chart = evaluators.evaluations, force_field_chart(molecule)
+    found = _anneal_in(chart, config, evaluators, config.seed, display)
+    found = _with_family_error(found, chart, config.annealing.snapshots)
+    display.say(_summary(found))
+    return _explored(found, evaluators.evaluations - before)
+
+
+def anneal_density(
+    config: Config, dim: int, evaluators: Evaluators, display: Display
+) -> Exploration:
+    """Anneal from a Gaussian, then from the chart of what was found, if it is more than that."""
     before = evaluators.evaluations
-    if isinstance(target, Molecule):
-        found = anneal_molecule(config, target, evaluators, display)
-    else:
-        found = _anneal_density(config, target.density.dim, evaluators, display)
+    found = _anneal_density(config, dim, evaluators, display)
+    return _explored(found, evaluators.evaluations - before)
+
+
+def _explored(found: Annealed, evaluations: int) -> Exploration:
+    """The samples of an annealing in the form of an exploration: one walker per island."""
     return Exploration(
         frames=found.x,
         u=found.u,
@@ -48,26 +60,15 @@ def anneal_target(
         replica=found.island,
         temperatures=1.0 / found.temperatures,
         exchange_acceptance=found.acceptance,
-        evaluations=evaluators.evaluations - before,
+        evaluations=evaluations,
         restarts=0,
     )
-
-
-def anneal_molecule(
-    config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
-) -> Annealed:
-    """Annealing from the force field's own bonds and angles and every well of the torsions."""
-    chart = force_field_chart(molecule)
-    found = _anneal_in(chart, config, evaluators, config.seed, display)
-    found = _with_family_error(found, chart, config.annealing.snapshots)
-    display.say(_summary(found))
-    return found
 
 
 def _anneal_density(
     config: Config, dim: int, evaluators: Evaluators, display: Display
 ) -> Annealed:
-    """Annealing from a Gaussian, then from the chart of what was found, if it is more than that.
+    """Anneal as `anneal_density`.
 
     A chart knows modes, and widths that depend on other coordinates. Its base goes on where the
     Gaussian never led, such as into the neck of a funnel, and its samples have no common

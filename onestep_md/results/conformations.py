@@ -6,6 +6,8 @@ reweighted, and the exploration that the flow has learned from, beside its held-
 
 import numpy as np
 
+from onestep_md.analysis.torsions import torsion_angles
+from onestep_md.coordinates.molecule import isomers_of
 from onestep_md.estimators.histograms import histograms, pair_distances
 from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.sampling.draw import Samples
@@ -13,6 +15,7 @@ from onestep_md.sampling.model import Model
 from onestep_md.targets.molecule import Molecule
 
 _SHOWN = 10_000  # samples in histograms of distances, each of which has many
+_PUCKERED = 0.35  # rad; the largest torsion of a ring that is not flat
 # what log|det| alone tells of samples
 BEYOND_CHART = "a ring that does not close, or a bond or angle out of its range"
 
@@ -103,3 +106,22 @@ def table(rows: dict[str, TorsionComparison]) -> list[str]:
             for name, row in rows.items()
         ),
     ]
+
+
+def unflipped_rings(molecule: Molecule, frames: np.ndarray) -> list[str]:
+    """Warnings of puckered rings that are never the other way round in frames (n, atoms, 3)."""
+    found, rings = [], isomers_of(molecule).rings
+    for ring in rings:
+        if any(len(set(ring) & set(other)) > 2 for other in rings if other != ring):
+            continue  # a bridge keeps it as it is
+        quads = [tuple(ring[(k + m) % len(ring)] for m in range(4)) for k in range(len(ring))]
+        ours, theirs = (torsion_angles(x, quads) for x in (molecule.positions[None], frames))
+        size = (ours**2).sum()
+        if np.abs(ours).max() > _PUCKERED and (theirs @ ours[0] > -0.5 * size).all():
+            names = "-".join(molecule.atom_names[i] for i in ring)
+            found.append(
+                f"dynamics never flipped the ring {names}. If its other shapes are not far up in "
+                "energy, they are missing: explore for longer, or with exploration.method: "
+                "annealing, which starts from more of them."
+            )
+    return found

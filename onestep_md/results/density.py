@@ -19,7 +19,7 @@ from onestep_md.results.particles import table as particle_table
 from onestep_md.sampling.draw import Samples, TargetSamples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import sampler_of
-from onestep_md.targets.density_target import DensityTarget
+from onestep_md.targets.density_source import DensitySource
 from onestep_md.targets.particles import Particles
 
 _EXPORTED_STEPS = 1
@@ -27,19 +27,23 @@ _EXPORTED_STEPS = 1
 
 def write_density_results(
     config: Config,
-    target: DensityTarget,
+    target: DensitySource,
     model: Model,
     evaluators: Evaluators,
     folder: Path,
     display: Display,
     exploration_seconds: float,
+    particles: Particles | None = None,
 ) -> None:
-    """Sample at every K of `sample.steps`, estimate, print the table and write the files."""
+    """Sample at every K of `sample.steps`, estimate, print the table and write the files.
+
+    `particles` is the density where it is one of particles.
+    """
     start, counted = time.monotonic(), evaluators.evaluations
     sampler = sampler_of(model)
     known = _exact_samples(target, config)
     reference = known or sampler.held_out
-    arrays, evidence, modes = {"target_x": _shown(target, reference.x, config.seed)}, [], {}
+    arrays, evidence, modes = {"target_x": _shown(particles, reference.x, config.seed)}, [], {}
     for steps in config.sample.steps:
         samples, row = measure(
             sampler,
@@ -60,11 +64,11 @@ def write_density_results(
         np.savez(aside, **arrays)
 
     table = evidence_table(evidence) + comparison(evidence, target, modes)
-    particles = None
-    if isinstance(target.density, Particles):
-        ensembles = particle_ensembles(target.density, model, exported, evaluators)
-        particles = compare_all(ensembles, config.seed)
-        table += particle_table(particles, target.density.dim)
+    compared = None
+    if particles:
+        ensembles = particle_ensembles(particles, model, exported, evaluators)
+        compared = compare_all(ensembles, config.seed)
+        table += particle_table(compared, particles.dim)
         with replacing(folder / "particles.npz") as aside:
             np.savez(aside, **particle_histograms(ensembles))
     warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
@@ -80,7 +84,7 @@ def write_density_results(
             "exact_samples": known is not None,
             "modes_found": modes,
             "modes": None if target.density.modes is None else len(target.density.modes),
-            "particles": particles and {k: row.as_dict() for k, row in particles.items()},
+            "particles": compared and {k: row.as_dict() for k, row in compared.items()},
             **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
             "warnings": warnings,
         },
@@ -106,7 +110,7 @@ def found_modes(x: np.ndarray, modes: torch.Tensor | None) -> int | None:
 
 
 def comparison(
-    evidence: list[Evidence], target: DensityTarget, modes: dict[int, int | None]
+    evidence: list[Evidence], target: DensitySource, modes: dict[int, int | None]
 ) -> list[str]:
     """Lines that set the evidence beside what is known of the density."""
     lines = []
@@ -121,17 +125,17 @@ def comparison(
     return lines
 
 
-def _shown(target: DensityTarget, x: np.ndarray, seed: int) -> np.ndarray:
+def _shown(particles: Particles | None, x: np.ndarray, seed: int) -> np.ndarray:
     """Samples (n, dim) of the target for figures of single coordinates.
 
     Particles of an annealing have the orientation and the order of their few ancestors.
     """
-    if not isinstance(target.density, Particles):
+    if particles is None:
         return x
-    return target.density.images(torch.from_numpy(x), torch.Generator().manual_seed(seed)).numpy()
+    return particles.images(torch.from_numpy(x), torch.Generator().manual_seed(seed)).numpy()
 
 
-def _exact_samples(target: DensityTarget, config: Config) -> TargetSamples | None:
+def _exact_samples(target: DensitySource, config: Config) -> TargetSamples | None:
     """Where the density has a sampler."""
     generator = torch.Generator().manual_seed(config.seed)
     x = target.density.sample(config.sample.n, generator)

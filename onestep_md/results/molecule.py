@@ -27,13 +27,13 @@ from onestep_md.results.conformations import (
     compare_samples,
     distance_histograms,
     domain_lines,
+    unflipped_rings,
 )
 from onestep_md.results.conformations import table as distance_table
 from onestep_md.results.evidence import cost, evidence_table, measure
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import Sampler, sampler_of
-from onestep_md.stages import unflipped_rings
 from onestep_md.targets.molecule import Molecule
 
 _EXPORTED_STEPS = 1  # the trajectory of a run is the one-step ensemble

@@ -1,7 +1,4 @@
-"""A chart and a flow for one molecule, fitted to its exploration; new, or as a run left it.
-
-Called by `pipeline` at the start of training and when more samples are drawn.
-"""
+"""A chart and a flow for one target, fitted to its exploration; new, or as a run left it."""
 
 import hashlib
 import json
@@ -12,29 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.config import SPLINE_BINS, Config
+from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.cartesian import CartesianChart
-from onestep_md.coordinates.chart import fit_chart
-from onestep_md.coordinates.flat import flat_chart
-from onestep_md.coordinates.molecule import internal_coordinates
-from onestep_md.coordinates.positions import PositionChart
-from onestep_md.coordinates.stereo import hands, twins
+from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
 from onestep_md.exploration.explored import Exploration
-from onestep_md.flow.base import Flow
-from onestep_md.flow.equivariant import EquivariantFlow
-from onestep_md.flow.molecular import MolecularFlow
-from onestep_md.flow.networks.topology import UNIT, Topology
-from onestep_md.flow.step import StepFlow
-from onestep_md.targets.density_target import DensityTarget
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.target import Target
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState, start_state
-
-Target = Molecule | DensityTarget
+from onestep_md.training.task import Task
 
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 
@@ -54,6 +39,11 @@ class Model:
         """The exploration frames (n, ...) that the flow may see."""
         return torch.from_numpy(self.exploration.frames[self.training])
 
+    def task(self, name: str, evaluators: Evaluators, folder: Path) -> Task:
+        """Make it a task of training, with the energies and the run folder of its target."""
+        frames = self.training_frames
+        return Task(name, self.state, self.chart, frames, evaluators, folder)
+
 
 def build_model(config: Config, target: Target, exploration: Exploration) -> Model:
     """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
@@ -62,8 +52,8 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
     x, gradient = exploration.frames[training], exploration.grad_u[training]
     frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)
     torch.manual_seed(config.seed)  # initial weights of the network
-    chart = _chart(config, target, x, gradient)
-    flow = new_flow(config, target, chart)
+    chart = target.new_chart(config, x, gradient)
+    flow = target.new_flow(config, chart)
     s, log_det = chart.from_x(frames)
     emphasis = chart.log_emphasis(s)
     log_p = log_det - torch.from_numpy(exploration.u[training]) + emphasis
@@ -100,41 +90,6 @@ def _to_learn(log_w: torch.Tensor) -> float:
     robust one, because a bent ridge is exact for most of its samples.
     """
     return float(log_w.var())
-
-
-def _chart(config: Config, target: Target, x: np.ndarray, gradient: np.ndarray) -> Chart:
-    frames = torch.from_numpy(x)
-    if isinstance(target, Molecule):
-        if config.flow.base == "gaussian":
-            elements, bonds = target.elements, target.bonds
-            centres = hands(elements, bonds, target.positions)
-            coordinates = internal_coordinates(target, centres)
-            return PositionChart.fit(frames, coordinates, bonds, twins(elements, bonds))
-        coordinates = internal_coordinates(target)
-        return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
-    if config.flow.coordinates == "cartesian":
-        return CartesianChart.fit(frames, target.density.basis, target.density.space)
-    return flat_chart(x, gradient)
-
-
-def new_flow(config: Config, target: Target, chart: Chart) -> Flow:
-    """An untrained flow in the coordinates of a chart."""
-    layers, width, orders = config.flow.layers, config.flow.width, config.flow.orders
-    network = config.flow.network
-    if config.flow.coordinates != "cartesian":
-        bins = config.flow.bins
-        if bins is None:
-            bins = SPLINE_BINS if chart.modes_left else 0
-        line, circle = chart.n_linear, chart.n_circular
-        return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)
-    if isinstance(target, Molecule):
-        topology = Topology(target.elements, target.bonds)
-        if isinstance(chart, PositionChart):
-            spread = chart.spread / UNIT
-            return EquivariantFlow(spread, chart.space, layers, width, network, topology)
-        return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
-    density = target.density
-    return EquivariantFlow(density.basis, density.space, layers, width, network)
 
 
 def load_trained(config: Config, target: Target, folder: Path) -> Model:

@@ -17,9 +17,9 @@ from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
 from onestep_md.sampling.chart_file import chart_facts, chart_of
 from onestep_md.sampling.draw import TargetSamples
-from onestep_md.sampling.model import Model, Target, identity, new_flow
+from onestep_md.sampling.model import Model, identity
 from onestep_md.sampling.old_models import PARTS, old_chart_facts
-from onestep_md.targets.molecule import Molecule
+from onestep_md.sampling.target import Target
 from onestep_md.training.identity import difference, read_identity
 
 NAME = "model.pt"
@@ -82,7 +82,7 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
     try:
         facts = content["chart"]
         if stored < _FORMAT:
-            facts = old_chart_facts(facts, target.elements if isinstance(target, Molecule) else ())
+            facts = old_chart_facts(facts, target.elements)
         chart = chart_of(facts)
         found = read_identity(content["identity"])
     except (KeyError, ValueError, AttributeError) as error:
@@ -90,7 +90,7 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
     differs = difference(found, identity(config, target, chart))
     if differs:
         raise RunFolderError(f"{path} belongs to another target or architecture: {differs}")
-    flow = new_flow(config, target, chart)
+    flow = target.new_flow(config, chart)
     flow.load_weights(content["flow"])
     held_out = TargetSamples(*(tensor.numpy() for tensor in content["held_out"]))
     return Sampler(chart, flow.double().requires_grad_(False), held_out)

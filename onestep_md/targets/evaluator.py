@@ -35,6 +35,7 @@ class Segment:
         friction: In 1/ps.
         frame_every: Steps between recorded frames; the first frame is after that many steps.
         seed: Of the thermostat's noise and of drawn velocities.
+        target: Which of several molecules it is of, see `distributed.several`.
     """
 
     positions: np.ndarray
@@ -45,6 +46,7 @@ class Segment:
     friction: float
     frame_every: int
     seed: int
+    target: int = 0
 
 
 @dataclass(frozen=True)

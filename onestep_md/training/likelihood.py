@@ -7,21 +7,18 @@ instead of at the base, whose samples of steep energies hardly have a weight.
 
 import json
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 
 from onestep_md.config import BufferTraining
-from onestep_md.coordinates.base import Chart
 from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.interruption import StopRequest
-from onestep_md.training.checkpoint import save_checkpoint
-from onestep_md.training.identity import Identity
 from onestep_md.training.monitor import LOG_EVERY, forget_rows_after
 from onestep_md.training.schedule import draw_step_count, learning_rate
-from onestep_md.training.state import GRADIENT_NORM, TrainState
+from onestep_md.training.state import GRADIENT_NORM
+from onestep_md.training.task import Keeper, Task
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They
 # start from what it has learned.
@@ -32,64 +29,53 @@ METRICS = "pretraining.jsonl"
 
 
 def pretrain(
-    state: TrainState,
-    settings: BufferTraining,
-    chart: Chart,
-    frames: torch.Tensor,
-    folder: Path,
-    identity: Identity,
-    show: Callable[[float, str], None],
+    tasks: Sequence[Task], settings: BufferTraining, keeper: Keeper, show: Callable[[float, str], None]
 ) -> None:
-    """Take what is left of `settings.pretraining` steps; flow and teacher end alike.
+    """Take what is left of `settings.pretraining` steps of every task; flow and teacher end alike.
 
     Args:
-        state: is changed, and random numbers are drawn from its generator.
+        tasks: their states are changed, and random numbers are drawn from their generators.
         settings: of training; the batch is `regression_batch`.
-        chart: the coordinates of the flow.
-        frames: (n, ...) samples of the target to learn from.
-        folder: of the run, for checkpoints and metrics.
-        identity: of the checkpoints.
+        keeper: of the checkpoints.
         show: called with fraction and status line.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
     steps = settings.pretraining
-    if state.step > 0 or state.pretrained >= steps:
+    if any(task.state.step > 0 for task in tasks):
         return
-    checkpoints, saved_at = folder / "checkpoints", time.monotonic()
-    likelihood = Likelihood(state, settings, chart, frames, folder / METRICS)
+    if all(task.state.pretrained >= steps for task in tasks):
+        return
+    likelihoods = {task.name: Likelihood(task, settings) for task in tasks}
     with StopRequest() as stop:
-        while state.pretrained < steps and not stop.requested:
-            loss = likelihood.step()
-            if state.pretrained % LOG_EVERY == 0:
-                line = f"pretraining {state.pretrained}/{steps}"
-                show(state.pretrained / steps, f"{line}  -log likelihood {loss:.2f}")
-            if time.monotonic() - saved_at > settings.checkpoint_interval:
-                save_checkpoint(checkpoints, 0, state.dump(), identity)
-                saved_at = time.monotonic()
-    state.teacher.load_state_dict(state.flow.state_dict())
-    save_checkpoint(checkpoints, 0, state.dump(), identity)
-    if state.pretrained < steps:
-        raise Interrupted(
-            f"stopped at step {state.pretrained} of {steps} of pretraining; everything is saved "
-            f"in {folder}.\n  Continue with --resume."
-        )
+        while (task := _furthest_behind(tasks)).state.pretrained < steps:
+            loss, done = likelihoods[task.name].step(), task.state.pretrained
+            if done % LOG_EVERY == 0:
+                line = f"pretraining {done}/{steps}  -log likelihood {loss:.2f}"
+                show(done / steps, f"{task.name}: {line}" if len(tasks) > 1 else line)
+            keeper.save_if(stop.requested)
+            if stop.requested:
+                raise Interrupted(
+                    f"stopped at step {done} of {steps} of pretraining; everything is saved in "
+                    f"{keeper.folder}.\n  Continue with --resume."
+                )
+    for task in tasks:
+        task.state.teacher.load_state_dict(task.state.flow.state_dict())
+    keeper.save()
+
+
+def _furthest_behind(tasks: Sequence[Task]) -> Task:
+    return min(tasks, key=lambda task: task.state.pretrained)
 
 
 class Likelihood:
-    """Samples of the target, and one step after the other on their likelihood."""
+    """The explored samples of a task, and one step after the other on their likelihood."""
 
-    def __init__(
-        self,
-        state: TrainState,
-        settings: BufferTraining,
-        chart: Chart,
-        frames: torch.Tensor,
-        metrics: Path,
-    ):
-        """As in `pretrain`; `metrics` is the file that averages are appended to."""
-        self.state, self.chart, self.settings = state, chart, settings
+    def __init__(self, task: Task, settings: BufferTraining):
+        """Take a task and the settings of training, as in `pretrain`."""
+        self.state, self.chart, self.settings = task.state, task.chart, settings
+        frames, metrics = task.frames, task.folder / METRICS
         self._s, _ = self.chart.from_x(frames)
         self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
         self._metrics, self._recent = metrics, []

@@ -29,10 +29,10 @@ from onestep_md.config import load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.exploration.explored import Exploration
+from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.model import exploration_key
 from onestep_md.sampling.sampler import load_sampler
-from onestep_md.stages import load_target
 from onestep_md.train import train_step
 from onestep_md.training.checkpoint import latest_checkpoint
 

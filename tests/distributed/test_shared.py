@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from onestep_md.distributed.pool import SerialEvaluators
+from onestep_md.distributed.several import several_factories
 from onestep_md.distributed.shared import SharedEvaluators
-from onestep_md.targets.evaluator import PotentialEvaluator
-from onestep_md.targets.several import SeveralPotentials
+from onestep_md.targets.evaluator import PotentialEvaluator, Segment
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,13 @@ def molecules(shipped):
     return shipped("alanine"), shipped("glycine")
 
 
+def pool_of(molecules):
+    factories = [functools.partial(PotentialEvaluator, m, "Reference") for m in molecules]
+    return SerialEvaluators(several_factories(factories), "Reference")
+
+
 def test_every_molecule_has_its_own_energies_and_counts(molecules):
-    pool = SerialEvaluators(
-        functools.partial(SeveralPotentials, molecules, "Reference"), "Reference"
-    )
+    pool = pool_of(molecules)
     shared = [SharedEvaluators(pool, i) for i in range(2)]
     generator = np.random.default_rng(0)
     x = [
@@ -37,9 +40,15 @@ def test_every_molecule_has_its_own_energies_and_counts(molecules):
 
 
 def test_energies_that_overflow_are_counted_for_their_molecule(molecules):
-    pool = SerialEvaluators(
-        functools.partial(SeveralPotentials, molecules, "Reference"), "Reference"
-    )
+    pool = pool_of(molecules)
     shared = SharedEvaluators(pool, 1)
     u, _ = shared.evaluate(np.zeros((2, *molecules[1].positions.shape)))
     assert np.isposinf(u).all() and shared.gaps.infinite == 2
+
+
+def test_dynamics_are_those_of_the_molecule_alone(molecules):
+    shared, alone = SharedEvaluators(pool_of(molecules), 1), pool_of(molecules[1:])
+    segment = Segment(molecules[1].positions, None, 300.0, 20, 2.0, 1.0, 10, seed=3)
+    ((found,), (expected,)) = (pool.map_segments([segment]) for pool in (shared, alone))
+    np.testing.assert_array_equal(found.positions, expected.positions)
+    assert shared.evaluations == alone.evaluations == found.force_evaluations

@@ -10,7 +10,7 @@ from onestep_md.config import load_config
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.evidence import bar, eubo
 from onestep_md.estimators.free_energy import dynamics_free_energies
-from onestep_md.exploration.from_energy import anneal_target
+from onestep_md.exploration.from_energy import anneal_density
 from onestep_md.sampling.model import _training_frames
 
 GMM9 = Path(__file__).parents[2] / "systems" / "gmm9.yaml"
@@ -48,10 +48,9 @@ class Mixture:
 def explorations():
     """One annealing of every seed."""
     display = SimpleNamespace(say=lambda text: None, advance=lambda fraction, message: None)
-    target = SimpleNamespace(density=SimpleNamespace(dim=3))
     overrides = [f"exploration.particles={PARTICLES}", "exploration.moves=4"]
     return [
-        anneal_target(load_config(GMM9, overrides, seed=seed), target, Mixture(), display)
+        anneal_density(load_config(GMM9, overrides, seed=seed), 3, Mixture(), display)
         for seed in range(SEEDS)
     ]
 

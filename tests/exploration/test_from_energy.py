@@ -16,10 +16,10 @@ from onestep_md.exploration.from_energy import (
     _anneal_in,
     _ChartBase,
     _ChartEnergy,
-    anneal_target,
     force_field_chart,
 )
-from onestep_md.stages import explored, load_target, open_pool
+from onestep_md.kinds import load_target
+from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.targets.molecule import KB
 from onestep_md.targets.terms import bonded_terms
 
@@ -32,8 +32,8 @@ def test_a_funnel_is_followed_into_its_neck(seed):
     """Annealing from a Gaussian finds x_0 > -2; its standard deviation is 3 and its mean 0."""
     config = load_config(SYSTEMS / "funnel.yaml", ["exploration.particles=4000"], seed)
     target = load_target(config)
-    evaluators = open_pool(config, target, local=True, address=None)
-    found = anneal_target(config, target, evaluators, Mock())
+    evaluators = open_pool(config, [target], local=True, address=None)
+    found = target.explore(config, evaluators, Mock())
     neck = found.frames[:, 0]
     assert found.evaluations == evaluators.evaluations
     assert abs(neck.mean()) < 0.4 and abs(neck.std() - 3.0) < 0.3 and neck.min() < -7.0
@@ -43,8 +43,8 @@ def test_a_funnel_is_followed_into_its_neck(seed):
 def alanine():
     overrides = ["exploration.particles=400", "exploration.moves=6"]
     config = load_config(SYSTEMS / "alanine-energy.yaml", overrides)
-    molecule = load_target(config)
-    return config, molecule, open_pool(config, molecule, local=True, address=None)
+    target = load_target(config)
+    return config, target, open_pool(config, [target], local=True, address=None)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def alanine():
     [("alanine.yaml", 5), ("thymidine.yaml", 5)],
 )
 def test_rotatable_torsions_are_told_from_the_force_field(system, rotatable):
-    molecule = load_target(load_config(SYSTEMS / system))
+    molecule = load_target(load_config(SYSTEMS / system)).molecule
     chart = force_field_chart(molecule)
     assert chart.n_circular == rotatable
     assert chart.n_linear + chart.n_circular == 3 * len(molecule.elements) - 6
@@ -61,7 +61,7 @@ def test_rotatable_torsions_are_told_from_the_force_field(system, rotatable):
 
 def test_puckers_are_within_reach():
     """The sugar of thymidine is placed wide enough for North and South, its base stays flat."""
-    chart = force_field_chart(load_target(load_config(SYSTEMS / "thymidine.yaml")))
+    chart = force_field_chart(load_target(load_config(SYSTEMS / "thymidine.yaml")).molecule)
     names = [chart.coordinates.names[i] for i in chart.line.tolist()]
     width = dict(zip(names, chart.width.tolist(), strict=True))
     sugar, base = "flap C6-C3-C8-C1", "flap C21-N19-C22-C18"
@@ -80,7 +80,7 @@ def test_terms_are_reduced_and_complete(alanine):
 
 
 def test_chart_round_trip_and_log_det(alanine):
-    chart = force_field_chart(alanine[1])
+    chart = force_field_chart(alanine[1].molecule)
     s = chart.sample_base(20, torch.Generator().manual_seed(0))
     x, log_det = chart.to_x(s)
     back, again = chart.from_x(x)
@@ -117,7 +117,7 @@ def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
 
 
 def test_base_of_the_chart_is_normalised(alanine):
-    chart = force_field_chart(alanine[1])
+    chart = force_field_chart(alanine[1].molecule)
     base = _ChartBase(chart)
     s = base.sample(500, np.random.default_rng(0))
     u, gradient = base.evaluate(s)
@@ -126,11 +126,11 @@ def test_base_of_the_chart_is_normalised(alanine):
 
 
 def test_annealing_finds_every_basin_and_the_normaliser_without_dynamics(alanine):
-    config, molecule, evaluators = alanine
+    config, target, evaluators = alanine
     before = evaluators.evaluations
-    found = anneal_target(config, molecule, evaluators, Mock())
+    found = target.explore(config, evaluators, Mock())
     assert evaluators.evaluations - before == found.evaluations
-    torsions = find_torsions(molecule.pdb_text, "auto")
+    torsions = find_torsions(target.molecule.pdb_text, "auto")
     angles = torsion_angles(found.frames, list(torsions.values()))
     regions = region_membership(angles, list(torsions), config.regions)
     share = dict(zip(config.regions, regions.mean(0), strict=True))
@@ -193,11 +193,12 @@ def test_both_wells_of_a_torsion_behind_a_high_barrier_are_explored(slow_torsion
     else:
         overrides += ["exploration.duration=60"]
     config = load_config(folder / "mol.yaml", overrides)
-    molecule = load_target(config)
+    target = load_target(config)
+    molecule = target.molecule
     assert isomers_of(molecule).line() == "held: nothing; sampled: 1 torsion"
-    evaluators = open_pool(config, molecule, local=True, address=None)
+    evaluators = open_pool(config, [target], local=True, address=None)
     (folder / method).mkdir()
-    found, _ = explored(config, molecule, evaluators, folder / method, Mock())
+    found, _ = explore_or_load(config, target, evaluators, folder / method, Mock())
     angles = torsion_angles(found.frames, [(0, 1, 2, 3)])[:, 0]
     assert (np.abs(angles) < np.pi / 2).mean() == pytest.approx(cis, abs=0.06)
     if method == "annealing":
@@ -209,8 +210,9 @@ def test_a_held_torsion_is_in_one_well_and_its_log_z_too(slow_torsion):
     folder, log_z, cis = slow_torsion
     overrides = ["target.held=conjugated", "exploration.method=annealing"]
     config = load_config(folder / "mol.yaml", [*overrides, "exploration.particles=2000"])
-    molecule = load_target(config)
+    target = load_target(config)
+    molecule = target.molecule
     assert isomers_of(molecule).line() == "held: 1 trans conjugated bond; sampled: nothing"
-    evaluators = open_pool(config, molecule, local=True, address=None)
+    evaluators = open_pool(config, [target], local=True, address=None)
     found = _anneal_in(force_field_chart(molecule), config, evaluators, 1, Mock())
     assert abs(found.log_z - log_z - np.log(1 - cis)) < 4 * found.d_log_z < 0.2

@@ -10,9 +10,9 @@ import torch
 
 from onestep_md.config import load_config
 from onestep_md.errors import TargetError
-from onestep_md.exploration.from_energy import anneal_target
+from onestep_md.kinds import load_target
 from onestep_md.sampling.model import _training_frames, build_model, exploration_key
-from onestep_md.stages import load_target, open_pool
+from onestep_md.stages import open_pool
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 
@@ -35,8 +35,8 @@ def test_explorations_of_older_runs_keep_their_key(system, digest):
 def model(system: str, *options: str):
     config = load_config(SYSTEMS / f"{system}.yaml", ["exploration.particles=8000", *options])
     target = load_target(config)
-    evaluators = open_pool(config, target, local=True, address=None)
-    return build_model(config, target, anneal_target(config, target, evaluators, Mock()))
+    evaluators = open_pool(config, [target], local=True, address=None)
+    return build_model(config, target, target.explore(config, evaluators, Mock()))
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_small_mode_that_annealing_finds_is_in_the_base(tmp_path):
     file.write_text('target: {kind: python, function: "user_wells:log_density", dim: 1}\n')
     config = load_config(file, ["exploration.particles=10000"], seed=3)
     target = load_target(config)
-    evaluators = open_pool(config, target, local=True, address=None)
-    chart = build_model(config, target, anneal_target(config, target, evaluators, Mock())).chart
+    evaluators = open_pool(config, [target], local=True, address=None)
+    chart = build_model(config, target, target.explore(config, evaluators, Mock())).chart
     s = chart.sample_base(20_000, torch.Generator().manual_seed(1))
     x, log_det = chart.to_x(s)
-    w = torch.exp(target.density.log_prob(x) + log_det - chart.log_base(s))
+    w = torch.exp(target.source.density.log_prob(x) + log_det - chart.log_base(s))
     assert abs(w.mean().log().item() - 1.2092) < 4 * w.std() / w.mean() / len(w) ** 0.5 < 0.01
     assert w.sum() ** 2 / w.square().sum() > 0.95 * len(w)

@@ -11,13 +11,13 @@ import torch
 
 from onestep_md.config import load_config
 from onestep_md.errors import RunFolderError
-from onestep_md.exploration.from_energy import anneal_target
+from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.draw import draw_samples, log_weights_at
 from onestep_md.sampling.model import build_model
 from onestep_md.sampling.old_models import PARTS, old_chart_facts
 from onestep_md.sampling.sampler import NAME, load_sampler, sampler_of, save_sampler
-from onestep_md.stages import load_target, open_pool
+from onestep_md.stages import open_pool
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 OLD = sorted(path.parent for path in Path(__file__).parent.glob("old/*/model.pt"))
@@ -36,8 +36,8 @@ RUNS = {
 def trained(system, options):
     config = load_config(SYSTEMS / f"{system}.yaml", SMALL + options)
     target = load_target(config)
-    evaluators = open_pool(config, target, local=True, address=None)
-    model = build_model(config, target, anneal_target(config, target, evaluators, Mock()))
+    evaluators = open_pool(config, [target], local=True, address=None)
+    model = build_model(config, target, target.explore(config, evaluators, Mock()))
     with torch.no_grad():
         for parameter in model.state.teacher.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
@@ -135,7 +135,7 @@ def test_finished_models_draw_samples_of_their_targets(folder):
     config = load_run_config(folder)
     target = load_target(config)
     sampler = load_sampler(config, target, folder)
-    evaluators = open_pool(config, target, local=True, address=None)
+    evaluators = open_pool(config, [target], local=True, address=None)
     samples = draw_samples(
         sampler.flow, sampler.chart, evaluators, 200, 1, torch.Generator().manual_seed(0)
     )

@@ -16,8 +16,8 @@ from openmm import app
 from onestep_md.config import load_config
 from onestep_md.errors import CheckpointError, ConfigError, RunFolderError, TargetError
 from onestep_md.exploration.explored import Exploration
+from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
-from onestep_md.stages import load_target
 from onestep_md.targets.foreign_code import FORCES, forcefield_files, system_text
 from onestep_md.targets.molecule import load_molecule
 from onestep_md.training.checkpoint import load_checkpoint

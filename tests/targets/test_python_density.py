@@ -14,7 +14,7 @@ import yaml
 
 from onestep_md.errors import TargetError
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.density_target import load_density
+from onestep_md.targets.density_source import load_density
 from onestep_md.targets.python_density import probes, python_density
 
 SYSTEMS = Path(__file__).parents[2] / "systems"

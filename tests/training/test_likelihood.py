@@ -21,6 +21,7 @@ from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.likelihood import METRICS, pretrain
 from onestep_md.training.state import start_state
+from onestep_md.training.task import Keeper
 
 PARTICLES, SPACE = 3, 2
 
@@ -79,8 +80,9 @@ def likelihood(model: Model) -> float:
 
 
 def pretrain_model(model: Model, settings, folder, show) -> None:
-    frames = model.training_frames
-    pretrain(model.state, settings, model.chart, frames, folder, model.identity, show)
+    tasks = [model.task("only", None, folder)]
+    keeper = Keeper(tasks, folder, model.identity, settings.checkpoint_interval)
+    pretrain(tasks, settings, keeper, show)
 
 
 def metrics(folder):

@@ -44,7 +44,7 @@ class DensityFingerprint:
 
 
 @dataclass(frozen=True)
-class DensityTarget:
+class DensitySource:
     """An unnormalised density on R^dim.
 
     Attributes:
@@ -60,7 +60,11 @@ class DensityTarget:
     fingerprint: DensityFingerprint
 
 
+<<<<<<< HEAD:onestep_md/targets/density_target.py
 def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> DensityTarget:
+=======
+def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> DensitySource:
+>>>>>>> 13c3fc9 (One kind of target: a protocol and one file for each kind; one pipeline and one training loop for one target and for several):onestep_md/targets/density_source.py
     """Build the density that the configuration names.
 
     Args:
@@ -81,7 +85,7 @@ def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> Dens
         built, sources, code = build(), () if source is None else (source,), []
     digest = _digest(built, code)
     fingerprint = DensityFingerprint(built.name, built.dim, built.log_z, digest)
-    return DensityTarget(built, build, sources, fingerprint)
+    return DensitySource(built, build, sources, fingerprint)
 
 
 def _digest(built: Density, code: list[str]) -> str:

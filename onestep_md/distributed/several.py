@@ -1,0 +1,42 @@
+"""Energies of several targets by one evaluator.
+
+A batch is of one target, and carries its number in an extra row that is no atom: so it may be cut
+into jobs and sent to any evaluator, like that of a single target.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from onestep_md.distributed.pool import EvaluatorFactory
+from onestep_md.targets.evaluator import Segment, SegmentResult
+
+
+def marked(x: np.ndarray, which: int) -> np.ndarray:
+    """Conformations (batch, atoms, 3) of target `which`, as (batch, atoms + 1, 3)."""
+    return np.concatenate([x, np.full_like(x[:, :1], which)], axis=1)
+
+
+def several_factories(factories: Sequence[EvaluatorFactory]) -> EvaluatorFactory:
+    """Return what makes an evaluator of all targets; of a single one, its own."""
+    if len(factories) == 1:
+        return factories[0]
+    return functools.partial(SeveralEvaluator, tuple(factories))
+
+
+class SeveralEvaluator:
+    """Reduced energies of several targets; called like the evaluator of one."""
+
+    def __init__(self, factories: Sequence[EvaluatorFactory]):
+        """Make one evaluator for each of them."""
+        self._evaluators = [factory() for factory in factories]
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """U (batch,) in kT and grad_u of the shape of x, which `marked` made; zero in its row."""
+        u, grad_u = self._evaluators[int(x[0, -1, 0])].evaluate(x[:, :-1])
+        return u, marked(grad_u, 0)
+
+    def run_segment(self, segment: Segment) -> SegmentResult:
+        """Run a piece of dynamics of the target that it names."""
+        return self._evaluators[segment.target].run_segment(segment)

@@ -1,0 +1,33 @@
+"""Exploration of a molecule by dynamics: replica exchange of the isomer that the input is."""
+
+import numpy as np
+import torch
+
+from onestep_md.config import Config
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.replica_exchange import explore
+from onestep_md.progress import Display
+from onestep_md.targets.molecule import Molecule
+
+
+def explore_molecule(
+    config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
+) -> Exploration:
+    """Replica exchange of the isomer that the input geometry is."""
+    coordinates = internal_coordinates(molecule)
+
+    def inside(x: np.ndarray) -> np.ndarray:
+        # a copy: arrays that come from Ray are read-only
+        return coordinates.in_domain(torch.tensor(x)).numpy()
+
+    return explore(
+        molecule,
+        evaluators,
+        config.dynamics,
+        config.seed,
+        inside,
+        isomers_of(molecule).turning,
+        display.advance,
+    )

@@ -1,0 +1,14 @@
+"""The flow in internal or flat coordinates, the same for every kind of target."""
+
+from onestep_md.config import SPLINE_BINS, Config
+from onestep_md.coordinates.base import Chart
+from onestep_md.flow.step import StepFlow
+
+def new_step_flow(config: Config, chart: Chart) -> StepFlow:
+    """Make an untrained flow on the line and circle coordinates of a chart."""
+    bins = config.flow.bins
+    if bins is None:
+        bins = SPLINE_BINS if chart.modes_left else 0
+    layers, width, orders = config.flow.layers, config.flow.width, config.flow.orders
+    line, circle = chart.n_linear, chart.n_circular
+    return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)

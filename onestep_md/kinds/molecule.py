@@ -1,0 +1,158 @@
+"""One molecule as the target of a run."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.trajectories import write_trajectory
+from onestep_md.config import Config
+from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.chart import fit_chart
+from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.coordinates.positions import PositionChart
+from onestep_md.coordinates.stereo import hands, twins
+from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
+from onestep_md.errors import TargetError
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_dynamics import explore_molecule
+from onestep_md.exploration.from_energy import anneal_molecule, force_field_chart
+from onestep_md.files import write_text
+from onestep_md.flow.base import Flow
+from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.flow.molecular import MolecularFlow
+from onestep_md.flow.networks.topology import UNIT, Topology
+from onestep_md.kinds.coordinates import new_step_flow
+from onestep_md.progress import Display
+from onestep_md.results.conformations import unflipped_rings
+from onestep_md.results.molecule import write_results
+from onestep_md.sampling.draw import Samples
+from onestep_md.sampling.model import Model
+from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
+from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
+
+
+def load_molecule_target(config: Config) -> "MoleculeTarget":
+    """Read a molecule; torsions and regions are tried out before anything expensive starts.
+
+    Raises:
+        TargetError: what is wrong, where, and what to do.
+    """
+    molecule = load_molecule(config.target, config.folder, config.target.trust)
+    if config.flow.base == "gaussian" and molecule.constraints:
+        raise TargetError(
+            "flow.base: gaussian moves every atom, and this molecule has "
+            f"{len(molecule.constraints)} bonds of fixed length. Use target.constraints: none, or "
+            "flow.base: molecule."
+        )
+    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    angles = torsion_angles(molecule.positions[None], list(torsions.values()))
+    region_membership(angles, list(torsions), config.regions)
+    return MoleculeTarget(molecule)
+
+
+@dataclass(frozen=True)
+class MoleculeTarget:
+    """See `sampling.target.Target`."""
+
+    molecule: Molecule
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.molecule.fingerprint
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.molecule.elements
+
+    @property
+    def known_log_z(self) -> None:
+        return None
+
+    def describe(self) -> list[str]:
+        line = f"{'isomers':<14}{isomers_of(self.molecule).line()}"
+        return [*self.fingerprint.lines(), line]
+
+    def check_energy(self, platform: str | None) -> list[str]:
+        choice = time_platforms(self.molecule)
+        platform = platform or choice.name
+        x = self.molecule.positions[None]
+        u, grad_u = PotentialEvaluator(self.molecule, platform).evaluate(x)
+        return [
+            f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}",
+            f"largest force: {np.abs(grad_u).max():.1f} kT/nm",
+            f"platform: {choice}",
+        ]
+
+    def fastest_platform(self) -> str:
+        return time_platforms(self.molecule).name
+
+    def factory(self, platform: str) -> EvaluatorFactory:
+        return functools.partial(PotentialEvaluator, self.molecule, platform)
+
+    def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
+        if config.exploration.method == "dynamics":
+            return explore_molecule(config, self.molecule, evaluators, display)
+        return anneal_molecule(config, self.molecule, evaluators, display)
+
+    def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
+        if config.exploration.method != "dynamics":
+            return []
+        return unflipped_rings(self.molecule, exploration.frames)
+
+    def rough_samples(self, n: int, seed: int) -> np.ndarray:
+        chart = force_field_chart(self.molecule)
+        with torch.no_grad():
+            return chart.to_x(chart.sample_base(n, torch.Generator().manual_seed(seed)))[0].numpy()
+
+    def new_chart(self, config: Config, x: np.ndarray, grad_u: np.ndarray) -> Chart:
+        molecule, frames = self.molecule, torch.from_numpy(x)
+        if config.flow.base == "gaussian":
+            centres = hands(molecule.elements, molecule.bonds, molecule.positions)
+            coordinates = internal_coordinates(molecule, centres)
+            alike = twins(molecule.elements, molecule.bonds)
+            return PositionChart.fit(frames, coordinates, molecule.bonds, alike)
+        coordinates = internal_coordinates(molecule)
+        return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
+
+    def new_flow(self, config: Config, chart: Chart) -> Flow:
+        if config.flow.coordinates != "cartesian":
+            return new_step_flow(config, chart)
+        layers, width, network = config.flow.layers, config.flow.width, config.flow.network
+        topology = Topology(self.molecule.elements, self.molecule.bonds)
+        if isinstance(chart, PositionChart):
+            spread = chart.spread / UNIT
+            return EquivariantFlow(spread, chart.space, layers, width, network, topology)
+        orders = config.flow.orders
+        return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
+
+    def keep(self, folder: Path) -> None:
+        write_text(folder / "input.pdb", self.molecule.pdb_text)
+        write_text(folder / "system.xml", self.molecule.system_xml)
+
+    def write_results(
+        self,
+        config: Config,
+        model: Model,
+        evaluators: Evaluators,
+        folder: Path,
+        display: Display,
+        exploration_seconds: float,
+    ) -> None:
+        write_results(
+            config, self.molecule, model, evaluators, folder, display, exploration_seconds
+        )
+
+    def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
+        write_trajectory(
+            folder,
+            self.molecule.pdb_text,
+            samples.x,
+            samples.log_w,
+            samples.u,
+            samples.log_q,
+            np.random.default_rng(seed),
+        )

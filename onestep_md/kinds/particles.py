@@ -1,0 +1,56 @@
+"""Identical particles as the target of a run: a density with symmetries."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestep_md.config import Config
+from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.cartesian import CartesianChart
+from onestep_md.distributed.pool import Evaluators
+from onestep_md.flow.base import Flow
+from onestep_md.flow.equivariant import EquivariantFlow
+from onestep_md.kinds.density import DensityTarget
+from onestep_md.progress import Display
+from onestep_md.results.density import write_density_results
+from onestep_md.sampling.model import Model
+
+
+@dataclass(frozen=True)
+class ParticlesTarget(DensityTarget):
+    """A density of particles, in Cartesian coordinates where the configuration says so."""
+
+    def new_chart(self, config: Config, x: np.ndarray, grad_u: np.ndarray) -> Chart:
+        if config.flow.coordinates != "cartesian":
+            return super().new_chart(config, x, grad_u)
+        density = self.source.density
+        return CartesianChart.fit(torch.from_numpy(x), density.basis, density.space)
+
+    def new_flow(self, config: Config, chart: Chart) -> Flow:
+        if config.flow.coordinates != "cartesian":
+            return super().new_flow(config, chart)
+        density, flow = self.source.density, config.flow
+        basis, space = density.basis, density.space
+        return EquivariantFlow(basis, space, flow.layers, flow.width, flow.network)
+
+    def write_results(
+        self,
+        config: Config,
+        model: Model,
+        evaluators: Evaluators,
+        folder: Path,
+        display: Display,
+        exploration_seconds: float,
+    ) -> None:
+        write_density_results(
+            config,
+            self.source,
+            model,
+            evaluators,
+            folder,
+            display,
+            exploration_seconds,
+            self.source.density,
+        )
