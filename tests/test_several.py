@@ -114,15 +114,7 @@ def finished(tmp_path_factory):
 
 
 def flow_of(folder, name):
-    # the charts in these files are classes; weights alone are looked at here
-    with torch.serialization.safe_globals(_parts()):
-        return torch.load(folder / name / "model.pt", weights_only=True)["flow"]
-
-
-def _parts():
-    from onestep_md.sampling.sampler import _PARTS
-
-    return _PARTS
+    return torch.load(folder / name / "model.pt", weights_only=True)["flow"]
 
 
 def test_molecules_share_networks_and_have_results_of_their_own(finished):

@@ -52,7 +52,7 @@ def fresh(settings: BufferTraining) -> Model:
     state = start_state(
         flow, Buffer(Configurations(s, log_det, s)), settings.learning_rate, seed=1
     )
-    return Model(chart, state, exploration, np.arange(400) < 320, "test")
+    return Model(chart, state, exploration, np.arange(400) < 320, {"target": "test"})
 
 
 @pytest.fixture
