@@ -4,6 +4,7 @@ from onestep_md.config import SPLINE_BINS, Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.flow.step import StepFlow
 
+
 def new_step_flow(config: Config, chart: Chart) -> StepFlow:
     """Make an untrained flow on the line and circle coordinates of a chart."""
     bins = config.flow.bins

@@ -29,7 +29,10 @@ METRICS = "pretraining.jsonl"
 
 
 def pretrain(
-    tasks: Sequence[Task], settings: BufferTraining, keeper: Keeper, show: Callable[[float, str], None]
+    tasks: Sequence[Task],
+    settings: BufferTraining,
+    keeper: Keeper,
+    show: Callable[[float, str], None],
 ) -> None:
     """Take what is left of `settings.pretraining` steps of every task; flow and teacher end alike.
 
