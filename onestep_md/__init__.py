@@ -2,20 +2,33 @@
 
     python -m onestep_md.run systems/alanine.yaml
 
-trains, samples and writes a run folder; `onestep_md.load_run(folder)` reads its samples and
-weights. Importing the package imports nothing heavy: what needs mdtraj comes on first use.
+trains, samples and writes a run folder. In Python:
+
+* `load(folder)`: the trained sampler of a run folder, a `BoltzmannSampler`,
+* `train(config, out)`: train one,
+* `load_run(folder)`: the samples and weights that a run has written.
+
+Importing the package imports nothing heavy; what these need comes on first use.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+__all__ = ["BoltzmannSampler", "load", "load_run", "train"]
+
+_HOMES = {
+    "BoltzmannSampler": "onestep_md.sampler",
+    "load": "onestep_md.sampler",
+    "load_run": "onestep_md.analysis.trajectories",
+    "train": "onestep_md.sampler",
+}
 
 
 def __getattr__(name: str):
-    if name == "load_run":
-        from onestep_md.analysis.trajectories import load_run
-
-        return load_run
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "load_run"])
+    return sorted({*globals(), *__all__})

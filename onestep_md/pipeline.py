@@ -14,26 +14,22 @@ from onestep_md.analysis.report.page import write_report
 from onestep_md.config import Config, several_text
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
-from onestep_md.errors import RunFolderError, TargetError
+from onestep_md.errors import TargetError
 from onestep_md.estimators.estimate import stored_ess
-from onestep_md.files import write_json, write_text
+from onestep_md.files import write_text
 from onestep_md.interruption import interruptible
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
-from onestep_md.results.evidence import evidence_table, measure
 from onestep_md.run_folder import check_folder, keep_origin, load_run_config, recorded_platform
 from onestep_md.sampling.model import Model, build_model, exploration_key, load_trained
-from onestep_md.sampling.sampler import load_sampler, save_sampler
+from onestep_md.sampling.sampler import save_sampler
 from onestep_md.sampling.target import Target
 from onestep_md.stages import explore_or_load, open_pool
-from onestep_md.train import OUTSIDE, train
 from onestep_md.train_on_ray import session, train_together
 from onestep_md.training import hardware
 from onestep_md.training.likelihood import pretrain
 from onestep_md.training.task import Keeper, Task
-
-# torch takes 32 bits of a seed: those of `sample` are the upper half, those of runs the lower one
-_MORE = 2**31
+from onestep_md.training.train import OUTSIDE, train
 
 
 @dataclass(frozen=True)
@@ -261,42 +257,6 @@ def summary(folder: Path, names: list[str]) -> list[str]:
         for row in results["evidence"]:
             lines.append(f"{name:<20} {row['steps']:>3}  {stored_ess(row)}")
     return lines
-
-
-def draw_more(
-    run_folder: Path,
-    n: int,
-    steps: int,
-    out: Path,
-    seed: int,
-    local: bool,
-    address: str | None,
-    trust: bool = False,
-) -> None:
-    """Draw n K-step samples from a finished run into the folder `out`.
-
-    `trust` tells whether code that the run folder holds may run.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise RunFolderError(f"{out} is not empty; choose another folder with --out")
-    config = load_run_config(run_folder, trust)
-    display = Display()
-    target = load_target(config)
-    sampler = load_sampler(config, target, run_folder)
-    sampler.flow.to(hardware.device(config.cluster))
-    hardware.prepare(config.cluster, local)
-    evaluators = open_pool(config, [target], local, address)
-    try:
-        samples, evidence = measure(
-            sampler, evaluators, n, steps, _MORE + seed, config.sample.auxiliaries
-        )
-    finally:
-        evaluators.close()
-    target.write_samples(out, samples, seed)
-    write_json(out / "evidence.json", evidence.as_dict())
-    for line in (*evidence_table([evidence]), *evidence.warnings()):
-        display.say(line)
-    display.say(f"{n} samples in {samples.seconds:.1f} s: {out}")
 
 
 def _load_teacher(config: Config, target: Target) -> Model | None:

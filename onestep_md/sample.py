@@ -39,9 +39,11 @@ def sample(
     ] = False,
 ) -> None:
     """Draw samples, weigh them exactly, print their evidence, and write trajectory and weights."""
-    from onestep_md.pipeline import draw_more
+    from onestep_md.sampler import load
 
-    draw_more(run, n, steps, out or run / f"samples-K{steps}-{n}", seed, local, address, trust)
+    with load(run, local, address, trust) as sampler:
+        for line in sampler.write(out or run / f"samples-K{steps}-{n}", n, steps, seed):
+            print(line)
 
 
 if __name__ == "__main__":

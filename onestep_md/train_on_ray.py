@@ -16,11 +16,11 @@ from onestep_md.distributed.learners import Learners
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import CheckpointError, ConfigError
 from onestep_md.sampling.model import Model
-from onestep_md.train import train
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState
 from onestep_md.training.task import Keeper, Task
+from onestep_md.training.train import train
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from onestep_md import pipeline
 from onestep_md.config import load_configs, several_text
 from onestep_md.errors import ConfigError, Interrupted, RunFolderError
-from onestep_md.pipeline import draw_more
+from onestep_md.sampler import load
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 FORCES = "forcefield: [amber99sbildn.xml], temperature: 300}"
@@ -135,15 +135,15 @@ def test_molecules_share_networks_and_have_results_of_their_own(finished):
 
 
 def test_more_samples_are_drawn_of_each(finished, tmp_path):
-    draw_more(finished / "glycine", 100, 1, tmp_path / "more", 3, local=True, address=None)
+    load(finished / "glycine").write(tmp_path / "more", 100, seed=3)
     assert (tmp_path / "more" / "samples.dcd").exists()
     with pytest.raises(RunFolderError, match=r"several molecules.*glycine"):
-        draw_more(finished, 100, 1, tmp_path / "none", 3, local=True, address=None)
+        load(finished)
 
 
 @pytest.mark.parametrize(
     "step",
-    ["onestep_md.training.likelihood.Likelihood.step", "onestep_md.train.train_step"],
+    ["onestep_md.training.likelihood.Likelihood.step", "onestep_md.training.train.train_step"],
     ids=["pretraining", "training"],
 )
 def test_stopped_and_resumed_it_ends_where_it_would_have_ended(

@@ -11,10 +11,12 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
+from onestep_md.analysis.torsions import load_topology
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.weights import resample, stored_weights
 from onestep_md.files import replacing
 
+Trajectory = mdtraj.Trajectory
 FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
 
 
@@ -75,6 +77,11 @@ def write_trajectory(
         np.savez(path, u=u, log_q=log_q, log_w=log_w)
     with replacing(folder / "weights.npy") as path:
         np.save(path, weights)
+
+
+def trajectory_of(x: np.ndarray, pdb_text: str) -> mdtraj.Trajectory:
+    """Make a trajectory of conformations (n, atoms, 3) in nm, in the atom order of a PDB."""
+    return mdtraj.Trajectory(x, load_topology(pdb_text))
 
 
 def load_run(path: str | Path) -> Ensemble:

@@ -24,9 +24,9 @@ from onestep_md.kinds import load_target
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.target import Target
 from onestep_md.stages import open_pool
-from onestep_md.train import train_step
 from onestep_md.training.likelihood import Likelihood
 from onestep_md.training.schedule import STEP_COUNTS
+from onestep_md.training.train import train_step
 
 SPEED, FEED = "speed", "evaluators"
 _FRAMES = 1024

@@ -35,11 +35,11 @@ from onestep_md.sampling.model import Model, build_model, exploration_key
 from onestep_md.sampling.sampler import load_sampler, sampler_of, save_sampler
 from onestep_md.sampling.target import Target
 from onestep_md.stages import explore_or_load, open_pool
-from onestep_md.train import train
 from onestep_md.training import hardware
 from onestep_md.training.likelihood import pretrain
 from onestep_md.training.schedule import STEP_COUNTS
 from onestep_md.training.task import Keeper
+from onestep_md.training.train import train
 
 EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles

@@ -4,7 +4,7 @@
 every mistake with its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,26 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
 
 
 def load_configs(
-    path: Path, overrides: Sequence[str] = (), seed: int | None = None
+    file: Path | str | Mapping[str, object],
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
 ) -> dict[str, Config]:
     """Read and validate a YAML file of one target, or of several molecules in a list.
 
-    Args and errors as of `load_config`.
+    Args:
+        file: the file, or the same sections and keys as a dict, whose relative paths start where
+            the program runs.
+        overrides: as of `load_config`.
+        seed: as of `load_config`.
+
+    Raises:
+        ConfigError: as of `load_config`.
 
     Returns:
         Configurations that differ in their target, by the names of the PDB files; of one target,
         by the name of the file itself.
     """
-    source = _source(path, overrides, seed)
+    source = _source(file, overrides, seed)
     targets = source.data.get("target")
     if not isinstance(targets, list):
         return {source.path.stem: _of_one(source)}
@@ -59,8 +68,13 @@ def load_configs(
     return dict(zip(names, configs, strict=True))
 
 
-def _source(path: Path, overrides: Sequence[str], seed: int | None) -> Source:
-    source = Source(Path(path))
+def _source(
+    file: Path | str | Mapping[str, object], overrides: Sequence[str], seed: int | None
+) -> Source:
+    if isinstance(file, Mapping):
+        source = Source(Path("configuration"), to_yaml(file))
+    else:
+        source = Source(Path(file))
     for option in overrides:
         source.override(option)
     if seed is not None:

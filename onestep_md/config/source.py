@@ -47,8 +47,8 @@ def _yaml() -> YAML:
 class Source:
     """The values of one YAML file with their places, and the mistakes found in them so far."""
 
-    def __init__(self, path: Path):
-        """Read the file.
+    def __init__(self, path: Path, text: str | None = None):
+        """Read the file, or a text in its place.
 
         Raises:
             ConfigError: unreadable, not YAML, empty, or not a mapping.
@@ -58,7 +58,7 @@ class Source:
         self._places: dict[Key, int | str] = {(): 1}  # line in the file, or a command-line option
         self._option: str | None = None  # the --set that is being read
         self._mistakes: list[tuple[int | str, str]] = []
-        node = self._compose(_read(path))
+        node = self._compose(_read(path) if text is None else text)
         if node is None:
             raise ConfigError(
                 f"{path}: the file is empty. It needs at least target.pdb, target.forcefield and "

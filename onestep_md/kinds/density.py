@@ -4,6 +4,7 @@ import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.flat import flat_chart
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
+from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_energy import anneal_density
 from onestep_md.files import replacing
@@ -93,6 +95,9 @@ class DensityTarget:
         write_density_results(
             config, self.source, model, evaluators, folder, display, exploration_seconds
         )
+
+    def trajectory(self, x: np.ndarray) -> NoReturn:
+        raise TargetError("only a molecule has trajectories; use the array x of the samples.")
 
     def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
         write_samples(folder, samples)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
-from onestep_md.analysis.trajectories import write_trajectory
+from onestep_md.analysis.trajectories import Trajectory, trajectory_of, write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import fit_chart
@@ -145,6 +145,9 @@ class MoleculeTarget:
         write_results(
             config, self.molecule, model, evaluators, folder, display, exploration_seconds
         )
+
+    def trajectory(self, x: np.ndarray) -> Trajectory:
+        return trajectory_of(x, self.molecule.pdb_text)
 
     def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
         write_trajectory(

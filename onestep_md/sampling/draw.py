@@ -29,6 +29,7 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.estimators.weights import stored_weights
 from onestep_md.flow.base import Flow
 
 _IN_FLIGHT = 2 * 10**8  # numbers of the samples that pass a flow at once: 1.6 GB
@@ -55,6 +56,11 @@ class Samples:
     log_w: np.ndarray
     log_w_joint: np.ndarray
     seconds: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights (n,) that sum to one; nan where no sample has any."""
+        return stored_weights(self.log_w)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from onestep_md.progress import Display
 from onestep_md.sampling.draw import Samples
 
 if TYPE_CHECKING:  # a model is of a target
+    from onestep_md.analysis.trajectories import Trajectory
     from onestep_md.sampling.model import Model
 
 
@@ -89,6 +90,13 @@ class Target(Protocol):
         exploration_seconds: float,
     ) -> None:
         """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
+
+    def trajectory(self, x: np.ndarray) -> "Trajectory":
+        """Make an mdtraj trajectory of configurations (n, atoms, 3) in nm.
+
+        Raises:
+            TargetError: the target is no molecule.
+        """
 
     def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
         """Write weighted samples; `seed` is that of a resampling."""

@@ -33,8 +33,8 @@ from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.model import exploration_key
 from onestep_md.sampling.sampler import load_sampler
-from onestep_md.train import train_step
 from onestep_md.training.checkpoint import latest_checkpoint
+from onestep_md.training.train import train_step
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 FLAT = Kind("flat", "gmm9", ("flow.bins=0",))

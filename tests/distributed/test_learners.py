@@ -18,9 +18,9 @@ from onestep_md.distributed.group import Group, PeerLost
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.flow.step import StepFlow
-from onestep_md.train import train_step
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.state import start_state
+from onestep_md.training.train import train_step
 
 STEPS = 12
 LOST = 9  # exit code

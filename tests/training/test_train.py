@@ -15,11 +15,11 @@ from onestep_md.errors import PoolError
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.train import train, train_step
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.state import TrainState, start_state
 from onestep_md.training.task import Keeper, Task
+from onestep_md.training.train import train, train_step
 
 DIM = 2
 
