@@ -217,7 +217,7 @@ def _train(
     display.say(f"flow: {size:,} parameters{shared}")
     display.start("training")
     if config.train.method == "buffer":
-        pretrain(tasks, config.train, keeper, display.advance)
+        pretrain(tasks, config.buffer_training, keeper, display.advance)
     if config.cluster.learners > 1:
         pool.close()  # learners are placed first, and open their own
         (job,) = jobs

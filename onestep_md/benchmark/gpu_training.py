@@ -253,7 +253,7 @@ def _trained(
             display.start("training")
             tasks = [model.task(folder.name, pool, folder)]
             keeper = Keeper(tasks, folder, model.identity, config.train.checkpoint_interval)
-            pretrain(tasks, config.train, keeper, display.advance)
+            pretrain(tasks, config.buffer_training, keeper, display.advance)
             train(tasks, config.train, keeper, display.advance)
     except Interrupted as stopped:
         display.say(f"{stopped}")

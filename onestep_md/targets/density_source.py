@@ -60,11 +60,7 @@ class DensitySource:
     fingerprint: DensityFingerprint
 
 
-<<<<<<< HEAD:onestep_md/targets/density_target.py
-def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> DensityTarget:
-=======
 def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> DensitySource:
->>>>>>> 13c3fc9 (One kind of target: a protocol and one file for each kind; one pipeline and one training loop for one target and for several):onestep_md/targets/density_source.py
     """Build the density that the configuration names.
 
     Args:
