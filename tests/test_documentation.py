@@ -1,5 +1,7 @@
 """The documentation keeps its word: links lead somewhere, commands parse, Python blocks run."""
 
+import doctest
+import importlib
 import re
 import shlex
 import shutil
@@ -97,6 +99,13 @@ def test_python_blocks_run(block, runs, monkeypatch):
         pytest.importorskip(name)
     monkeypatch.chdir(runs)
     exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["onestep_md.sampler"])
+def test_examples_in_docstrings_run(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted >= 5 and found.failed == 0
 
 
 @pytest.mark.parametrize("block", blocks(ROOT / "README.md", "yaml"))
