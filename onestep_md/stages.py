@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from onestep_md.config import Config
@@ -16,7 +17,7 @@ from onestep_md.sampling.target import Target
 
 def open_pool(
     config: Config,
-    targets: list[Target],
+    targets: Sequence[Target],
     local: bool,
     address: str | None,
     platform: str | None = None,

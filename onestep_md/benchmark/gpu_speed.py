@@ -20,9 +20,8 @@ from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import BufferTraining, Config, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.kinds import load_target
+from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
 from onestep_md.sampling.model import Model
-from onestep_md.sampling.target import Target
 from onestep_md.stages import open_pool
 from onestep_md.training.likelihood import Likelihood
 from onestep_md.training.schedule import STEP_COUNTS
@@ -157,7 +156,7 @@ def time_evaluators(
     """Send a row for every molecule and every kind of evaluators, alone and feeding a learner."""
     for name in names:
         config = load_config(systems / f"{name}.yaml")
-        molecule = load_target(config)
+        molecule = load_molecule_target(config)
         model = prepared(config, device)
         free = step_seconds(model, config.buffer_training, 1, FreeEvaluators())
         with _shared_ray(local):
@@ -183,7 +182,9 @@ def _shared_ray(local: bool):
     return one_ray("local", os.cpu_count() or 1)
 
 
-def _kinds(config: Config, molecule: Target, local: bool) -> dict[str, Callable[[], Evaluators]]:
+def _kinds(
+    config: Config, molecule: MoleculeTarget, local: bool
+) -> dict[str, Callable[[], Evaluators]]:
     """What opens evaluators, by what the table calls them."""
 
     def alone(platform: str) -> Callable[[], Evaluators]:
@@ -206,13 +207,14 @@ def _fed(
     where: str,
     model: Model,
     config: Config,
-    molecule: Target,
+    molecule: MoleculeTarget,
     evaluators: Evaluators,
     free: float,
 ) -> Row:
     """Evaluations per second alone and during training, and how long the learner waits."""
-    noise = np.random.default_rng(0).normal(0.0, 0.003, (_RATED, *molecule.positions.shape))
-    x = molecule.positions + noise
+    positions = molecule.molecule.positions
+    noise = np.random.default_rng(0).normal(0.0, 0.003, (_RATED, *positions.shape))
+    x = positions + noise
     evaluators.evaluate(x[: _RATED // 10])
     alone = _RATED / seconds(lambda: evaluators.evaluate(x))
     before, waited, started = evaluators.evaluations, evaluators.wait_seconds, time.perf_counter()

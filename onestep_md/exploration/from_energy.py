@@ -33,26 +33,17 @@ _MOST_ROUNDS = 8  # of annealing from a chart
 
 def anneal_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
-) -> Exploration:
+) -> Annealed:
     """Anneal from the force field's own bonds and angles and every well of the torsions."""
-    before, chart = evaluators.evaluations, force_field_chart(molecule)
+    chart = force_field_chart(molecule)
     found = _anneal_in(chart, config, evaluators, config.seed, display)
     found = _with_family_error(found, chart, config.annealing.snapshots)
     display.say(_summary(found))
-    return _explored(found, evaluators.evaluations - before)
+    return found
 
 
-def anneal_density(
-    config: Config, dim: int, evaluators: Evaluators, display: Display
-) -> Exploration:
-    """Anneal from a Gaussian, then from the chart of what was found, if it is more than that."""
-    before = evaluators.evaluations
-    found = _anneal_density(config, dim, evaluators, display)
-    return _explored(found, evaluators.evaluations - before)
-
-
-def _explored(found: Annealed, evaluations: int) -> Exploration:
-    """The samples of an annealing in the form of an exploration: one walker per island."""
+def explored_by_annealing(found: Annealed, evaluations: int) -> Exploration:
+    """Give an annealing the form of an exploration: one walker per island."""
     return Exploration(
         frames=found.x,
         u=found.u,
@@ -65,10 +56,8 @@ def _explored(found: Annealed, evaluations: int) -> Exploration:
     )
 
 
-def _anneal_density(
-    config: Config, dim: int, evaluators: Evaluators, display: Display
-) -> Annealed:
-    """Anneal as `anneal_density`.
+def anneal_density(config: Config, dim: int, evaluators: Evaluators, display: Display) -> Annealed:
+    """Anneal from a Gaussian, then from the chart of what was found, if it is more than that.
 
     A chart knows modes, and widths that depend on other coordinates. Its base goes on where the
     Gaussian never led, such as into the neck of a funnel, and its samples have no common

@@ -15,7 +15,7 @@ from onestep_md.coordinates.flat import flat_chart
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
-from onestep_md.exploration.from_energy import anneal_density
+from onestep_md.exploration.from_energy import anneal_density, explored_by_annealing
 from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
 from onestep_md.kinds.coordinates import new_step_flow
@@ -60,7 +60,9 @@ class DensityTarget:
         return functools.partial(DensityEvaluator, self.source.build)
 
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
-        return anneal_density(config, self.source.density.dim, evaluators, display)
+        before = evaluators.evaluations
+        found = anneal_density(config, self.source.density.dim, evaluators, display)
+        return explored_by_annealing(found, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         return []

@@ -19,7 +19,11 @@ from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_dynamics import explore_molecule
-from onestep_md.exploration.from_energy import anneal_molecule, force_field_chart
+from onestep_md.exploration.from_energy import (
+    anneal_molecule,
+    explored_by_annealing,
+    force_field_chart,
+)
 from onestep_md.files import write_text
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
@@ -96,7 +100,9 @@ class MoleculeTarget:
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         if config.exploration.method == "dynamics":
             return explore_molecule(config, self.molecule, evaluators, display)
-        return anneal_molecule(config, self.molecule, evaluators, display)
+        before = evaluators.evaluations
+        found = anneal_molecule(config, self.molecule, evaluators, display)
+        return explored_by_annealing(found, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         if config.exploration.method != "dynamics":
