@@ -20,6 +20,7 @@ from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import BufferTraining, Config, load_config
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.kinds import load_target
 from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
 from onestep_md.sampling.model import Model
 from onestep_md.stages import open_pool
