@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from onestep_md.benchmark.local_cluster import LocalCluster
@@ -39,7 +40,7 @@ SETTINGS = (
 KILL_EVERY = 5.0  # s
 WITHOUT_NODE = 10.0  # s from the loss of a node to the arrival of another
 TIMEOUT = 900.0  # s; a run that takes longer has hung
-ACTOR = b"ray::EvaluatorActor"
+ACTOR = "ray::EvaluatorActor"
 
 
 @dataclass(frozen=True)
@@ -286,25 +287,15 @@ def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str
 
 def evaluator_processes() -> list[int]:
     """Ids of the evaluators that descend from this process, through Ray or a run."""
-    parents, actors = {}, []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    found = []
+    for process in psutil.Process().children(recursive=True):
         try:
-            pid, status = int(entry.name), (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:  # it has ended meanwhile
+            name = (process.cmdline() or [""])[0]
+            if name.startswith(ACTOR) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.NoSuchProcess:  # it has ended meanwhile
             continue
-        parents[pid] = int(status[1])
-        if command.startswith(ACTOR) and status[0] != "Z":
-            actors.append(pid)
-
-    def descends(pid: int) -> bool:
-        while pid and pid != os.getpid():
-            pid = parents.get(pid, 0)
-        return pid != 0
-
-    return sorted(pid for pid in actors if descends(pid))
+    return sorted(found)
 
 
 def same_training(folder: Path, reference: Path) -> bool:

@@ -7,7 +7,6 @@ that alternate within this run, so that other work on the machine meets both.
 import functools
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from onestep_md.benchmark.large_system import implicit_solvent_seconds
 from onestep_md.benchmark.throughput_model import Throughput
@@ -289,8 +289,7 @@ def _driver_memory(display: Display) -> list[str]:
 
 
 def _resident_megabytes() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
+    return psutil.Process().memory_info().rss / 1e6
 
 
 def _complete(pool: RayEvaluators, x: np.ndarray) -> None:

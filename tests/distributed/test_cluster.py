@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from onestep_md.errors import PoolError
@@ -74,7 +75,7 @@ def work_until(pool, alive, seconds=120.0):
 
 def node_of(cluster, pid):
     """The node whose raylet is the parent of a worker process."""
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    parent = psutil.Process(pid).ppid()
     for node in cluster.nodes:
         if parent in [info.process.pid for info in node.all_processes["raylet"]]:
             return node

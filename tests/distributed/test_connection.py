@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+import psutil
 
 from onestep_md.distributed.connection import loopback
 
@@ -27,58 +27,19 @@ with one_ray(None, 1):
 """
 
 
-def descendants(pid: int) -> set[int]:
-    """The process and all that it started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def listening(pid: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Addresses at which a process, and all that it started, accept connections."""
+    process, found = psutil.Process(pid), []
+    for one in (process, *process.children(recursive=True)):
         try:
-            text = stat.read_text()
-        except OSError:  # has ended meanwhile
+            connections = one.net_connections("tcp")
+        except psutil.NoSuchProcess:  # it has ended meanwhile
             continue
-        parent = int(text.rpartition(")")[2].split()[1])
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    found, todo = set(), [pid]
-    while todo:
-        found.add(todo[-1])
-        todo += children.get(todo.pop(), [])
-    return found
+        open_ones = (c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN)
+        found += [ipaddress.ip_address(ip) for ip in open_ones]
+    return [getattr(address, "ipv4_mapped", None) or address for address in found]
 
 
-def sockets_of(pid: int) -> set[str]:
-    """Inodes of the open sockets of a process."""
-    links = []
-    for link in Path(f"/proc/{pid}/fd").glob("*"):
-        try:
-            links.append(os.readlink(link))
-        except OSError:
-            continue
-    return {link[8:-1] for link in links if link.startswith("socket:[")}
-
-
-def address_of(written: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Of the kernel's hexadecimal notation, words of 32 bits in the machine's byte order."""
-    words = bytes.fromhex(written)
-    raw = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-    address = ipaddress.ip_address(raw)
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def listening(pids: set[int]) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Addresses at which these processes accept connections."""
-    inodes = set().union(*(sockets_of(pid) for pid in pids))
-    rows = []
-    for table in ("tcp", "tcp6"):
-        file = Path("/proc/net") / table
-        lines = file.read_text().splitlines()[1:] if file.exists() else []
-        rows += [line.split() for line in lines]
-    listen = "0A"
-    return [
-        address_of(row[1].split(":")[0]) for row in rows if row[3] == listen and row[9] in inodes
-    ]
-
-
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net to look at")
-@pytest.mark.skipif(sys.byteorder != "little", reason="addresses are written otherwise")
 def test_nothing_of_a_private_ray_listens_beyond_this_machine():
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -86,7 +47,7 @@ def test_nothing_of_a_private_ray_listens_beyond_this_machine():
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
         try:
             assert process.stdout.readline() == "ready\n"
-            found = listening(descendants(process.pid))
+            found = listening(process.pid)
         finally:
             process.communicate("\n", timeout=60)
     assert len(found) >= 4, found  # the driver, Ray's server and node, an evaluator

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -70,20 +71,14 @@ def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
 
 def train_workers(ancestor: int) -> list[int]:
     """Process ids of the learners that descend from a process."""
-    parents, found = {}, []
-    for entry in Path("/proc").glob("[0-9]*"):
+    found = []
+    for process in psutil.Process(ancestor).children(recursive=True):
         try:
-            after_name = (entry / "stat").read_text().rpartition(")")[2].split()
-            parents[int(entry.name)] = int(after_name[1])
-            if b"RayTrainWorker" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except (OSError, ValueError):
+            if any("RayTrainWorker" in word for word in process.cmdline()):
+                found.append(process.pid)
+        except psutil.NoSuchProcess:  # it has ended meanwhile
             continue
-
-    def descends(pid: int) -> bool:
-        return pid == ancestor or (pid in parents and descends(parents[pid]))
-
-    return [pid for pid in found if descends(pid)]
+    return found
 
 
 def weights_of(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
