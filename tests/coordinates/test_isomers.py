@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.isomers import find_isomers
 from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
-from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.targets.torsion_profiles import turned
 
 
@@ -115,18 +113,6 @@ def ring():
             bonds.append((carbon, 10 + 2 * k + side))
             x.append(carbons[carbon] * 1.4 + [0, 0, 0.09 * (-1) ** side])
     return elements, bonds, np.array(x)
-
-
-def test_old_charts_hold_no_bonds(shipped):
-    molecule = shipped("alanine")
-    args = molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
-    coordinates = InternalCoordinates(build_zmatrix(*args))
-    state = coordinates.__dict__ | {"_buffers": dict(coordinates._buffers)}
-    del state["_buffers"]["held_bonds"], state["_buffers"]["held_cis"]
-    old = InternalCoordinates.__new__(InternalCoordinates)
-    old.__setstate__(state)
-    x = torch.from_numpy(molecule.positions)[None]
-    assert not old.wrong_bonds(x).any()
 
 
 def test_a_straight_line_between_two_groups_is_one_torsion():

@@ -69,7 +69,7 @@ def test_puckers_are_within_reach():
 
 
 def test_terms_are_reduced_and_complete(alanine):
-    _, molecule, _ = alanine
+    molecule = alanine[1].molecule
     terms = bonded_terms(molecule)
     assert len(terms.bonds) == 21 and len(terms.angles) == 36
     lengths = [length for length, _ in terms.bonds.values()]
@@ -94,8 +94,8 @@ def test_chart_round_trip_and_log_det(alanine):
 
 
 def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
-    _, molecule, evaluators = alanine
-    chart = force_field_chart(molecule)
+    _, target, evaluators = alanine
+    chart = force_field_chart(target.molecule)
     energy = _ChartEnergy(chart, evaluators)
     s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(1)).numpy()
     s[:, chart.n_linear :] += 2.0
@@ -108,8 +108,8 @@ def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
 
 
 def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
-    _, molecule, evaluators = alanine
-    chart = force_field_chart(molecule)
+    _, target, evaluators = alanine
+    chart = force_field_chart(target.molecule)
     s = np.zeros((2, chart.n_linear + chart.n_circular))
     s[1, 0] = -1e4  # a bond of negative length
     u, gradient = _ChartEnergy(chart, evaluators).evaluate(s)
