@@ -17,6 +17,7 @@ from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import TargetError
 from onestep_md.estimators.estimate import stored_ess
 from onestep_md.files import write_text
+from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.interruption import interruptible
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
@@ -27,6 +28,7 @@ from onestep_md.sampling.target import Target
 from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.train_on_ray import session, train_together
 from onestep_md.training import hardware
+from onestep_md.training.identity import Identity
 from onestep_md.training.likelihood import pretrain
 from onestep_md.training.task import Keeper, Task
 from onestep_md.training.train import OUTSIDE, train
@@ -121,7 +123,7 @@ def _run_stages(
             for job, its in zip(jobs, evaluators, strict=True)
         ]
         identities = [model.identity for model in models.values()]
-        identity = identities[0] if len(jobs) == 1 else {"molecules": identities}
+        identity: Identity = identities[0] if len(jobs) == 1 else {"molecules": identities}
         keeper = Keeper(tasks, folder, identity, config.train.checkpoint_interval)
         saved = keeper.restore()
         if saved:
@@ -196,8 +198,12 @@ def _share_networks(models: Sequence[Model]) -> None:
     """Give all models one set of networks, one average of them and one optimizer."""
     first = models[0].state
     for model in models[1:]:
-        model.state.flow.share(first.flow)
-        model.state.teacher.share(first.teacher)
+        for own, shared in (
+            (model.state.flow, first.flow),
+            (model.state.teacher, first.teacher),
+        ):
+            assert isinstance(own, MolecularFlow) and isinstance(shared, MolecularFlow)
+            own.share(shared)
         model.state.optimizer = first.optimizer
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _PLAIN_INTERVAL = 30.0  # s between progress lines where there is no terminal
 
@@ -20,7 +27,7 @@ class Display:
         self.console = Console(highlight=False, soft_wrap=True)
         self._log: TextIO | None = log.open("a") if log else None
         self._bar: Progress | None = None
-        self._task = None
+        self._task: TaskID | None = None
         self._last_line = 0.0
 
     def say(self, text: str = "") -> None:
@@ -54,7 +61,7 @@ class Display:
     def advance(self, fraction: float, message: str) -> None:
         """Show how far the current work is; a plain line every half minute without a terminal."""
         now = time.monotonic()
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=fraction, message=message)
         if now - self._last_line > _PLAIN_INTERVAL:
             self._last_line = now

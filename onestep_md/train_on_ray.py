@@ -128,4 +128,4 @@ def _learn(
 
 
 def _number(count: int | str) -> int | None:
-    return None if count == "auto" else count
+    return count if isinstance(count, int) else None

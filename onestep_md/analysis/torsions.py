@@ -69,10 +69,10 @@ def _backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
 def _quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:
     if len(atoms) != 4:
         raise ConfigError(f"sample.torsions.{name}: a torsion has 4 atoms, not {len(atoms)}.")
-    quad = tuple(_atom_index(topology, name, atom) for atom in atoms)
-    if len(set(quad)) < 4:
+    a, b, c, d = (_atom_index(topology, name, atom) for atom in atoms)
+    if len({a, b, c, d}) < 4:
         raise ConfigError(f"sample.torsions.{name}: the same atom appears twice in {list(atoms)}.")
-    return quad
+    return a, b, c, d
 
 
 def _atom_index(topology: mdtraj.Topology, torsion: str, atom: AtomSpec) -> int:

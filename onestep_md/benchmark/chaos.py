@@ -309,7 +309,9 @@ def same_training(folder: Path, reference: Path) -> bool:
 
 
 def _parameters(folder: Path) -> dict[str, torch.Tensor]:
-    saved = torch.load(latest_checkpoint(folder / "checkpoints"), weights_only=True)["state"]
+    newest = latest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    saved = torch.load(newest, weights_only=True)["state"]
     parts = {"buffer": saved["buffer"]["s"]}
     for network in ("flow", "teacher"):
         parts |= {f"{network}.{name}": value for name, value in saved[network].items()}

@@ -70,8 +70,8 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
                 elbo=_mean([_minus(row["elbo"]["value"], zero) for row in evidence]),
                 eubo=_mean([_minus(_value(row["eubo"]), zero) for row in evidence]),
                 transport=_mean(transports),
-                evaluations=_mean([sum(run["evaluations"].values()) for run in runs]),
-                seconds=_mean([sum(run["seconds"].values()) for run in runs]),
+                evaluations=float(np.mean([sum(run["evaluations"].values()) for run in runs])),
+                seconds=float(np.mean([sum(run["seconds"].values()) for run in runs])),
             )
         )  # fmt: skip
     return rows

@@ -3,6 +3,8 @@
 For what depends on the arithmetic alone: numbers on two devices, and the time of a step.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -11,20 +13,20 @@ from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.exploration.explored import Exploration
 from onestep_md.sampling.model import Model, build_model
 from onestep_md.sampling.target import Target
+from onestep_md.targets.evaluator import Segment, SegmentResult
+from onestep_md.targets.gaps import Gaps
 
 _STIRRED = 0.05  # standard deviation of what is added to untrained parameters
 
 
 class FreeEvaluators:
-    """Energies that are zero and cost nothing, for the time of all else.
-
-    Attributes as those of `distributed.pool.Evaluators`, of which training reads some.
-    """
+    """The `Evaluators` protocol with energies that are zero and cost nothing."""
 
     workers = alive = 1
-    platform, repairs, evaluations, infinite, wait_seconds = "none", 0, 0, 0, 0.0
+    platform, repairs, evaluations, wait_seconds = "none", 0, 0, 0.0
 
     def __init__(self):
+        self.gaps = Gaps()
         self._waiting: dict[int, np.ndarray] = {}
         self._tickets = 0
 
@@ -38,6 +40,20 @@ class FreeEvaluators:
         """Zeros."""
         grad_u = self._waiting.pop(ticket)
         return np.zeros(len(grad_u)), grad_u
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros of the shape of x."""
+        return self.collect(self.submit(x))
+
+    def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
+        """There is no dynamics without forces."""
+        raise NotImplementedError
+
+    def publish(self, values: dict[str, float]) -> None:
+        """Nobody monitors them."""
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def serial_evaluators(target: Target, platform: str) -> SerialEvaluators:

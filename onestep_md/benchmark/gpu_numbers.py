@@ -8,9 +8,12 @@ import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 
 from onestep_md.benchmark.gpu_models import rough_model, serial_evaluators
 from onestep_md.benchmark.jobs import Row, Send, failure
@@ -80,7 +83,7 @@ def compare_kind(kind: Kind, systems: Path, device: torch.device, n: int) -> Row
     values = {name: difference(there[name], here[name]) for name in here}
     rough = _single_precision(sampler, placed(model.state.teacher, device), n)
     text = ", ".join(f"{name} {value:.0e}" for name, value in values.items())
-    verdict = "ok" if max(values.values()) <= TOLERANCE else "wrong"
+    verdict: Literal["ok", "wrong"] = "ok" if max(values.values()) <= TOLERANCE else "wrong"
     text = f"{text} apart (float32 {rough:.0e})"
     return Row(PART, kind.name, text, verdict, values | {"float32": rough})
 
@@ -99,6 +102,11 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.where(np.isfinite(apart), apart, np.inf).max())
 
 
+def _gradient(parameter: Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad.flatten().cpu()
+
+
 def _numbers(
     sampler: Sampler, flow: Flow, evaluators: Evaluators, n: int, auxiliaries: int
 ) -> dict[str, np.ndarray]:
@@ -113,7 +121,7 @@ def _numbers(
     back, log_det = flow.inverse(s, _STEPS)
     likelihood = losses.negative_log_likelihood(back, log_det, flow.n_linear)
     (likelihood.mean() + (score * s).mean()).backward()
-    gradient = torch.cat([p.grad.flatten().cpu() for p in flow.parameters()])
+    gradient = torch.cat([_gradient(parameter) for parameter in flow.parameters()])
     return {
         "samples": samples.x,
         "weights": samples.log_w,

@@ -30,7 +30,7 @@ from onestep_md.kinds import load_target
 from onestep_md.progress import Display
 from onestep_md.results.evidence import measure
 from onestep_md.run_folder import keep_origin, load_run_config
-from onestep_md.sampling.draw import draw_samples
+from onestep_md.sampling.draw import Samples, draw_samples
 from onestep_md.sampling.model import Model, build_model, exploration_key
 from onestep_md.sampling.sampler import load_sampler, sampler_of, save_sampler
 from onestep_md.sampling.target import Target
@@ -161,7 +161,8 @@ def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) 
         )
     sampler = load_sampler(theirs, source, folder)
     sampler.flow.to(hardware.device(theirs.cluster))
-    generator, parts, drawn, started = torch.Generator().manual_seed(0), [], 0, time.time()
+    generator, drawn, started = torch.Generator().manual_seed(0), 0, time.time()
+    parts: list[Samples] = []
     while not parts or (drawn < _DRAWN and time.time() < started + 0.3 * (deadline - started)):
         parts.append(draw_samples(sampler.flow, sampler.chart, pool, _AT_ONCE, 1, generator))
         drawn += len(parts[-1].u)

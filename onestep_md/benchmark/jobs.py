@@ -54,7 +54,8 @@ class Table:
 
     def __init__(self, folder: Path, heading: list[str]):
         """`folder` exists; `heading` is what the table begins with."""
-        self.folder, self.heading, self.rows = folder, heading, []
+        self.folder, self.heading = folder, heading
+        self.rows: list[Row] = []
         self._started = time.monotonic()
         self._write()
 
@@ -147,7 +148,9 @@ def _perform(part: str, name: str, work: Work, there, deadline: float, log: Path
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 

@@ -15,6 +15,7 @@ class LocalCluster:
 
     def __init__(self, nodes: int, impatient: bool = False):
         """Start the head and so many nodes; an impatient one misses a lost node within 2 s."""
+        head: dict[str, Any]
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
         if impatient:  # Ray's defaults take 13 s
             head["_system_config"] = {
@@ -23,7 +24,7 @@ class LocalCluster:
                 "health_check_failure_threshold": 3,
             }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = []
+        self.nodes: list[Any] = []
         for _ in range(nodes):
             self.add_node()
 

@@ -190,7 +190,7 @@ def _wells(
     f, _, _, q = relax(energy, q, known)
     q = q[np.argsort(f)][: np.isfinite(f).sum()]
     stiff = np.setdiff1d(np.flatnonzero(known.angular), known.turning)
-    wells = []
+    wells: list[np.ndarray] = []
     for one in q:
         away = [np.abs(known.difference(one, other)[stiff]).max(initial=0.0) for other in wells]
         if min(away, default=math.inf) > _APART:

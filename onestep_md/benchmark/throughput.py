@@ -55,7 +55,7 @@ def measure_throughput(system: Path) -> list[str]:
     """Lines of Markdown: the table of measurements, the model's table, its prediction."""
     display = Display()
     config = load_config(system)
-    molecule = load_molecule(config.target, config.folder, config.target.trust)
+    molecule = load_molecule(config.molecule, config.folder, config.molecule.trust)
     platform = time_platforms(molecule).name
     factory = functools.partial(PotentialEvaluator, molecule, platform)
     display.start("throughput")
@@ -261,8 +261,8 @@ def _prediction(costs: Throughput) -> list[str]:
             f"{100 * ideal / seconds:.0f} % | {100 * driver / seconds:.0f} % | {limit} |"
         )
     workers = NODES[-1] * NODE_EVALUATORS
-    limit = large.driver_limit(4 * workers, workers)
-    return [*lines, "", f"One driver keeps {limit:,.0f} such evaluators busy."]
+    most = large.driver_limit(4 * workers, workers)
+    return [*lines, "", f"One driver keeps {most:,.0f} such evaluators busy."]
 
 
 # --- memory ---------------------------------------------------------------------------------

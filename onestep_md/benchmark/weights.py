@@ -25,6 +25,7 @@ from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.evidence import elbo, log_z
 from onestep_md.files import write_json
 from onestep_md.flow.base import Flow
+from onestep_md.flow.losses import push_forward
 from onestep_md.flow.paths import path_times, simulate
 from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
@@ -122,7 +123,7 @@ def _with_traces(flow: Flow, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         for i in range(flow.dim):
             tangent = torch.zeros_like(z)
             tangent[:, i] = 1.0
-            _, column = torch.func.jvp(step, (z,), (tangent,))
+            _, column = push_forward(step, z, tangent)
             total = total + column[:, i] - 1.0
         z = step(z)
     return z, total

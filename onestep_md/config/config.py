@@ -10,7 +10,7 @@ from onestep_md.config import types
 from onestep_md.config.reading import Mistakes, resolved_values
 from onestep_md.config.section import Section, choice_of
 from onestep_md.config.sections import Annealing, Cluster, Dynamics, Exploration, Flow, Sample
-from onestep_md.config.targets import Target
+from onestep_md.config.targets import MoleculeTarget, Target
 from onestep_md.config.training import BufferTraining, Train
 
 
@@ -43,6 +43,12 @@ class Config(Section):
     def folder(self) -> Path:
         """Folder of the YAML file, where relative paths start."""
         return self._folder
+
+    @property
+    def molecule(self) -> MoleculeTarget:
+        """The target of a run of a molecule."""
+        assert isinstance(self.target, MoleculeTarget)
+        return self.target
 
     @property
     def dynamics(self) -> Dynamics:

@@ -17,6 +17,9 @@ _TURNS = 2  # of matching and rotation in `nearest`
 class CartesianChart(AugmentedChart):
     """Particles in D dimensions, scaled to unit variance."""
 
+    basis: Tensor
+    sigma: Tensor
+
     def __init__(self, basis: Tensor, space: int, sigma: Tensor):
         """As in `fit`; sigma is the unit of length."""
         super().__init__(len(basis), space)

@@ -45,6 +45,15 @@ class MolecularChart(Chart):
     The state holds `n_linear` stiff coordinates, then `n_circular` angles in [-pi, pi).
     """
 
+    line: Tensor
+    circle: Tensor
+    is_stiff_torsion: Tensor
+    centre: Tensor
+    slope: Tensor
+    mix: Tensor
+    unmix: Tensor
+    log_det_mix: Tensor
+
     def __init__(
         self,
         coordinates: InternalCoordinates,
@@ -253,7 +262,8 @@ def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
     def likelihood(puckers: frozenset[int]) -> float:
         return float(MolecularChart.fit(coordinates, q, puckers).log_likelihood(q).mean())
 
-    puckers, reached = frozenset(), likelihood(frozenset())
+    puckers: frozenset[int] = frozenset()
+    reached = likelihood(puckers)
     while True:
         options = {likelihood(puckers | {i}): puckers | {i} for i in sorted(stiff - puckers)}
         best = max(options, default=-math.inf)

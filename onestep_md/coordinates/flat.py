@@ -23,6 +23,11 @@ class FlatChart(Chart):
     the widths of what has one that depends on others.
     """
 
+    centre: Tensor
+    mix: Tensor
+    unmix: Tensor
+    log_det_mix: Tensor
+
     def __init__(
         self, centre: Tensor, whitening: Whitening, marginals: LineMarginals, scales: Scales
     ):

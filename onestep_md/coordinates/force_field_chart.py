@@ -32,6 +32,12 @@ _RING_WIDTH = 0.6  # rad; of torsions in rings of single bonds: two puckers are 
 class ForceFieldChart(Chart):
     """s = (q - rest) / width on the line, flattened torsions on circles."""
 
+    line: Tensor
+    circle: Tensor
+    rest: Tensor
+    width: Tensor
+    is_stiff_torsion: Tensor
+
     def __init__(
         self,
         coordinates: InternalCoordinates,
@@ -150,5 +156,6 @@ def _inverting_density(start: Tensor) -> np.ndarray:
     """Density on the grid of `marginals` of a pyramid's improper torsion, both ways up alike."""
     angles = np.arange(GRID) * (2.0 * np.pi / GRID) - np.pi
     ways = (np.exp((np.cos(angles - at) - 1.0) / _PYRAMID_WIDTH**2) for at in (start, -start))
-    p = sum(np.asarray(way, dtype=np.float64) for way in ways)
+    up, down = (np.asarray(way, dtype=np.float64) for way in ways)
+    p = up + down
     return p / (p.sum() * 2.0 * np.pi / GRID)

@@ -60,6 +60,20 @@ class InternalCoordinates(nn.Module):
         names: label of every coordinate, with element and atom number.
     """
 
+    bond_column: Tensor
+    bond_fixed: Tensor
+    bond_free: Tensor
+    closing: Tensor
+    straight: Tensor
+    _is_third: Tensor
+    torsion_proper: Tensor
+    centres: Tensor
+    loose: Tensor
+    loose_length: Tensor
+    rows: Tensor
+    held_bonds: Tensor
+    held_cis: Tensor
+
     def __init__(
         self,
         zmatrix: ZMatrix,
@@ -97,8 +111,8 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("_is_third", torch.arange(self.n_angles) == 0)
         self.register_buffer("torsion_proper", torch.as_tensor(zmatrix.proper[3:]))
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
-        centres = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
-        self.register_buffer("centres", centres, persistent=False)
+        stereo = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
+        self.register_buffer("centres", stereo, persistent=False)
         self._has_loose = bool(zmatrix.loose)
         loose = torch.tensor(zmatrix.loose, dtype=torch.float64).reshape(-1, 3)
         self.register_buffer("loose", loose[:, :2].long(), persistent=False)
@@ -164,7 +178,7 @@ class InternalCoordinates(nn.Module):
             across = torch.where(self.straight[1:], x[:, 1:], across)
             out = torch.where(self.straight[1:], y[:, 1:], out)
 
-        placed: list[Tensor | None] = [None] * self.n_atoms
+        placed: dict[int, Tensor] = {}
         first, second = self._order[:2]
         placed[first] = torch.stack([zero, zero, zero], dim=-1)
         placed[second] = torch.stack([bonds[:, 0], zero, zero], dim=-1)
@@ -191,7 +205,7 @@ class InternalCoordinates(nn.Module):
             )
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
-        x = torch.stack(placed, dim=1)
+        x = torch.stack([placed[i] for i in range(self.n_atoms)], dim=1)
         inside = q.isfinite().all(-1) & self.in_domain(x)
         return x, torch.where(inside, log_det, -torch.inf)
 
@@ -322,10 +336,10 @@ def _names(zmatrix: ZMatrix, free: np.ndarray) -> tuple[str, ...]:
     columns = (zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
     chains = [[zmatrix.labels[i] for i in row if i >= 0] for row in zip(*columns, strict=True)]
     bonds = [chain[:2] for chain, keep in zip(chains[1:], free, strict=True) if keep]
-    kinds = zip(zmatrix.proper, zmatrix.closing, zmatrix.straight, strict=True)
+    rows = zip(zmatrix.proper, zmatrix.closing, zmatrix.straight, strict=True)
     kinds = [
         "flap" if closes else "bend" if straight else "torsion" if proper else "improper"
-        for proper, closes, straight in kinds
+        for proper, closes, straight in rows
     ]
     angles = [
         f"bond {chain[0]}-{chain[2]}"

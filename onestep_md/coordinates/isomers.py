@@ -89,8 +89,9 @@ def find_isomers(
         for k in range(len(ring)) if graph.has_edge(ring[k - 1], ring[k])
     }  # fmt: skip
     acyclic = {frozenset(bond) for bond in nx.bridges(graph)}
+    named: dict[str, list[tuple[int, int]]]
     named = {"double": [], "amides": [], "conjugated": [], "turning": []}
-    for bond in sorted(tuple(sorted(bond)) for bond in graph.edges):
+    for bond in sorted((min(bond), max(bond)) for bond in graph.edges):
         inner = graph.degree[bond[0]] > 1 and graph.degree[bond[1]] > 1
         if inner and frozenset(bond) not in small and not kinds.is_linear(bond):
             kind = kinds.kind(bond)
@@ -192,7 +193,7 @@ class _Bonds:
         ):
             return False
         pair = "".join(sorted(self.elements[k] for k in bond))
-        return np.linalg.norm(self.x[i] - self.x[j]) < _DOUBLE_LENGTHS.get(pair, 0.0)
+        return bool(np.linalg.norm(self.x[i] - self.x[j]) < _DOUBLE_LENGTHS.get(pair, 0.0))
 
 
 def _bent(x: np.ndarray, graph: nx.Graph, i: int) -> bool:

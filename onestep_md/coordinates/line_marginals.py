@@ -34,6 +34,8 @@ class LineMarginals(nn.Module):
         tangled: whether there are others, of several modes, which depend on each other.
     """
 
+    modal: Tensor
+
     def __init__(
         self, modal: Tensor, single: list[int], tangled: bool, nodes: Tensor, density: Tensor
     ):
@@ -85,6 +87,11 @@ class LineMarginals(nn.Module):
 
 class Half(nn.Module):
     """Densities (k, grid + 1) at nodes of the same shape, read from the left, both ways."""
+
+    density: Tensor
+    nodes: Tensor
+    width: Tensor
+    cdf: Tensor
 
     def __init__(self, nodes: Tensor, density: Tensor):
         super().__init__()

@@ -137,8 +137,8 @@ class Counts:
     def clearest_dip(self) -> float | None:
         """Where to cut, if these are samples of several modes."""
         best = self.best_bandwidth()
-        found = [self._dip(h, h == best) for h in self.bandwidths if h >= best]
-        found = [dip for dip in found if dip is not None]
+        dips = [self._dip(h, h == best) for h in self.bandwidths if h >= best]
+        found = [dip for dip in dips if dip is not None]
         return max(found)[1] if found else None
 
     def _dip(self, bandwidth: float, finest: bool) -> tuple[float, float] | None:

@@ -26,6 +26,9 @@ _NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or roundin
 class Marginals(nn.Module):
     """Tabulated densities of n torsions, and the flattening map s = 2 pi CDF(angle) - pi."""
 
+    density: Tensor
+    cdf: Tensor
+
     def __init__(self, density: Tensor, cdf: Tensor):
         """Take densities and cumulative probabilities (n, GRID + 1) at the nodes of the grid."""
         super().__init__()
@@ -86,6 +89,8 @@ class RareWells(nn.Module):
     with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a rare well is fitted from few
     samples, its c_b is large, and visiting it more often costs the frequent wells next to nothing.
     """
+
+    table: Tensor
 
     def __init__(self, table: Tensor):
         """Take log-emphases (n, GRID) at the nodes of the grid."""

@@ -14,8 +14,8 @@ def internal_coordinates(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
     isomers = isomers_of(molecule)
-    centres = isomers.centres if centres is None else centres
-    return InternalCoordinates(zmatrix, centres, isomers.held_bonds, isomers.cis)
+    kept = isomers.centres if centres is None else centres
+    return InternalCoordinates(zmatrix, kept, isomers.held_bonds, isomers.cis)
 
 
 def isomers_of(molecule: Molecule) -> Isomers:

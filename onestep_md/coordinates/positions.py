@@ -37,6 +37,10 @@ class PositionChart(AugmentedChart):
         spread: (n, n-1) the matrix M, in nm.
     """
 
+    spread: Tensor
+    gather: Tensor
+    log_volume: Tensor
+
     def __init__(
         self, coordinates: InternalCoordinates, spread: Tensor, gather: Tensor, log_volume: Tensor
     ):

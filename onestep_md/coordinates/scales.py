@@ -27,6 +27,12 @@ class Scales(nn.Module):
         scaled: (c,) which ones they tell the widths of.
     """
 
+    parents: Tensor
+    scaled: Tensor
+    slope: Tensor
+    centre: Tensor
+    level: Tensor
+
     def __init__(
         self, parents: Tensor, scaled: Tensor, slope: Tensor, centre: Tensor, level: Tensor
     ):
@@ -63,8 +69,8 @@ class Scales(nn.Module):
         if not better.any():
             parents, slope = [], slope[:0]
         scaled = torch.tensor(children, dtype=torch.long)[better]
-        known = (value[..., better] for value in (slope, centre, level))
-        return cls(torch.tensor(parents, dtype=torch.long), scaled, *known)
+        found = (value[..., better] for value in (slope, centre, level))
+        return cls(torch.tensor(parents, dtype=torch.long), scaled, *found)
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map s (batch, dim) to y, and log|det dy/ds| (batch,)."""
@@ -90,7 +96,8 @@ def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
     correlation.fill_diagonal_(0.0)
     least = max(_DEPENDENT, _NOISE / math.sqrt(len(y)))
     correlation *= allowed[:, None] & allowed & (correlation > least)
-    parents, is_child = [], torch.zeros_like(allowed)
+    parents: list[int] = []
+    is_child = torch.zeros_like(allowed)
     while True:
         explains = correlation.square().sum(0).masked_fill(is_child, 0.0)
         parent = int(explains.argmax())

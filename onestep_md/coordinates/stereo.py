@@ -67,7 +67,7 @@ def pyramid_volume(i: int, graph: nx.Graph, x: np.ndarray) -> float:
 def twins(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
     """Groups of atoms of one element that are bonded to the same atom and to no other."""
     graph = nx.Graph(bonds)
-    groups = {}
+    groups: dict[tuple[int, str], list[int]] = {}
     for i in sorted(graph):
         if graph.degree[i] == 1:
             (parent,) = graph[i]

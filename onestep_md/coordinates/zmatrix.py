@@ -198,7 +198,7 @@ class _Builder:
         }
         self.rows: list[_Row] = []
         self.placed: dict[int, int] = {}  # atom -> row
-        self.first_on_axis: dict[tuple[int, int], int] = {}
+        self.first_on_axis: dict[tuple[int, int | None], int] = {}
         self.turning: set[frozenset[int]] = set()  # bonds that have their proper torsion
 
     def unplaced(self) -> list[int]:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import ray
 
-from onestep_md.distributed.pool import EvaluatorFactory, evaluate_blocks
+from onestep_md.distributed.pool import Evaluator, EvaluatorFactory, evaluate_blocks, run_segments
 from onestep_md.errors import OneStepError, PoolError
-from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
+from onestep_md.targets.evaluator import Segment, SegmentResult
 
 GPU_PLATFORMS = ("CUDA", "OpenCL", "HIP")
 
@@ -26,7 +26,7 @@ class EvaluatorActor:
         self._factory = factory
 
     @functools.cached_property
-    def _evaluator(self) -> PotentialEvaluator:
+    def _evaluator(self) -> Evaluator:
         host = socket.gethostname()
         try:
             return self._factory()
@@ -54,7 +54,7 @@ class EvaluatorActor:
         """(results, seconds) of pieces of dynamics."""
         evaluator = self._evaluator
         started = time.perf_counter()
-        results = [evaluator.run_segment(segment) for segment in segments]
+        results = run_segments(evaluator, segments)
         return results, time.perf_counter() - started
 
 

@@ -26,7 +26,7 @@ class RunMetrics:
                 text = f"{name.replace('_', ' ')} of the run"
                 self._exported[name] = kind(f"onestep_md_{name}", description=text)
             metric = self._exported[name]
-            if name in TOTALS:
+            if isinstance(metric, Counter):
                 rise, self._totals[name] = value - self._totals[name], value
                 if rise > 0:
                     metric.inc(rise)

@@ -8,16 +8,33 @@ their input, so it makes no difference who computes them: `SerialEvaluators` her
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from onestep_md.distributed.jobs import blocks
-from onestep_md.targets.density_evaluator import DensityEvaluator
-from onestep_md.targets.evaluator import PotentialEvaluator, Segment, SegmentResult
+from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.gaps import Gaps
 
-EvaluatorFactory = Callable[[], PotentialEvaluator | DensityEvaluator]
+
+class Evaluator(Protocol):
+    """What one worker computes with."""
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (batch,) in kT and gradients of the shape of x."""
+        ...
+
+
+@runtime_checkable
+class DynamicsEvaluator(Evaluator, Protocol):
+    """An evaluator of molecules."""
+
+    def run_segment(self, segment: Segment) -> SegmentResult:
+        """Run a piece of dynamics."""
+        ...
+
+
+EvaluatorFactory = Callable[[], Evaluator]
 
 
 class Evaluators(Protocol):
@@ -33,13 +50,26 @@ class Evaluators(Protocol):
         repairs: jobs so far that were done again because their worker died or was overdue
     """
 
-    workers: int
-    alive: int
-    platform: str
-    evaluations: int
-    gaps: Gaps
-    wait_seconds: float
-    repairs: int
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def alive(self) -> int: ...
+
+    @property
+    def platform(self) -> str: ...
+
+    @property
+    def evaluations(self) -> int: ...
+
+    @property
+    def gaps(self) -> Gaps: ...
+
+    @property
+    def wait_seconds(self) -> float: ...
+
+    @property
+    def repairs(self) -> int: ...
 
     def submit(self, x: np.ndarray) -> int:
         """Start on x, (batch, atoms, 3) in nm or (batch, dim), and return a ticket at once."""
@@ -101,7 +131,7 @@ class SerialEvaluators:
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """Run the segments one after the other."""
-        results = [self._evaluator.run_segment(segment) for segment in segments]
+        results = run_segments(self._evaluator, segments)
         self.evaluations += sum(result.force_evaluations for result in results)
         return results
 
@@ -113,11 +143,17 @@ class SerialEvaluators:
 
 
 def evaluate_blocks(
-    evaluator: PotentialEvaluator | DensityEvaluator, parts: Sequence[np.ndarray]
+    evaluator: Evaluator, parts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energies and gradients of the rows of all parts, each part by itself."""
-    found = [evaluator.evaluate(part) for part in parts]
-    return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    u, grad_u = zip(*(evaluator.evaluate(part) for part in parts), strict=True)
+    return np.concatenate(u), np.concatenate(grad_u)
+
+
+def run_segments(evaluator: Evaluator, segments: Sequence[Segment]) -> list[SegmentResult]:
+    """Run pieces of dynamics, one after the other."""
+    assert isinstance(evaluator, DynamicsEvaluator)
+    return [evaluator.run_segment(segment) for segment in segments]
 
 
 def present(evaluators: Evaluators) -> str:

@@ -155,7 +155,7 @@ def run_learners(
         OneStepError: any that a learner raises; it is not tried again.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     trainer = TorchTrainer(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onestep_md.distributed.pool import EvaluatorFactory
+from onestep_md.distributed.pool import EvaluatorFactory, run_segments
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
 
@@ -39,4 +39,5 @@ class SeveralEvaluator:
 
     def run_segment(self, segment: Segment) -> SegmentResult:
         """Run a piece of dynamics of the target that it names."""
-        return self._evaluators[segment.target].run_segment(segment)
+        (result,) = run_segments(self._evaluators[segment.target], [segment])
+        return result

@@ -139,10 +139,10 @@ def _target(e: Evidence) -> list[str]:
     """Warnings where the flow's samples and those of the target disagree."""
     found = []
     ours = Estimate(e.ess, e.ess_error)
-    score = 0.0 if e.forward_ess is None else z_score(ours, e.forward_ess)
-    seen = e.ess if e.forward_ess is None else e.forward_ess.value
-    if limits.ess_differs(e.ess, seen, score, e.ess_error_known):
-        texts = [percent_text(value) for value in (ours, e.forward_ess)]
+    theirs = e.forward_ess
+    score = 0.0 if theirs is None else z_score(ours, theirs)
+    if theirs and limits.ess_differs(e.ess, theirs.value, score, e.ess_error_known):
+        texts = [percent_text(value) for value in (ours, theirs)]
         cause = (
             "the flow hardly visits part of the target, and its own samples cannot tell; train "
             "longer"
@@ -232,6 +232,7 @@ def evaluate_evidence(
     log_w = checked_log_w(log_w)
     z, joint = log_z(log_w), None
     if auxiliaries > 1:
+        assert log_w_joint is not None
         log_w_joint = checked_log_w(log_w_joint)
         joint = Estimate(ess(log_w_joint), ess_error(log_w_joint))
     return Evidence(

@@ -106,7 +106,7 @@ def _anneal_in(
     return dataclasses.replace(found, x=x, u=u, grad_u=filled(grad_u))
 
 
-def _with_family_error(found: Annealed, chart: Chart, snapshots: int) -> Annealed:
+def _with_family_error(found: Annealed, chart: ForceFieldChart, snapshots: int) -> Annealed:
     """The larger of two errors of log Z: by islands, and by families that decide between wells."""
     last = torch.from_numpy(found.x[snapshots - 1 :: snapshots])
     angles = chart.coordinates.from_cartesian(last)[0][:, chart.circle]

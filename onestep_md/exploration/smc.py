@@ -275,8 +275,8 @@ def _snapshots(
     snapshots, moves = [population], SNAPSHOT_MOVES * schedule.moves
     for k in range(1, schedule.snapshots):
         report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
-        *moved, _ = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
-        snapshots.append(moved)
+        x, u, grad_u, _ = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
+        snapshots.append((x, u, grad_u))
     x, u, grad_u = (np.stack(arrays, 1) for arrays in zip(*snapshots, strict=True))
     return x.reshape(-1, x.shape[-1]), u.reshape(-1), grad_u.reshape(-1, x.shape[-1])
 

@@ -95,13 +95,13 @@ class Flow(nn.Module, ABC):
 
         One row serves all samples that share t and d, as when sampling.
         """
-        t, d = torch.broadcast_tensors(
+        time, size = torch.broadcast_tensors(
             *(torch.as_tensor(a, dtype=s.dtype, device=s.device).reshape(-1, 1) for a in (t, d))
         )
         # d spans 1/128 to 1: its logarithm is what tells the steps apart
-        scale = torch.log2(d) / 7.0
-        waves = [f(math.pi * k * t) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
-        return torch.cat([t, d, scale, *waves], dim=-1), d
+        scale = torch.log2(size) / 7.0
+        waves = [f(math.pi * k * time) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
+        return torch.cat([time, size, scale, *waves], dim=-1), size
 
     def forward(self, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Map base samples by K = `steps` equal steps; K = 0 is the identity.

@@ -21,6 +21,9 @@ whose Jacobian is block triangular with the blocks DF and 1: the determinant of 
 (X, A) is that of F, and c need not be known.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +53,9 @@ class EquivariantFlow(Flow):
             of the base.
     """
 
+    spread: Tensor
+    gather: Tensor
+
     muon = True
 
     def __init__(
@@ -74,6 +80,10 @@ class EquivariantFlow(Flow):
             _Layer(_network(network, width, n, topology)) for _ in range(layers)
         )
 
+    @property
+    def _couplings(self) -> Sequence["_Layer"]:
+        return cast("Sequence[_Layer]", self.layers)
+
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         sets = list(self._lift(s))
         log_det = s.new_zeros(len(s))
@@ -94,7 +104,7 @@ class EquivariantFlow(Flow):
         score_a = self._rows(score[:, self.free :]) / self.noise
         scores = [self.gather.T.to(s) @ self._rows(score[:, : self.free]) - score_a, score_a]
         log_det = s.new_zeros(len(s))
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._couplings):
             m, k = i % 2, 1 - i % 2
             sets[m], change, scores[m], scores[k] = layer.forward_with_score(
                 sets[m], sets[k], clock, d, scores[m], scores[k]

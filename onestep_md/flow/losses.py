@@ -16,6 +16,7 @@ the shortest arc on circles.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -116,14 +117,20 @@ def consistency_tangent(
     Jacobian-vector product tells more than the single number log|det|.
     """
     with torch.no_grad():
-        target, target_tangent = torch.func.jvp(
-            lambda state: two_half_steps(teacher, state, t, d)[0], (s,), (tangent,)
+        target, target_tangent = push_forward(
+            lambda state: two_half_steps(teacher, state, t, d)[0], s, tangent
         )
-    moved, moved_tangent = torch.func.jvp(
-        lambda state: flow.step(state, t, d)[0], (s,), (tangent,)
-    )
+    moved, moved_tangent = push_forward(lambda state: flow.step(state, t, d)[0], s, tangent)
     state = difference(moved, target, flow.n_linear).square().sum(-1)
     return state, (moved_tangent - target_tangent).square().sum(-1)
+
+
+def push_forward(
+    function: Callable[[Tensor], Tensor], s: Tensor, tangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a function at s, and its Jacobian there times a tangent vector."""
+    value, pushed = torch.func.jvp(function, (s,), (tangent,))[:2]
+    return value, pushed
 
 
 def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
@@ -143,7 +150,9 @@ def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
         well_of_chains: (n,) the same for chains of the target.
     """
     finite, share = log_w.isfinite(), torch.zeros_like(log_w)
-    middle = log_w[finite].median() if finite.any() else None
+    if not finite.any():
+        return share
+    middle = log_w[finite].median()
     for label in well[finite].unique():
         inside = (well == label) & finite
         own = log_w[inside]

@@ -79,7 +79,7 @@ class MolecularFlow(CouplingFlow):
 
     def share(self, other: "MolecularFlow") -> None:
         """Take the networks of a flow of the same architecture, of another molecule."""
-        for own, theirs in zip(self.layers, other.layers, strict=True):
+        for own, theirs in zip(self._couplings, other._couplings, strict=True):
             own.conditioner.network = theirs.conditioner.network
 
     def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
@@ -92,6 +92,9 @@ class MolecularFlow(CouplingFlow):
 
 class MolecularConditioner(nn.Module):
     """The network of a layer, and which atoms and coordinates of one molecule it is for."""
+
+    members: Tensor
+    traits: Tensor
 
     def __init__(
         self,

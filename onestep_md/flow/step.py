@@ -11,8 +11,9 @@ State: s (batch, dim), the first `n_linear` coordinates on the line, the other `
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,11 @@ _OUTPUT_SCALE = 0.1
 
 class Conditioner(nn.Module):
     """Residual MLP from one half of the state, t and d to raw parameters of the other half."""
+
+    line: Tensor
+    circle: Tensor
+    harmonics: Tensor
+    wave_numbers: Tensor
 
     def __init__(
         self,
@@ -93,6 +99,11 @@ class CouplingLayer(nn.Module):
             which it returns in this order. It is called with s (batch, dim), of which it reads
             what is kept alone, with `seen`, which the flow computes, and the clock.
     """
+
+    is_kept: Tensor
+    kept: Tensor
+    moved: Tensor
+    order: Tensor
 
     def __init__(
         self,
@@ -179,13 +190,17 @@ class CouplingFlow(Flow):
 
     layers: nn.ModuleList
 
+    @property
+    def _couplings(self) -> Sequence[CouplingLayer]:
+        return cast("Sequence[CouplingLayer]", self.layers)
+
     @abstractmethod
     def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
         """What the conditioner of a layer sees of the states."""
 
     def _move(self, s: Tensor, clock: Tensor, d: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
-        for layer in reversed(self.layers) if inverse else self.layers:
+        for layer in reversed(self._couplings) if inverse else self._couplings:
             s, change = layer(s, self._seen(s, layer), clock, d, inverse)
             log_det = log_det + change
         return s, log_det
@@ -194,7 +209,7 @@ class CouplingFlow(Flow):
         self, s: Tensor, clock: Tensor, d: Tensor, score: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         log_det = s.new_zeros(len(s))
-        for layer in self.layers:
+        for layer in self._couplings:
             s, change, score = layer.forward_with_score(s, self._seen(s, layer), clock, d, score)
             log_det = log_det + change
         return s, log_det, score

@@ -11,7 +11,7 @@ from onestep_md.analysis.torsions import find_torsions, region_membership, torsi
 from onestep_md.analysis.trajectories import Trajectory, trajectory_of, write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.chart import fit_chart
+from onestep_md.coordinates.chart import MolecularChart, fit_chart
 from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.coordinates.stereo import hands, twins
@@ -45,7 +45,7 @@ def load_molecule_target(config: Config) -> "MoleculeTarget":
     Raises:
         TargetError: what is wrong, where, and what to do.
     """
-    molecule = load_molecule(config.target, config.folder, config.target.trust)
+    molecule = load_molecule(config.molecule, config.folder, config.molecule.trust)
     if config.flow.base == "gaussian" and molecule.constraints:
         raise TargetError(
             "flow.base: gaussian moves every atom, and this molecule has "
@@ -128,10 +128,12 @@ class MoleculeTarget:
         if config.flow.coordinates != "cartesian":
             return new_step_flow(config, chart)
         layers, width, network = config.flow.layers, config.flow.width, config.flow.network
+        assert network is not None  # as of all Cartesian flows
         topology = Topology(self.molecule.elements, self.molecule.bonds)
         if isinstance(chart, PositionChart):
             spread = chart.spread / UNIT
             return EquivariantFlow(spread, chart.space, layers, width, network, topology)
+        assert isinstance(chart, MolecularChart)
         orders = config.flow.orders
         return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
 

@@ -16,22 +16,30 @@ from onestep_md.kinds.density import DensityTarget
 from onestep_md.progress import Display
 from onestep_md.results.density import write_density_results
 from onestep_md.sampling.model import Model
+from onestep_md.targets.particles import Particles
 
 
 @dataclass(frozen=True)
 class ParticlesTarget(DensityTarget):
     """A density of particles, in Cartesian coordinates where the configuration says so."""
 
+    @property
+    def particles(self) -> Particles:
+        density = self.source.density
+        assert isinstance(density, Particles)
+        return density
+
     def new_chart(self, config: Config, x: np.ndarray, grad_u: np.ndarray) -> Chart:
         if config.flow.coordinates != "cartesian":
             return super().new_chart(config, x, grad_u)
-        density = self.source.density
+        density = self.particles
         return CartesianChart.fit(torch.from_numpy(x), density.basis, density.space)
 
     def new_flow(self, config: Config, chart: Chart) -> Flow:
         if config.flow.coordinates != "cartesian":
             return super().new_flow(config, chart)
-        density, flow = self.source.density, config.flow
+        density, flow = self.particles, config.flow
+        assert flow.network is not None  # as of all Cartesian flows
         basis, space = density.basis, density.space
         return EquivariantFlow(basis, space, flow.layers, flow.width, flow.network)
 
@@ -52,5 +60,5 @@ class ParticlesTarget(DensityTarget):
             folder,
             display,
             exploration_seconds,
-            self.source.density,
+            self.particles,
         )

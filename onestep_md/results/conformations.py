@@ -114,7 +114,8 @@ def unflipped_rings(molecule: Molecule, frames: np.ndarray) -> list[str]:
     for ring in rings:
         if any(len(set(ring) & set(other)) > 2 for other in rings if other != ring):
             continue  # a bridge keeps it as it is
-        quads = [tuple(ring[(k + m) % len(ring)] for m in range(4)) for k in range(len(ring))]
+        turns = [ring[k:] + ring[:k] for k in range(len(ring))]
+        quads = [(a, b, c, d) for a, b, c, d, *_ in turns]
         ours, theirs = (torsion_angles(x, quads) for x in (molecule.positions[None], frames))
         size = (ours**2).sum()
         if np.abs(ours).max() > _PUCKERED and (theirs @ ours[0] > -0.5 * size).all():

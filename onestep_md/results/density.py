@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,8 @@ def write_density_results(
     sampler = sampler_of(model)
     known = _exact_samples(target, config)
     reference = known or sampler.held_out
-    arrays, evidence, modes = {"target_x": _shown(particles, reference.x, config.seed)}, [], {}
+    arrays: dict[str, Any] = {"target_x": _shown(particles, reference.x, config.seed)}
+    evidence, modes = [], {}
     for steps in config.sample.steps:
         samples, row = measure(
             sampler,
@@ -69,8 +71,9 @@ def write_density_results(
         ensembles = particle_ensembles(particles, model, exported, evaluators)
         compared = compare_all(ensembles, config.seed)
         table += particle_table(compared, particles.dim)
+        histograms: dict[str, Any] = particle_histograms(ensembles)
         with replacing(folder / "particles.npz") as aside:
-            np.savez(aside, **particle_histograms(ensembles))
+            np.savez(aside, **histograms)
     warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
     for line in (*table, *(f"WARNING {text}" for text in warnings)):
         display.say(line)

@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ import torch
 from onestep_md.analysis.torsions import Quad, find_torsions, region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
+from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.molecule import isomers_of
+from onestep_md.coordinates.positions import PositionChart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.estimate import z_score
 from onestep_md.estimators.evidence import Evidence
@@ -78,7 +81,7 @@ def write_results(
     exploration = model.exploration
     explored_by = config.exploration.method
     angles = torsion_angles(exploration.frames, quads)
-    arrays = {"dynamics_torsions": angles, "dynamics_u": exploration.u}
+    arrays: dict[str, Any] = {"dynamics_torsions": angles, "dynamics_u": exploration.u}
     for k, row in sampled.items():
         arrays[f"k{k}_log_w"], arrays[f"k{k}_u"] = row.samples.log_w, row.samples.u
         arrays[f"k{k}_torsions"] = row.torsions
@@ -135,6 +138,7 @@ def _sampled(
         config.seed,
         config.sample.auxiliaries,
     )
+    assert isinstance(sampler.chart, MolecularChart | PositionChart)
     masks = sampler.chart.coordinates.outside(torch.from_numpy(samples.x))
     known = torch.stack(list(masks.values())).any(0).numpy()
     outside = {reason: int(mask.sum()) for reason, mask in masks.items()}

@@ -100,7 +100,7 @@ def draw_samples(
     """
     start = time.perf_counter()
     base = chart.sample_base(n, generator)
-    pending, positions, log_q, joint = [], [], [], []
+    pending, positions, log_q, first = [], [], [], []
     with torch.no_grad():
         for z in base.split(at_once(flow, CHUNK)):
             s, log_det = flow(z, steps)
@@ -108,10 +108,10 @@ def draw_samples(
             pending.append(evaluators.submit(x.numpy()))
             positions.append(x)
             # outside the chart log_det_chart is -inf: log_q = +inf there and the weight is zero
-            joint.append(chart.log_base(z) - log_det - log_det_chart)
-            log_q.append(_averaged(joint[-1], flow, chart, s, steps, generator, auxiliaries))
+            first.append(chart.log_base(z) - log_det - log_det_chart)
+            log_q.append(_averaged(first[-1], flow, chart, s, steps, generator, auxiliaries))
         u = np.concatenate([evaluators.collect(ticket)[0] for ticket in pending])
-    density, joint = torch.cat(log_q).numpy(), torch.cat(joint).numpy()
+    density, joint = torch.cat(log_q).numpy(), torch.cat(first).numpy()
     u = np.where(np.isfinite(density), u, np.inf)
     log_w, log_w_joint = (
         np.where(np.isfinite(u), -u - np.where(np.isfinite(of), of, 0.0), -np.inf)

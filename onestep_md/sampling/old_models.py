@@ -5,6 +5,7 @@ does not depend on where the classes are today.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,14 @@ _NAMES = (
     "marginals.Marginals", "marginals.RareWells", "positions.PositionChart", "scales.Scales",
 )  # fmt: skip
 # the empty class that stands for each of them, by the last part of its name
+_STAND_INS: dict[str, Any]
 _STAND_INS = {name.split(".")[1]: type(name.split(".")[1], (nn.Module,), {}) for name in _NAMES}
 
 # what may come to life when a model of any format is read
-PARTS = [set, *((_STAND_INS[name.split(".")[1]], _PLACE + name) for name in _NAMES)]
+PARTS: list[Any] = [set, *((_STAND_INS[name.split(".")[1]], _PLACE + name) for name in _NAMES)]
 
 
-def old_chart_facts(chart: nn.Module, elements: Sequence[str]) -> dict:
+def old_chart_facts(chart: Any, elements: Sequence[str]) -> dict:
     """Name what a chart of format 1 or 2 is made of, as `chart_file.chart_facts` does.
 
     Args:
@@ -65,11 +67,11 @@ def old_chart_facts(chart: nn.Module, elements: Sequence[str]) -> dict:
     raise ValueError("its chart is one of a format that is no longer read; train it again")
 
 
-def _whitening(chart: nn.Module) -> dict[str, Tensor]:
+def _whitening(chart: Any) -> dict[str, Tensor]:
     return {name: getattr(chart, name) for name in ("mix", "unmix", "log_det_mix")}
 
 
-def _coordinates(old: nn.Module, elements: Sequence[str]) -> dict:
+def _coordinates(old: Any, elements: Sequence[str]) -> dict:
     """Of a z-matrix; straight rows, loose bonds and held bonds are of format 2 alone."""
     n = old.n_atoms
     free, fixed = old.bond_free, torch.full((n,), torch.nan, dtype=torch.float64)

@@ -36,10 +36,17 @@ class Density(Protocol):
         modes: (m, dim) centres for counting covered modes, or None.
     """
 
-    name: str
-    dim: int
-    log_z: float | None
-    modes: Tensor | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def log_z(self) -> float | None: ...
+
+    @property
+    def modes(self) -> Tensor | None: ...
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Unnormalised log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""

@@ -70,7 +70,8 @@ class DensityEvaluator:
             if len(x) == 1:
                 return np.full(1, np.inf), np.zeros((1, x.shape[1]))
             each = [self._evaluate(row[None]) for row in x]
-            return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
+            all_u, all_grad_u = zip(*each, strict=True)
+            return np.concatenate(all_u), np.concatenate(all_grad_u)
         return u.numpy(), grad_u.numpy()
 
 

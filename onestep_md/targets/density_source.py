@@ -70,10 +70,13 @@ def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> Dens
     Raises:
         TargetError: unknown name, missing data, or a function that is not as it should be.
     """
+    build: Callable[[], Density]
+    built: Density
+    sources: tuple[Path, ...]
     if settings.kind == "python":
         build = functools.partial(python_density, settings.function, settings.dim, folder)
-        built = build()
-        sources = () if built.source is None else files_of(built.source)
+        built = own = build()
+        sources = () if own.source is None else files_of(own.source)
         code = [essence(file) for file in sources]
     else:
         source = None if settings.data is None else folder / settings.data

@@ -34,7 +34,7 @@ class Gaps:
 
     def warnings(self) -> list[str]:
         """Nothing, or one sentence on rows without a gradient."""
-        if not self.gradients:
+        if self.example is None:
             return []
         at = np.array2string(self.example.ravel(), precision=4, threshold=8, edgeitems=3)
         return [

@@ -67,7 +67,7 @@ class Fingerprint:
 
     def lines(self) -> list[str]:
         """For printing, one property per line."""
-        rows = (
+        rows: tuple[tuple[str, str], ...] = (
             ("molecule", f"{self.pdb}, {self.atoms} atoms"),
             ("force field", " + ".join(self.forcefield)),
             ("solvent", self.solvent),

@@ -31,7 +31,7 @@ def check_is_pdb(path: Path) -> None:
                 "the System or force field, bonds of residues that are not standard in CONECT "
                 "records."
             )
-    (atom, count) = max(_names(lines).items(), key=lambda item: item[1], default=(None, 0))
+    (atom, count) = max(_names(lines).items(), key=lambda item: item[1], default=((), 0))
     if count > 1:
         name, residue, chain, number = atom[0], atom[2], atom[3], atom[4]
         raise TargetError(

@@ -96,6 +96,7 @@ def _import(name: str, folder: Path) -> ModuleType:
 def _module_of_file(file: Path) -> ModuleType:
     """Runs a file as a module called like its path: every run's folder has a copy of its own."""
     spec = importlib.util.spec_from_file_location(str(file), file)
+    assert spec is not None and spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickle look a module up by its name.
     sys.modules[str(file)] = module

@@ -37,7 +37,7 @@ def _imported(file: Path) -> set[str]:
 
 def essence(file: Path) -> str:
     """The words of the code, line by line, without comments, docstrings and empty lines."""
-    lines, line = [], []
+    lines, line = [], list[tuple[int, str]]()
     for token in tokenize.generate_tokens(io.StringIO(file.read_text()).readline):
         if token.type in _LINE:
             # a line that is a string and nothing else is a docstring

@@ -32,7 +32,8 @@ class BondedTerms:
 def bonded_terms(molecule: Molecule) -> BondedTerms:
     """Read them from the System; a force field with other functional forms gives empty tables."""
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
-    bonds, angles, barriers = {}, {}, defaultdict(float)
+    bonds, angles = {}, {}
+    barriers: defaultdict[frozenset[int], float] = defaultdict(float)
     for force in system.getForces():
         if isinstance(force, openmm.HarmonicBondForce):
             for k in range(force.getNumBonds()):

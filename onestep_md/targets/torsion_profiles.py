@@ -89,11 +89,11 @@ def turned(
     i, j = bond
     axis = x[:, j] - x[:, i]
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
-    axis, moving = axis[:, None], list(moving)
-    arm = x[:, moving] - x[:, j, None]
+    axis, turned = axis[:, None], list(moving)
+    arm = x[:, turned] - x[:, j, None]
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     along = (arm * axis).sum(-1, keepdims=True) * axis
-    x[:, moving] = x[:, j, None] + along + cosine * (arm - along) + sine * np.cross(axis, arm)
+    x[:, turned] = x[:, j, None] + along + cosine * (arm - along) + sine * np.cross(axis, arm)
     return x
 
 

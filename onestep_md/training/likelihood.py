@@ -81,7 +81,7 @@ class Likelihood:
         frames, metrics = task.frames, task.folder / METRICS
         self._s, _ = self.chart.from_x(frames)
         self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
-        self._metrics, self._recent = metrics, []
+        self._metrics, self._recent = metrics, list[float]()
         forget_rows_after(self.state.pretrained, metrics)
 
     def step(self) -> float:

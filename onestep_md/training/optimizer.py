@@ -26,10 +26,11 @@ class Optimizer:
     """
 
     def __init__(self, network: nn.Module, rate: float, muon: bool):
-        matrices, others = [], []
+        matrices, others = list[nn.Parameter](), list[nn.Parameter]()
         for parameter in network.parameters():
             inside = parameter.ndim == 2 and bool(parameter.any())
             (matrices if muon and inside else others).append(parameter)
+        self._parts: dict[str, torch.optim.Optimizer]
         self._parts = {"adam": torch.optim.Adam(others, betas=_BETAS)}
         if matrices:
             self._parts["muon"] = torch.optim.Muon(matrices, momentum=_MOMENTUM, weight_decay=0.0)

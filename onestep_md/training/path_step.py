@@ -134,5 +134,5 @@ def _consistency(
         state_loss, volume_loss = losses.consistency_logdet(flow, smaller, s, t, d)
     else:
         state_loss, volume_loss = losses.consistency_tangent(flow, smaller, s, t, d, tangent)
-    _, pushed = torch.func.jvp(lambda at: flow.step(at, t, d)[0], (s,), (tangent,))
+    _, pushed = losses.push_forward(lambda at: flow.step(at, t, d)[0], s, tangent)
     return state_loss.mean(), volume_loss.mean(), pushed.square().sum(-1).mean()

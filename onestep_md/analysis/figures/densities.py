@@ -133,8 +133,8 @@ def pair_figure(run: DensityRecord, pair: tuple[int, int]) -> Figure:
 
 def log_density(x: np.ndarray, weights: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     """Log of a slightly smoothed weighted histogram of x (n, 2); nan where no sample is near."""
-    mass = _smooth(np.histogram2d(*x.T, bins=edges, weights=weights)[0])
-    count = _smooth(np.histogram2d(*x.T, bins=edges)[0])
+    mass = _smooth(np.histogram2d(x[:, 0], x[:, 1], bins=edges, weights=weights)[0])
+    count = _smooth(np.histogram2d(x[:, 0], x[:, 1], bins=edges)[0])
     # one sample alone leaves (6/16)^2 = 0.14 in its own bin
     seen = (count > 0.05) & (mass > 0)
     return np.where(seen, np.log(np.where(seen, mass, 1.0)), np.nan)

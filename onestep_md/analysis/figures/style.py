@@ -1,11 +1,13 @@
 """One look for every figure: colours, sizes, axes. No pyplot, hence no global state."""
 
 import re
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 DYNAMICS = "#3a3f47"
@@ -35,11 +37,16 @@ _GREEK = {
 
 
 def new_figure(
-    height: float, rows: int = 1, columns: int = 1, layout: str = "constrained"
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    layout: Literal["constrained", "compressed"] = "constrained",
 ) -> tuple[Figure, np.ndarray]:
     """An empty figure of the report's width and its (rows, columns) axes."""
     figure = Figure(figsize=(WIDTH, height), layout=layout, facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.07, h_pad=0.05, wspace=0.03, hspace=0.04)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(w_pad=0.07, h_pad=0.05, wspace=0.03, hspace=0.04)
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.tick_params(labelsize=FONT - 0.5, color=MUTED, length=3.5)
@@ -59,7 +66,7 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
         ax.set_title(title, fontsize=FONT + 1, loc="left", fontweight="bold", color="#22272e")
 
 
-def legend(on: Axes | Figure, **place: object) -> None:
+def legend(on: Axes | Figure, **place: Any) -> None:
     """A legend without a frame that covers nothing; none where nothing was drawn."""
     if isinstance(on, Axes) and not on.get_legend_handles_labels()[0]:
         return

@@ -33,6 +33,8 @@ class AtomPairs(nn.Module):
         topology: of the molecule.
     """
 
+    separation: Tensor
+
     def __init__(self, width: int, network: str, topology: Topology):
         super().__init__()
         self.topology, self.pairs = topology, Pairs(len(topology.atoms))

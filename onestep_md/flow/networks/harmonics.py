@@ -29,6 +29,8 @@ class Tensors(nn.Module):
         width: of the atoms' features, and number of results.
     """
 
+    is_scalar: Tensor
+
     def __init__(self, width: int):
         super().__init__()
         self.channels = max(4, width // 4)

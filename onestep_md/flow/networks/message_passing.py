@@ -70,6 +70,11 @@ class MessagePassing(nn.Module):
 class Pairs(nn.Module):
     """All pairs i < j of n particles, in one order; P = n (n - 1) / 2."""
 
+    i: Tensor
+    j: Tensor
+    pair_of: Tensor
+    signed: Tensor
+
     def __init__(self, n: int):
         super().__init__()
         i, j = torch.triu_indices(n, n, offset=1)

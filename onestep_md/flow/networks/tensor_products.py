@@ -33,6 +33,8 @@ class TensorProducts(nn.Module):
         n: particles.
     """
 
+    matrices: Tensor
+
     def __init__(self, width: int, n: int):
         super().__init__()
         self.pairs = Pairs(n)

@@ -21,6 +21,9 @@ class Topology(nn.Module):
         bonded: (n, n) 1 where there is a bond.
     """
 
+    atoms: Tensor
+    bonded: Tensor
+
     N_ATOM = len(ELEMENTS) + 1 + _DEGREES
 
     def __init__(self, elements: Sequence[str], bonds: Sequence[tuple[int, int]]):
