@@ -15,20 +15,22 @@ class RunMetrics:
     """Makes a counter or a gauge for every name it is given."""
 
     def __init__(self):
-        self._exported: dict[str, Counter | Gauge] = {}
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._totals = dict.fromkeys(TOTALS, 0.0)
 
     def publish(self, values: dict[str, float]) -> None:
         """Export the current values; NaN leaves the last one standing."""
         for name, value in values.items():
-            if name not in self._exported:
-                kind = Counter if name in TOTALS else Gauge
-                text = f"{name.replace('_', ' ')} of the run"
-                self._exported[name] = kind(f"onestep_md_{name}", description=text)
-            metric = self._exported[name]
-            if isinstance(metric, Counter):
+            full, text = f"onestep_md_{name}", f"{name.replace('_', ' ')} of the run"
+            if name in TOTALS:
+                if name not in self._counters:
+                    self._counters[name] = Counter(full, description=text)
                 rise, self._totals[name] = value - self._totals[name], value
                 if rise > 0:
-                    metric.inc(rise)
-            elif not math.isnan(value):
-                metric.set(value)
+                    self._counters[name].inc(rise)
+            else:
+                if name not in self._gauges:
+                    self._gauges[name] = Gauge(full, description=text)
+                if not math.isnan(value):
+                    self._gauges[name].set(value)
