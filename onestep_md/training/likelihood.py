@@ -46,9 +46,7 @@ def pretrain(
         Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
     steps = settings.pretraining
-    if any(task.state.step > 0 for task in tasks):
-        return
-    if all(task.state.pretrained >= steps for task in tasks):
+    if steps == 0 or any(task.state.step > 0 for task in tasks):
         return
     likelihoods = {task.name: Likelihood(task, settings) for task in tasks}
     with StopRequest() as stop:
@@ -57,13 +55,14 @@ def pretrain(
             if done % LOG_EVERY == 0:
                 line = f"pretraining {done}/{steps}  -log likelihood {loss:.2f}"
                 show(done / steps, f"{task.name}: {line}" if len(tasks) > 1 else line)
-            keeper.save_if(stop.requested)
-            if stop.requested:
+            stopping = stop.requested  # once: a signal after the check waits for the next step
+            keeper.save_if(stopping)
+            if stopping:
                 raise Interrupted(
                     f"stopped at step {done} of {steps} of pretraining; everything is saved in "
                     f"{keeper.folder}.\n  Continue with --resume."
                 )
-    for task in tasks:
+    for task in tasks:  # again, where a run was stopped after its last step
         task.state.teacher.load_state_dict(task.state.flow.state_dict())
     keeper.save()
 

@@ -132,16 +132,17 @@ def test_nothing_happens_where_none_is_wanted_or_training_has_begun(
     assert torch.equal(model.state.generator.get_state(), untouched.state.generator.get_state())
 
 
-def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_path):
+@pytest.mark.parametrize("last", [30, 60])  # 60: all steps are taken, the teacher is not yet
+def test_stopped_and_resumed_it_ends_where_it_would_have_ended(settings, tmp_path, last):
     whole, stopped, resumed = (fresh(settings) for _ in range(3))
     (tmp_path / "whole").mkdir()
     pretrain_model(whole, settings, tmp_path / "whole", lambda *_: None)
 
     def stop(fraction, line):
-        if line.startswith("pretraining 30/"):
+        if line.startswith(f"pretraining {last}/"):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="stopped at step 30 of 60 of pretraining"):
+    with pytest.raises(Interrupted, match=f"stopped at step {last} of 60 of pretraining"):
         pretrain_model(stopped, settings, tmp_path, stop)
     saved = latest_checkpoint(tmp_path / "checkpoints")
     resumed.state.restore(load_checkpoint(saved, resumed.identity))
