@@ -25,6 +25,7 @@ from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_source import DensityFingerprint, DensitySource
+from onestep_md.targets.particles import Particles
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class DensityTarget:
     @property
     def elements(self) -> tuple[str, ...]:
         return ()
+
+    @property
+    def particles(self) -> Particles | None:
+        """The density where it is one of particles."""
+        return None
 
     @property
     def known_log_z(self) -> float | None:
@@ -95,7 +101,14 @@ class DensityTarget:
         exploration_seconds: float,
     ) -> None:
         write_density_results(
-            config, self.source, model, evaluators, folder, display, exploration_seconds
+            config,
+            self.source,
+            model,
+            evaluators,
+            folder,
+            display,
+            exploration_seconds,
+            self.particles,
         )
 
     def trajectory(self, x: np.ndarray) -> NoReturn:

@@ -1,7 +1,6 @@
 """Identical particles as the target of a run: a density with symmetries."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,13 +8,9 @@ import torch
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.cartesian import CartesianChart
-from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
 from onestep_md.kinds.density import DensityTarget
-from onestep_md.progress import Display
-from onestep_md.results.density import write_density_results
-from onestep_md.sampling.model import Model
 from onestep_md.targets.particles import Particles
 
 
@@ -42,23 +37,3 @@ class ParticlesTarget(DensityTarget):
         assert flow.network is not None  # as of all Cartesian flows
         basis, space = density.basis, density.space
         return EquivariantFlow(basis, space, flow.layers, flow.width, flow.network)
-
-    def write_results(
-        self,
-        config: Config,
-        model: Model,
-        evaluators: Evaluators,
-        folder: Path,
-        display: Display,
-        exploration_seconds: float,
-    ) -> None:
-        write_density_results(
-            config,
-            self.source,
-            model,
-            evaluators,
-            folder,
-            display,
-            exploration_seconds,
-            self.particles,
-        )

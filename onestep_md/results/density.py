@@ -34,7 +34,7 @@ def write_density_results(
     folder: Path,
     display: Display,
     exploration_seconds: float,
-    particles: Particles | None = None,
+    particles: Particles | None,
 ) -> None:
     """Sample at every K of `sample.steps`, estimate, print the table and write the files.
 
