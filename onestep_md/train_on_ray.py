@@ -1,7 +1,4 @@
-"""Training by several learners, `cluster.learners`: the same loop in each, started on Ray.
-
-Called by `pipeline` in place of `train.train`.
-"""
+"""Training by several learners, `cluster.learners`: the same loop in each, started on Ray."""
 
 import functools
 from collections.abc import Callable, Iterator

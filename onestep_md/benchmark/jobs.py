@@ -1,7 +1,6 @@
 """Work in processes of their own that report row by row, and the table that keeps the rows.
 
 A job may be cut at any moment, run out of memory or crash: what it has sent is on disk by then.
-Called by `benchmark_gpu`.
 """
 
 import dataclasses

@@ -2,8 +2,7 @@
 
 The energy of a conformation and the end of a seeded piece of dynamics are pure functions of
 their input, so it makes no difference who computes them: `SerialEvaluators` here and
-`RayEvaluators` in `ray_pool` return equal results for any number of workers. `run`, `train` and
-`targets.exploration` are written against the `Evaluators` protocol only.
+`RayEvaluators` in `ray_pool` return equal results for any number of workers.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""Histograms of distances between atoms and of energies, with their errors.
-
-Called by `particle_results` and `molecule_results` for the figures of a report.
-"""
+"""Histograms of distances between atoms and of energies, with their errors."""
 
 from collections.abc import Mapping
 

@@ -3,7 +3,6 @@
 One move proposes y ~ N(x - h^2/2 C grad u(x), h^2 C) and accepts it with the Metropolis-Hastings
 probability (Roberts and Tweedie, Bernoulli 2, 341 (1996)), so exp(-u) stays invariant whatever
 the step h and the preconditioner C = L L^T are, as long as neither depends on where x is.
-Used at every temperature by `annealing`, and at temperature 1 to refresh resampled flow samples.
 """
 
 from collections.abc import Callable

@@ -43,7 +43,7 @@ def measure(
     auxiliaries: int,
     target: TargetSamples | None = None,
 ) -> tuple[Samples, Evidence]:
-    """Draw n samples at one K and collect their evidence; see `evaluate` for `auxiliaries`.
+    """Draw n samples at one K and collect their evidence; see `draw` for `auxiliaries`.
 
     Samples of the `target` beside them, n at most, are those that the sampler holds, if there are
     no better: their inverses cost what samples do.

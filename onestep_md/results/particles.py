@@ -1,6 +1,6 @@
 """Numbers of a run on particles that other densities do not have: distances, energies, virial.
 
-Called by `density_results` for the one-step samples: raw, reweighted, and beside them the samples
+For the one-step samples: raw, reweighted, and beside them the samples
 of the annealing that the flow has learned from; the reference of all three are its held-out ones.
 """
 

@@ -1,7 +1,7 @@
 """What moves the atoms of a molecule, computed from other positions of them.
 
 The counterpart of `message_passing` for atoms that differ: of every atom the invariants of its
-surroundings (`atoms`), and for every pair of atoms a message made of both, their distance and how
+`surroundings`, and for every pair of atoms a message made of both, their distance and how
 many bonds lie between them. Triple products are among the invariants, so a molecule and its
 mirror image are moved differently, and right and left hands can be told.
 """
