@@ -1,6 +1,7 @@
 """Numbers of a run on a molecule that no other density has: torsions, distances of atoms, hands.
 
-The counterpart of `particles`, for the one-step samples: raw, reweighted, and the exploration that the flow has learned from, beside its held-out frames.
+The counterpart of `particles`, for the one-step samples: raw, reweighted, and the exploration that
+the flow has learned from, beside its held-out frames.
 """
 
 import numpy as np

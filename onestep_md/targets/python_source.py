@@ -1,6 +1,7 @@
 """The source of a user's function: which files it is made of, and what in them matters.
 
-No finite set of points tells an edited number far out from the one before, so the code itself identifies the density, but for its comments and its layout.
+No finite set of points tells an edited number far out from the one before, so the code itself
+identifies the density, but for its comments and its layout.
 """
 
 import ast
