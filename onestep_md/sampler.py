@@ -68,8 +68,9 @@ class BoltzmannSampler:
             x (n, atoms, 3) or (n, dim), u, log_q, log_w and `weights`, all (n,).
         """
         sampler, generator = self._sampler, torch.Generator().manual_seed(_MORE + seed)
+        draws = self.config.sample.auxiliaries
         return draw_samples(
-            sampler.flow, sampler.chart, self._evaluators, n, steps, generator, self._draws(steps)
+            sampler.flow, sampler.chart, self._evaluators, n, steps, generator, draws
         )
 
     def trajectory(self, samples: Samples) -> "Trajectory":
@@ -141,12 +142,9 @@ class BoltzmannSampler:
             self._pool = open_pool(self.config, [self.target], self._local, self._address)
         return self._pool
 
-    def _draws(self, steps: int) -> int:
-        return self.config.sample.auxiliaries if steps else 1
-
     def _log_w(self, x: np.ndarray, u: np.ndarray, steps: int) -> np.ndarray:
         sampler, generator = self._sampler, torch.Generator().manual_seed(_MORE)
-        draws = self._draws(steps)
+        draws = self.config.sample.auxiliaries
         return log_weights_at(sampler.flow, sampler.chart, x, u, steps, generator, draws)
 
     def _measured(self, n: int, steps: int, seed: int) -> tuple[Samples, Evidence]:

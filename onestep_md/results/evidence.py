@@ -9,7 +9,13 @@ from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
 from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
 from onestep_md.sampling.certificates import affordable_jacobians, certify
-from onestep_md.sampling.draw import Samples, TargetSamples, draw_samples, log_weights_at
+from onestep_md.sampling.draw import (
+    Samples,
+    TargetSamples,
+    auxiliary_draws,
+    draw_samples,
+    log_weights_at,
+)
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import Sampler
 
@@ -50,7 +56,6 @@ def measure(
     """
     flow, chart = sampler.flow, sampler.chart
     target = (target or sampler.held_out).at_most(n)
-    auxiliaries = auxiliaries if steps else 1  # the base has the same density for all of them
     # one independent stream per K, so that adding a K changes no other number
     generator = torch.Generator().manual_seed(1_000_003 * (steps + 1) + seed)
     samples = draw_samples(flow, chart, evaluators, n, steps, generator, auxiliaries)
@@ -70,7 +75,7 @@ def measure(
         round_trip=certificates.round_trip,
         seconds=samples.seconds,
         log_w_joint=samples.log_w_joint,
-        auxiliaries=auxiliaries,
+        auxiliaries=auxiliary_draws(auxiliaries, steps),
     )
     return samples, row
 

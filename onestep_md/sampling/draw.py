@@ -16,7 +16,8 @@ mean of m of them, of the a_1 that the flow made with x and of a_2, ..., a_m dra
 Exact at every m: which of the m made x is forgotten, so that (x, a_1, ..., a_m) has the density
 1/m sum_j q(x, a_j) prod_{i != j} pi(a_i), the target's is p(x) prod_j pi(a_j), and the weight is
 their ratio (hierarchical variational inference: Sobolev and Vetrov, arXiv 1905.03290). It costs
-m - 1 inverses, and approaches p(x) / q(x).
+m - 1 inverses, and approaches p(x) / q(x). At K = 0 one draw is enough: q(x, a) / pi(a) is the
+same for every a.
 """
 
 import math
@@ -96,7 +97,7 @@ def draw_samples(
 ) -> Samples:
     """Draw n samples with K = `steps` evaluations of a float64 flow, and their exact weights.
 
-    `auxiliaries` is the m of the weights, 1 where the chart has no auxiliary coordinates.
+    `auxiliaries` is the m of the weights at K > 0, 1 where the chart has no auxiliary coordinates.
     """
     start = time.perf_counter()
     base = chart.sample_base(n, generator)
@@ -139,7 +140,7 @@ def log_weights_at(
         u: (n,) their reduced potentials.
         steps: K of the map.
         generator: source of auxiliary coordinates.
-        auxiliaries: the m of the weights.
+        auxiliaries: the m of the weights at K > 0.
 
     Returns:
         (n,) log w; +inf where the flow has no density at all.
@@ -153,6 +154,11 @@ def log_weights_at(
             log_q = _log_q(flow, chart, s, log_det_chart, steps)
             found.append(_averaged(log_q, flow, chart, s, steps, generator, auxiliaries))
     return -u - torch.cat(found).numpy()
+
+
+def auxiliary_draws(auxiliaries: int, steps: int) -> int:
+    """The m of the weights of the K-step map, where `auxiliaries` are asked for."""
+    return auxiliaries if steps else 1
 
 
 def at_once(flow: Flow, most: int) -> int:
@@ -176,8 +182,8 @@ def _averaged(
     auxiliaries: int,
 ) -> Tensor:
     """Logarithm of the mean of exp(first) and of as many more auxiliary draws as are wanted."""
-    found = [first]
-    for _ in range(auxiliaries - 1):
+    draws, found = auxiliary_draws(auxiliaries, steps), [first]
+    for _ in range(draws - 1):
         s = chart.redraw(s, generator)
         found.append(_log_q(flow, chart, s, chart.to_x(s)[1], steps))
-    return torch.logsumexp(torch.stack(found), dim=0) - math.log(auxiliaries)
+    return torch.logsumexp(torch.stack(found), dim=0) - math.log(draws)

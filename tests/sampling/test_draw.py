@@ -144,6 +144,15 @@ def test_weights_of_several_auxiliary_draws_are_exact_and_better(steps):
     assert (np.array(width[8]) < width[1]).all()
 
 
+def test_the_base_needs_no_further_auxiliary_draws():
+    flow, chart = crooked_particles(1)
+    one, eight = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    few = draw_samples(flow, chart, QuadraticEvaluators(0.0), 50, 0, one, 1)
+    many = draw_samples(flow, chart, QuadraticEvaluators(0.0), 50, 0, eight, 8)
+    np.testing.assert_array_equal(few.log_w, many.log_w)
+    assert torch.equal(one.get_state(), eight.get_state())
+
+
 def test_chunks_of_target_samples_share_no_auxiliary_draws(monkeypatch):
     flow, chart = crooked_particles(1)
     monkeypatch.setattr("onestep_md.sampling.draw.CHUNK", 10)
