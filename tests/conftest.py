@@ -9,7 +9,7 @@ import torch
 
 from onestep_md.targets.molecule import load_molecule
 
-sys.path.insert(0, str(Path(__file__).parent))  # small_molecules
+sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 

@@ -40,9 +40,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onestep_md.coordinates.zmatrix import ZMatrix
+from onestep_md.coordinates.domain import Domain, Quad
+from onestep_md.coordinates.zmatrix import ZMatrix, coordinate_names
 
-_STRETCH = 2.0  # of a loose bond, either way
 _POWER = 5.0 / 9.0  # of R in row 2: the Weibull distribution that is left has no skewness
 _TINY = 1e-24  # nm^2 and nm^4: lengths below 1e-12 have no direction
 
@@ -58,6 +58,7 @@ class InternalCoordinates(nn.Module):
             torsions of the same rows.
         torsion_proper: (n_torsions,) bool, rotations about bonds; the others are siblings.
         names: label of every coordinate, with element and atom number.
+        domain: conformations of the isomer that is held; all others have no volume.
     """
 
     bond_column: Tensor
@@ -67,18 +68,13 @@ class InternalCoordinates(nn.Module):
     straight: Tensor
     _is_third: Tensor
     torsion_proper: Tensor
-    centres: Tensor
-    loose: Tensor
-    loose_length: Tensor
     rows: Tensor
-    held_bonds: Tensor
-    held_cis: Tensor
 
     def __init__(
         self,
         zmatrix: ZMatrix,
-        centres: Sequence[tuple[int, int, int, int]] = (),
-        held_bonds: Sequence[tuple[int, int, int, int]] = (),
+        centres: Sequence[Quad] = (),
+        held_bonds: Sequence[Quad] = (),
         cis: Sequence[bool] = (),
     ):
         """Take a z-matrix, and what `isomers.Isomers` says is held in its molecule."""
@@ -90,7 +86,7 @@ class InternalCoordinates(nn.Module):
         self.n_torsions = max(0, self.n_atoms - 3)
         self.dim = self.n_bonds + self.n_angles + self.n_torsions
         self.zmatrix = zmatrix
-        self.names = _names(zmatrix, free)
+        self.names = coordinate_names(zmatrix)
         self._order = zmatrix.atom.tolist()
         self._third_on_second = bool((zmatrix.bond_to[2:3] == zmatrix.atom[1]).all())
         closing = zmatrix.closing
@@ -111,14 +107,8 @@ class InternalCoordinates(nn.Module):
         self.register_buffer("_is_third", torch.arange(self.n_angles) == 0)
         self.register_buffer("torsion_proper", torch.as_tensor(zmatrix.proper[3:]))
         rows = [zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to]
-        stereo = torch.tensor(centres, dtype=torch.long).reshape(-1, 4)
-        self.register_buffer("centres", stereo, persistent=False)
-        self._has_loose = bool(zmatrix.loose)
-        loose = torch.tensor(zmatrix.loose, dtype=torch.float64).reshape(-1, 3)
-        self.register_buffer("loose", loose[:, :2].long(), persistent=False)
-        self.register_buffer("loose_length", loose[:, 2], persistent=False)
-        self.hold_bonds(held_bonds, cis)
         self.register_buffer("rows", torch.as_tensor(np.stack(rows).astype(np.int64)))
+        self.domain = Domain(centres, held_bonds, cis, zmatrix.loose)
 
     @property
     def members(self) -> Tensor:
@@ -154,9 +144,8 @@ class InternalCoordinates(nn.Module):
 
         Returns:
             x (batch, atoms, 3) in nm and log|det dx/dq| (batch,). A bond that is not positive, an
-            angle outside (0, pi) or a ring too wide to be closed folds space, and a stereocentre
-            of the wrong hand, or a loose bond that is torn, is another molecule: log_det is -inf
-            there, x is still finite.
+            angle outside (0, pi) or a ring too wide to be closed folds space, and a conformation
+            outside of the domain is another isomer: log_det is -inf there, x is still finite.
         """
         q = q.double()
         angles = q[:, self.n_bonds : self.n_bonds + self.n_angles]
@@ -206,7 +195,7 @@ class InternalCoordinates(nn.Module):
             for row, position in zip(range(start, stop), new.unbind(1), strict=True):
                 placed[self._order[row]] = position
         x = torch.stack([placed[i] for i in range(self.n_atoms)], dim=1)
-        inside = q.isfinite().all(-1) & self.in_domain(x)
+        inside = q.isfinite().all(-1) & self.domain.contains(x)
         return x, torch.where(inside, log_det, -torch.inf)
 
     def from_cartesian(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,51 +234,8 @@ class InternalCoordinates(nn.Module):
         if self._has_rings:
             _, _, log_turn = _triangle(lengths[:, 1:], angles, _norm(axis))
             log_det = log_det + torch.where(self.closing, log_turn, 0.0).sum(-1)
-        log_det = torch.where(self.in_domain(x), log_det, -torch.inf)
+        log_det = torch.where(self.domain.contains(x), log_det, -torch.inf)
         return torch.cat([free, angles, torsions], dim=-1), log_det
-
-    def in_domain(self, x: Tensor) -> Tensor:
-        """Which of (batch, atoms, 3) are the isomer that is held, (batch,)."""
-        return ~torch.stack(list(self.outside(x).values())).any(0)
-
-    def outside(self, x: Tensor) -> dict[str, Tensor]:
-        """What of (batch, atoms, 3) is not as it is held -> which of them, (batch,)."""
-        return {
-            "an inverted stereocentre": self.wrong_handed(x),
-            "a turned bond": self.wrong_bonds(x),
-            "a torn bond": self._torn(x),
-        }
-
-    def wrong_handed(self, x: Tensor) -> Tensor:
-        """Which of (batch, atoms, 3) have a stereocentre of the wrong hand, (batch,)."""
-        centre, a, b, c = self.centres.T
-        with torch.no_grad():
-            u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
-            return ((torch.linalg.cross(u, v) * w).sum(-1) <= 0).any(-1)
-
-    def _torn(self, x: Tensor) -> Tensor:
-        """Which of (batch, atoms, 3) have a torn bond among those that are no coordinates."""
-        if not self._has_loose:
-            return x.new_zeros(len(x), dtype=torch.bool)
-        i, j = self.loose.T
-        stretch = (x[:, i] - x[:, j]).detach().norm(dim=-1) / self.loose_length
-        return ((stretch < 1.0 / _STRETCH) | (stretch > _STRETCH)).any(-1)
-
-    def hold_bonds(self, quads: Sequence[tuple[int, int, int, int]], cis: Sequence[bool]) -> None:
-        """Hold torsions (a, i, j, d) about bonds i-j cis or trans; others are outside."""
-        held = torch.tensor(quads, dtype=torch.long).reshape(-1, 4)
-        self.register_buffer("held_bonds", held, persistent=False)
-        self.register_buffer("held_cis", torch.tensor(cis, dtype=torch.bool), persistent=False)
-
-    def wrong_bonds(self, x: Tensor) -> Tensor:
-        """Which of (batch, atoms, 3) have a held bond that is not cis or trans as it was."""
-        with torch.no_grad():
-            a, i, j, d = (x[:, column] for column in self.held_bonds.T)
-            axis, one, other = j - i, a - i, d - j
-            # |axis|^2 times the product of the parts of both arms that are normal to the axis
-            side = (axis * axis).sum(-1) * (one * other).sum(-1)
-            side = side - (one * axis).sum(-1) * (other * axis).sum(-1)
-            return ((side > 0) != self.held_cis).any(-1)
 
     def _deviations(self, angles: Tensor, torsions: Tensor) -> tuple[Tensor, Tensor]:
         """X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""
@@ -330,28 +276,6 @@ def third_bend(width: float) -> tuple[float, float]:
 def _references(zmatrix: ZMatrix, start: int, stop: int) -> tuple[list[int], ...]:
     columns = (zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
     return tuple(column[start:stop].tolist() for column in columns)
-
-
-def _names(zmatrix: ZMatrix, free: np.ndarray) -> tuple[str, ...]:
-    columns = (zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
-    chains = [[zmatrix.labels[i] for i in row if i >= 0] for row in zip(*columns, strict=True)]
-    bonds = [chain[:2] for chain, keep in zip(chains[1:], free, strict=True) if keep]
-    rows = zip(zmatrix.proper, zmatrix.closing, zmatrix.straight, strict=True)
-    kinds = [
-        "flap" if closes else "bend" if straight else "torsion" if proper else "improper"
-        for proper, closes, straight in rows
-    ]
-    angles = [
-        f"bond {chain[0]}-{chain[2]}"
-        if kind == "flap"
-        else f"{'bend' if kind == 'bend' else 'angle'} {'-'.join(chain[:3])}"
-        for kind, chain in zip(kinds[2:], chains[2:], strict=True)
-    ]
-    return (
-        *(f"bond {'-'.join(chain)}" for chain in bonds),
-        *angles,
-        *(f"{kind} {'-'.join(chain)}" for kind, chain in zip(kinds[3:], chains[3:], strict=True)),
-    )
 
 
 def _norm(v: Tensor) -> Tensor:

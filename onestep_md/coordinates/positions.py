@@ -97,7 +97,7 @@ class PositionChart(AugmentedChart):
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states to conformations (batch, atoms, 3); those of the wrong hand lie outside."""
         x = self.spread @ s[:, : self.free].unflatten(-1, (-1, 3))
-        wrong = ~self.coordinates.in_domain(x)
+        wrong = ~self.coordinates.domain.contains(x)
         return x, torch.where(wrong, -torch.inf, self._log_noise(s) + self.log_volume)
 
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ class PositionChart(AugmentedChart):
 
     def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
         force = torch.cat([-(self.spread.T @ grad_u).flatten(1), -s[:, self.free :]], dim=-1)
-        outside = ~self.coordinates.in_domain(self.to_x(s)[0])
+        outside = ~self.coordinates.domain.contains(self.to_x(s)[0])
         return torch.where(outside[:, None], 0.0, force)
 
 

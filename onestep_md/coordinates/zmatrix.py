@@ -19,17 +19,15 @@ these directions is what the thermal bending of the first three atoms makes of i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import networkx as nx
 import numpy as np
 
+from onestep_md.coordinates.placement import COMFORTABLE, Placement, Row, is_bent
 from onestep_md.errors import TargetError
 
-# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, nearer to 180
-# is straight; the second the least that is accepted of a reference, where there is any other.
-_COMFORTABLE, _LEAST = 15.0, 5.0
 _ROOTS_TRIED = 8
 
 
@@ -65,17 +63,6 @@ class ZMatrix:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Row:
-    atom: int
-    bond_to: int = -1
-    angle_to: int = -1
-    torsion_to: int = -1
-    proper: bool = False
-    closing: bool = False
-    straight: bool = False
-
-
 def build_zmatrix(
     elements: Sequence[str],
     bonds: Iterable[tuple[int, int]],
@@ -104,14 +91,38 @@ def build_zmatrix(
         )
     unplaced = list(graph)
     for root in _roots(graph, elements, positions)[:_ROOTS_TRIED]:
-        builder = _Builder(graph, root, elements, positions, lengths)
-        if builder.build():
-            loose = _loose_bonds(builder.rows, graph, positions)
-            return _assemble(builder.rows, loose, lengths, labels)
-        unplaced = min(unplaced, builder.unplaced(), key=len)
+        placement = Placement(graph, root, elements, positions, lengths)
+        if placement.build():
+            loose = _loose_bonds(placement.rows, graph, positions)
+            return _assemble(placement.rows, loose, lengths, labels)
+        unplaced = min(unplaced, placement.unplaced(), key=len)
     raise TargetError(
         f"no z-matrix for this geometry: {', '.join(labels[i] for i in unplaced)} cannot be "
         "placed, because atoms lie on top of each other.\nMinimise the PDB structure first."
+    )
+
+
+def coordinate_names(zmatrix: ZMatrix) -> tuple[str, ...]:
+    """Label the coordinates of a z-matrix with elements and atom numbers, bonds first."""
+    free = np.isnan(zmatrix.fixed_length[1:])
+    columns = (zmatrix.atom, zmatrix.bond_to, zmatrix.angle_to, zmatrix.torsion_to)
+    chains = [[zmatrix.labels[i] for i in row if i >= 0] for row in zip(*columns, strict=True)]
+    bonds = [chain[:2] for chain, keep in zip(chains[1:], free, strict=True) if keep]
+    rows = zip(zmatrix.proper, zmatrix.closing, zmatrix.straight, strict=True)
+    kinds = [
+        "flap" if closes else "bend" if straight else "torsion" if proper else "improper"
+        for proper, closes, straight in rows
+    ]
+    angles = [
+        f"bond {chain[0]}-{chain[2]}"
+        if kind == "flap"
+        else f"{'bend' if kind == 'bend' else 'angle'} {'-'.join(chain[:3])}"
+        for kind, chain in zip(kinds[2:], chains[2:], strict=True)
+    ]
+    return (
+        *(f"bond {'-'.join(chain)}" for chain in bonds),
+        *angles,
+        *(f"{kind} {'-'.join(chain)}" for kind, chain in zip(kinds[3:], chains[3:], strict=True)),
     )
 
 
@@ -167,186 +178,15 @@ def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> l
         heavy = sum(elements[other] != "H" for other in graph[atom])
         return elements[atom] == "H", reach[atom], -heavy, atom
 
-    def is_bent(atom: int) -> bool:
+    def has_bent_pair(atom: int) -> bool:
         pairs = combinations(graph[atom], 2)
-        return any(_bent(positions, i, atom, k, _COMFORTABLE) for i, k in pairs)
+        return any(is_bent(positions, i, atom, k, COMFORTABLE) for i, k in pairs)
 
-    return sorted(list(filter(is_bent, graph)) or graph, key=rank)
-
-
-class _Builder:
-    """Grows the rows of one spanning tree from one root."""
-
-    def __init__(
-        self,
-        graph: nx.Graph,
-        root: int,
-        elements: Sequence[str],
-        positions: np.ndarray,
-        lengths: dict[frozenset[int], float],
-    ):
-        self.graph, self.root, self.positions = graph, root, positions
-        self.tree, self.parent = _spanning_tree(graph, root, lengths)
-        depth = nx.single_source_shortest_path_length(self.tree, root)
-        weight = _heavy_descendants(self.parent, depth, elements)
-        cut = set().union(*(edge for edge in graph.edges if not self.tree.has_edge(*edge)))
-        # heavy atoms first, level by level, rings closed before anything hangs on them, the long
-        # branch before the short one
-        self.rank = {
-            i: (elements[i] == "H", depth[i], i not in cut, -weight[i], i)
-            for i in range(len(elements))
-        }
-        self.rows: list[_Row] = []
-        self.placed: dict[int, int] = {}  # atom -> row
-        self.first_on_axis: dict[tuple[int, int | None], int] = {}
-        self.turning: set[frozenset[int]] = set()  # bonds that have their proper torsion
-
-    def unplaced(self) -> list[int]:
-        return [i for i in self.graph if i not in self.placed]
-
-    def build(self) -> bool:
-        """Place every atom; False when some cannot be placed."""
-        self._place(_Row(self.root))
-        frontier = set(self.tree[self.root])
-        while frontier:
-            row = self._next_row(sorted(frontier, key=self.rank.__getitem__))
-            if row is None:
-                return False
-            self._place(row)
-            frontier.remove(row.atom)
-            frontier.update(j for j in self.tree[row.atom] if j not in self.placed)
-        return True
-
-    def _next_row(self, atoms: list[int]) -> _Row | None:
-        for margin, least in ((_COMFORTABLE, _LEAST), (_LEAST, _LEAST), (_LEAST, 0.0)):
-            for atom in atoms:
-                row = self._find_row(atom, margin, least)
-                if row is not None:
-                    return row
-        return None
-
-    def _place(self, row: _Row) -> None:
-        self.placed[row.atom] = len(self.rows)
-        self.rows.append(row)
-        if row.closing:
-            for bond, first in (
-                ((row.atom, row.bond_to), row.angle_to),
-                ((row.bond_to, self.parent.get(row.bond_to)), row.atom),
-                ((row.angle_to, self.parent.get(row.angle_to)), row.atom),
-            ):
-                self.first_on_axis.setdefault(bond, first)
-        elif row.angle_to >= 0 and not row.straight:
-            self.first_on_axis.setdefault((row.bond_to, row.angle_to), row.atom)
-        if row.proper:
-            self.turning.add(frozenset((row.bond_to, row.angle_to)))
-
-    def _find_row(self, atom: int, margin: float, least: float) -> _Row | None:
-        """References of an atom, or None; those of its torsion are bent by `least` or more."""
-        bond_to = self.parent[atom]
-        if len(self.rows) == 1:
-            return _Row(atom, bond_to)
-        if len(self.rows) > 2 and (row := self._find_closing_row(atom, margin)):
-            return row
-        around = [i for i in self.graph[bond_to] if i in self.placed]
-        around.sort(key=lambda i: (not self.tree.has_edge(bond_to, i), self.placed[i]))
-        bent = [i for i in around if _bent(self.positions, atom, bond_to, i, margin)]
-        straight = [i for i in around if _straight(self.positions, atom, bond_to, i)]
-        if len(self.rows) == 2:
-            if bent:
-                return _Row(atom, bond_to, bent[0])
-            # only where no atom of the molecule is bent
-            found = straight and margin < _COMFORTABLE
-            return _Row(atom, bond_to, straight[0], straight=True) if found else None
-        for angle_to in bent + straight:
-            row = self._find_torsion(atom, bond_to, angle_to, least)
-            if row is not None:
-                return row if angle_to in bent else replace(row, proper=False, straight=True)
-        return None
-
-    def _find_torsion(self, atom: int, bond_to: int, angle_to: int, least: float) -> _Row | None:
-        first = self.first_on_axis.get((bond_to, angle_to))
-        others = self._candidates(angle_to, excluded=(bond_to, angle_to))
-        for torsion_to in others if first is None else [first]:
-            if _bent(self.positions, bond_to, angle_to, torsion_to, least):
-                proper = first is None and self._turns(atom, bond_to, angle_to, torsion_to)
-                return _Row(atom, bond_to, angle_to, torsion_to, proper)
-        return None
-
-    def _find_closing_row(self, atom: int, margin: float) -> _Row | None:
-        bond_to = self.parent[atom]
-        for other in self.graph[atom]:
-            if other == bond_to or other not in self.placed:
-                continue
-            if not _bent(self.positions, atom, bond_to, other, margin):
-                continue
-            for torsion_to in self._candidates(bond_to, excluded=(bond_to, other)):
-                if _bent(self.positions, bond_to, other, torsion_to, _LEAST):
-                    return _Row(atom, bond_to, other, torsion_to, closing=True)
-        return None
-
-    def _turns(self, atom: int, bond_to: int, angle_to: int, torsion_to: int) -> bool:
-        """Whether this is the rotation about a bond, or about several in a straight line."""
-        chain = [atom, bond_to, *nx.shortest_path(self.graph, angle_to, torsion_to)]
-        inner = zip(chain[1:], chain[2:], chain[3:-1], strict=False)
-        straight = all(_straight(self.positions, *three) for three in inner)
-        is_path = len(set(chain)) == len(chain)
-        return is_path and straight and frozenset(chain[1:3]) not in self.turning
-
-    def _candidates(self, centre: int, excluded: tuple[int, ...]) -> Iterable[int]:
-        """Placed references around an atom: its neighbours in the tree, in the ring, the rest."""
-
-        def usable(atoms: Iterable[int]) -> list[int]:
-            chosen = (i for i in atoms if i in self.placed and i not in excluded)
-            ring = {i: not self.tree.has_edge(centre, i) for i in chosen}
-            return sorted(ring, key=lambda i: (ring[i], self.placed[i]))
-
-        yield from usable(self.graph[centre])
-        for shell in list(nx.bfs_layers(self.graph, centre))[2:]:  # only next to linear groups
-            yield from usable(shell)
-
-
-def _bent(positions: np.ndarray, i: int, j: int, k: int, margin: float) -> bool:
-    """Whether the angle i-j-k stays `margin` degrees away from 0 and 180; 0: whether it is one."""
-    angle = _angle(positions, i, j, k)
-    return margin <= angle <= 180.0 - margin
-
-
-def _straight(positions: np.ndarray, i: int, j: int, k: int) -> bool:
-    return _angle(positions, i, j, k) > 180.0 - _COMFORTABLE
-
-
-def _angle(positions: np.ndarray, i: int, j: int, k: int) -> float:
-    """Degrees; nan where atoms coincide."""
-    a, b = positions[i] - positions[j], positions[k] - positions[j]
-    if not (a.any() and b.any()):
-        return float("nan")
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b)))
-
-
-def _spanning_tree(
-    graph: nx.Graph, root: int, lengths: dict[frozenset[int], float]
-) -> tuple[nx.Graph, dict[int, int]]:
-    """Breadth-first tree, except that constrained bonds are never the ones that are cut."""
-    shallow = {frozenset(edge) for edge in nx.bfs_edges(graph, root)}
-    weighted = nx.Graph()
-    for i, j in graph.edges:
-        pair = frozenset((i, j))
-        weighted.add_edge(i, j, weight=0 if pair in lengths else 1 if pair in shallow else 2)
-    tree = nx.minimum_spanning_tree(weighted)
-    return tree, {child: above for above, child in nx.bfs_edges(tree, root)}
-
-
-def _heavy_descendants(
-    parent: dict[int, int], depth: dict[int, int], elements: Sequence[str]
-) -> dict[int, int]:
-    count = {i: int(elements[i] != "H") for i in depth}
-    for atom in sorted(parent, key=lambda i: -depth[i]):
-        count[parent[atom]] += count[atom]
-    return count
+    return sorted(list(filter(has_bent_pair, graph)) or graph, key=rank)
 
 
 def _loose_bonds(
-    rows: list[_Row], graph: nx.Graph, positions: np.ndarray
+    rows: list[Row], graph: nx.Graph, positions: np.ndarray
 ) -> tuple[tuple[int, int, float], ...]:
     found = {frozenset((row.atom, row.bond_to)) for row in rows}
     found |= {frozenset((row.atom, row.angle_to)) for row in rows if row.closing}
@@ -355,7 +195,7 @@ def _loose_bonds(
 
 
 def _assemble(
-    rows: list[_Row],
+    rows: list[Row],
     loose: tuple[tuple[int, int, float], ...],
     lengths: dict[frozenset[int], float],
     labels: tuple[str, ...],

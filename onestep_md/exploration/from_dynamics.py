@@ -16,11 +16,11 @@ def explore_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Exploration:
     """Replica exchange of the isomer that the input geometry is."""
-    coordinates = internal_coordinates(molecule)
+    domain = internal_coordinates(molecule).domain
 
     def inside(x: np.ndarray) -> np.ndarray:
         # a copy: arrays that come from Ray are read-only
-        return coordinates.in_domain(torch.tensor(x)).numpy()
+        return domain.contains(torch.tensor(x)).numpy()
 
     return explore(
         molecule,

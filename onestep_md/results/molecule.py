@@ -139,7 +139,7 @@ def _sampled(
         config.sample.auxiliaries,
     )
     assert isinstance(sampler.chart, MolecularChart | PositionChart)
-    masks = sampler.chart.coordinates.outside(torch.from_numpy(samples.x))
+    masks = sampler.chart.coordinates.domain.violations(torch.from_numpy(samples.x))
     known = torch.stack(list(masks.values())).any(0).numpy()
     outside = {reason: int(mask.sum()) for reason, mask in masks.items()}
     outside[BEYOND_CHART] = int((~np.isfinite(samples.log_q) & ~known).sum())

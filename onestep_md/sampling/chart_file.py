@@ -110,15 +110,15 @@ def _whitening_of(facts: dict) -> Whitening:
 
 
 def _coordinates_facts(coordinates: InternalCoordinates) -> dict:
-    zmatrix = coordinates.zmatrix
+    zmatrix, domain = coordinates.zmatrix, coordinates.domain
     return {
         **{name: torch.as_tensor(getattr(zmatrix, name)) for name in _ROWS},
         "loose": [list(bond) for bond in zmatrix.loose],
         "levels": [list(level) for level in zmatrix.levels],
         "labels": list(zmatrix.labels),
-        "centres": coordinates.centres,
-        "held_bonds": coordinates.held_bonds,
-        "held_cis": coordinates.held_cis,
+        "centres": domain.centres,
+        "held_bonds": domain.held_bonds,
+        "held_cis": domain.held_cis,
     }
 
 

@@ -69,8 +69,8 @@ def test_a_turned_amide_has_no_weight_and_is_counted(shipped):
     amide = next(t for t in molecule.torsions if t.barrier > 80.0)
     angles = np.radians([0.0, 60.0, 120.0, 180.0])
     x = torch.from_numpy(turned(molecule.positions, amide.bond, amide.moving, angles))
-    assert coordinates.outside(x)["a turned bond"].tolist() == [False, False, True, True]
-    assert coordinates.in_domain(x).tolist() == [True, True, False, False]
+    assert coordinates.domain.violations(x)["a turned bond"].tolist() == [False, False, True, True]
+    assert coordinates.domain.contains(x).tolist() == [True, True, False, False]
     q, log_det = coordinates.from_cartesian(x)
     assert log_det.isfinite().tolist() == [True, True, False, False]
     assert torch.equal(coordinates.to_cartesian(q)[1].isfinite(), log_det.isfinite())

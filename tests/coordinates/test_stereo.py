@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
 
-from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.coordinates.stereo import hands, stereocentres, twins
 
 # stereocentres by residue and atom
@@ -26,27 +24,6 @@ def test_centres_are_the_known_ones(shipped, name):
     assert sorted(names) == KNOWN[name]
     for i, *arms in found:
         assert np.linalg.det(molecule.positions[arms] - molecule.positions[i]) > 0
-
-
-def test_the_wrong_hand_has_no_weight(shipped):
-    molecule = shipped("valine")
-    coordinates = internal_coordinates(molecule)
-    x = torch.from_numpy(molecule.positions)[None]
-    both = torch.cat([x, -x])
-    assert coordinates.wrong_handed(both).tolist() == [False, True]
-    q, log_det = coordinates.from_cartesian(both)
-    assert log_det.isfinite().tolist() == [True, False]
-    back, again = coordinates.to_cartesian(q)
-    assert torch.equal(again.isfinite(), log_det.isfinite())
-    assert coordinates.wrong_handed(back).tolist() == [False, True]
-
-
-def test_a_molecule_without_centres_has_no_hand(shipped):
-    molecule = shipped("glycine")
-    coordinates = internal_coordinates(molecule)
-    x = torch.from_numpy(molecule.positions)[None]
-    assert not coordinates.wrong_handed(torch.cat([x, -x])).any()
-    assert coordinates.from_cartesian(-x)[1].isfinite().all()
 
 
 def test_twins_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
