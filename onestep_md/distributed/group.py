@@ -27,7 +27,7 @@ class Group:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._stop = stop
 
-    def share(self, rows: Tensor) -> Tensor:
+    def take_rows(self, rows: Tensor) -> Tensor:
         """One of `world` equal blocks of (n, ...)."""
         size, rest = divmod(len(rows), self.world)
         assert rest == 0, f"{len(rows)} rows for {self.world} learners"

@@ -26,7 +26,7 @@ class Learners(Protocol):
     rank: int
     world: int
 
-    def share(self, rows: Tensor) -> Tensor:
+    def take_rows(self, rows: Tensor) -> Tensor:
         """The rows of this learner of (n, ...), n a multiple of `world`."""
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Alone:
     def __init__(self):
         self._stop = StopRequest()
 
-    def share(self, rows: Tensor) -> Tensor:
+    def take_rows(self, rows: Tensor) -> Tensor:
         """All rows."""
         return rows
 

@@ -6,7 +6,9 @@ A proposal and its acceptance are two calls, because energies are evaluated in b
 numbers are drawn apart from both, because several learners share the chains.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +19,25 @@ from onestep_md.flow.base import Flow
 _SHORT = 0.25  # of the stride, in every fourth proposal: for places that the flow fits badly
 
 
+class Draws(NamedTuple):
+    """Random numbers of n proposals.
+
+    Attributes:
+        noise: (n, dim) standard normal.
+        full: whether the proposals have the whole stride.
+    """
+
+    noise: Tensor
+    full: bool
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Draws":
+        """The function's value of the noise."""
+        return Draws(function(self.noise), self.full)
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """Where chains want to go.
+    """Proposed places of chains.
 
     Attributes:
         s: (n, dim) the proposed states, F(z_new).
@@ -29,6 +47,7 @@ class Proposal:
         drift_old: (n, dim) grad log pi there.
         noise: (n, dim) standard normal.
         length: h of z = z_old + h^2/2 grad log pi + h noise.
+        full: whether that is the whole stride.
     """
 
     s: Tensor
@@ -38,18 +57,19 @@ class Proposal:
     drift_old: Tensor
     noise: Tensor
     length: float
+    full: bool
 
 
-def draw(n: int, dim: int, generator: torch.Generator) -> tuple[Tensor, bool]:
-    """Random numbers of n proposals: noise (n, dim), and whether they have the whole stride."""
+def draw(n: int, dim: int, generator: torch.Generator) -> Draws:
+    """Draw the random numbers of n proposals."""
     full = bool(torch.rand((), generator=generator) > 0.25)
-    return torch.randn(n, dim, generator=generator), full
+    return Draws(torch.randn(n, dim, generator=generator), full)
 
 
 def propose(
     flow: Flow, z: Tensor, force: Tensor, stride: float, noise: Tensor, full: bool
 ) -> Proposal:
-    """Langevin proposals of all chains.
+    """Make a Langevin proposal for every chain.
 
     Args:
         flow: the step map.
@@ -60,13 +80,13 @@ def propose(
         full: from `draw`.
     """
     z, noise = z.detach(), noise.to(z)
-    log_det_old, drift_old = _pulled_back(flow, z, force)
+    log_det_old, drift_old = _pull_back(flow, z, force)
     length = stride if full else _SHORT * stride
     new = z + 0.5 * length**2 * drift_old + length * noise
     new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
     with torch.no_grad():
         s, log_det = flow(new, 1)
-    return Proposal(s, new, log_det, log_det_old, drift_old, noise, length)
+    return Proposal(s, new, log_det, log_det_old, drift_old, noise, length, full)
 
 
 def log_ratio(flow: Flow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
@@ -78,7 +98,7 @@ def log_ratio(flow: Flow, proposal: Proposal, rise: Tensor, force: Tensor) -> Te
         rise: (n,) log p(s_new) - log p(s); -inf or nan is a rejection.
         force: (n, dim) grad log p at the proposed states.
     """
-    _, drift = _pulled_back(flow, proposal.z, force)
+    _, drift = _pull_back(flow, proposal.z, force)
     # the noise of the way back is -(noise + half), half = h/2 (drift_old + drift), so
     # log [pi(z_new) q(z|z_new) / (pi(z) q(z_new|z))] = d log pi - half . (noise + half/2)
     half = 0.5 * proposal.length * (proposal.drift_old + drift)
@@ -96,7 +116,7 @@ def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
     return toss.log() < log_ratio
 
 
-def _pulled_back(flow: Flow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
+def _pull_back(flow: Flow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
     """log|det DF| at z, and the gradient in z of log pi = log p(F(z)) + log|det DF(z)|."""
     z = z.detach().requires_grad_()
     s, log_det = flow(z, 1)

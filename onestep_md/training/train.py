@@ -9,9 +9,10 @@ the latent space of the K-step map, then a jump to a flow sample with the ratio 
 weights (Gabrie, Rotskoff and Vanden-Eijnden, arXiv 2105.12603). The order of arithmetic does not
 depend on timing, so the same seed gives the same run on any number of evaluators.
 
-Several learners (`distributed.learners`) run this same loop side by side, each on its rows of
-every batch: all draw the random numbers of the whole batch, then `share` takes what is theirs;
-`gather` puts together what the whole batch decides.
+Several learners (`distributed.learners`) run this same loop side by side. A step shards in one
+place each way: all draw the random numbers of the whole batch and `take_rows` cuts out a
+learner's own, then `gather` puts together what the whole batch decides. For a single learner both
+return what they are given.
 """
 
 import math
@@ -27,7 +28,9 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
+from onestep_md.training import regression
 from onestep_md.training.buffer import Configurations
+from onestep_md.training.chains import move_chains, weigh, weigh_proposals
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
@@ -114,85 +117,66 @@ def train_step(
     flow, generator = state.flow, state.generator
     state.optimizer.zero_grad()
 
-    # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
+    # ---- every learner draws the random numbers of the whole batch, and takes its rows
     steps = draw_step_count(settings.step_shares, generator)
-    z = learners.share(chart.sample_base(settings.batch, generator))
-    n = len(z)
-    s, log_det, score = flow.forward_with_score(z.float(), steps)
+    z = learners.take_rows(chart.sample_base(settings.batch, generator))
     index, drawn = state.buffer.draw(settings.regression_batch, generator)
-    old = drawn.map(learners.share)
-    z_old, log_det_old = flow.inverse(old.s, steps)
+    chains = drawn.map(learners.take_rows)
+    # the one-step map is the cheapest to move chains by
+    kicks = langevin.draw(len(index), flow.dim, generator) if steps == 1 else None
+    kicks = kicks and kicks.map(learners.take_rows)
+    draws = regression.draw(settings, chart, len(index), generator)
+    draws = draws and draws.map(learners.take_rows)
+
+    # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
+    s, log_det, score = flow.forward_with_score(z.float(), steps)
+    latent = flow.inverse(chains.s, steps)
     proposal = None
-    if steps == 1:  # the cheapest map to move chains by
-        noise, full = langevin.draw(len(index), flow.dim, generator)
-        noise, stride = learners.share(noise), state.buffer.stride
-        proposal = langevin.propose(flow, z_old, old.force, stride, noise, full)
-    wide = torch.cat([s.detach(), *([proposal.s] if proposal else [])]).double()
+    if kicks:
+        proposal = langevin.propose(flow, latent[0], chains.force, state.buffer.stride, *kicks)
+    states = torch.cat([s.detach(), *([proposal.s] if proposal else [])]).double()
     with torch.no_grad():
-        x, log_det_chart = chart.to_x(wide)
+        x, log_det_chart = chart.to_x(states)
     ticket = evaluators.submit(x.numpy())
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
-    likelihood = losses.negative_log_likelihood(z_old, log_det_old, flow.n_linear).mean()
-    matching, state_loss, volume_loss = _buffer_losses(state, settings, chart, old, learners)
-    regression = (
-        settings.likelihood_weight * likelihood
-        + settings.flow_weight * matching
-        + settings.state_weight * state_loss
-        + settings.volume_weight * volume_loss
-    )
-    (regression / learners.world).backward()  # gradients are summed, and these are means
+    loss, regressed = regression.regress(state, settings, chart, chains, latent, draws)
+    (loss / learners.world).backward()  # gradients are summed, and these are means
 
-    # ---- the energies are back: path gradient of the K-step map
+    # ---- the energies are back
     u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
     # towards the target with its rare wells emphasised; the weights that are reported undo it
-    emphasis = chart.log_emphasis(wide)
-    force = chart.pull_back(wide, grad_u)
+    emphasis = chart.log_emphasis(states)
+    force = chart.pull_back(states, grad_u)
     known = ~force.isnan().any(-1)  # the others have an energy and no gradient
     force = torch.where(known[:, None], force, 0.0)
-    evaluated = Configurations(wide, log_det_chart - u + emphasis, force)
-    samples, proposed = evaluated[:n], evaluated[n:]
-    mine = _log_w(chart, samples, z, log_det)
-    log_w = learners.gather(mine)
-    # every rare well has an emphasis of its own
-    wells = learners.gather(emphasis[:n]), chart.log_emphasis(drawn.s.double())
-    share = learners.share(losses.influence(log_w, *wells)) * known[:n]
+    evaluated, n = Configurations(states, log_det_chart - u + emphasis, force), len(z)
     # chart and target both end somewhere, but charts where nearly nothing is
     outside = (u[:n].isposinf() & log_det_chart[:n].isfinite()).double()
+
+    # ---- the whole batch decides: path gradient of the K-step map
+    samples = weigh(chart, evaluated[:n], z, log_det).map(learners.gather)
+    # every rare well has an emphasis of its own
+    wells = learners.gather(emphasis[:n]), chart.log_emphasis(drawn.s.double())
+    influence = losses.influence(samples.log_w, *wells)
     if learners.gather(outside).mean() > OUTSIDE:
         state.walled += 1
     else:
-        losses.energy(s, score, samples.force, share).backward()
+        losses.energy(s, score, force[:n], learners.take_rows(influence) * known[:n]).backward()
 
     # ---- the drawn chains move on, before the flow changes
-    chains, log_w_old = old, _log_w(chart, old, z_old, log_det_old)
+    places = weigh(chart, chains, *latent).map(learners.gather)
+    proposals = None
     if proposal:
-        rise = proposed.log_p - old.log_p
-        ratio = langevin.log_ratio(flow, proposal, rise, proposed.force)
-        accepted = langevin.accept(learners.gather(ratio), generator)
-        if full:
-            state.buffer.adapt(accepted)
-        accepted = learners.share(accepted)
-        chains = proposed.where(accepted, old)
-        log_w_new = _log_w(chart, proposed, proposal.z, proposal.log_det)
-        log_w_old = torch.where(accepted, log_w_new, log_w_old)
-    log_w_old, chains = learners.gather(log_w_old), chains.map(learners.gather)
-    m = min(len(index), len(log_w))  # flow samples take the places of chains, one for one
-    jumped = langevin.accept(log_w[:m] - log_w_old[:m], generator)
-    state.buffer.replace(index, chains)
-    state.buffer.replace(index[:m][jumped], samples.map(learners.gather)[:m][jumped])
+        proposals = weigh_proposals(flow, chart, chains, proposal, evaluated[n:])
+        proposals = proposals.map(learners.gather)
+    jumped = move_chains(state.buffer, index, places, proposals, samples, generator)
 
     learners.sum_gradients(flow.parameters())
     spent = len(u) * learners.world
     state.descend(spent)
-    log_w = learners.gather(mine - emphasis[:n])
-    regressed = torch.stack([matching, state_loss, volume_loss]).detach()
-    return _step_info(log_w, learners.gather(regressed[None]).mean(0), jumped, spent, steps)
-
-
-def _log_w(chart: Chart, at: Configurations, z: Tensor, log_det: Tensor) -> Tensor:
-    """Log importance weights (batch,) of F(z) for training's density; log_det is log|det DF|."""
-    return at.log_p - chart.log_base(z.detach().double()) + log_det.detach().double()
+    regressed = learners.gather(regressed[None]).mean(0)
+    return _step_info(samples.log_w - wells[0], regressed, jumped, spent, steps)
 
 
 def _step_info(
@@ -211,38 +195,3 @@ def _step_info(
         evaluations=spent,
         chains_jumped=float(jumped.double().mean()),
     )
-
-
-def _buffer_losses(
-    state: TrainState,
-    settings: BufferTraining,
-    chart: Chart,
-    drawn: Configurations,
-    learners: Learners,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of flow matching, state and volume consistency over this learner's drawn chains.
-
-    Zero where none of them has a weight.
-    """
-    if settings.flow_weight == settings.state_weight == settings.volume_weight == 0:
-        return (torch.zeros(()),) * 3
-    flow, generator, share = state.flow, state.generator, learners.share
-    n = len(drawn.s) * learners.world
-    z = chart.nearest(share(chart.sample_base(n, generator)).float(), drawn.s)
-    t = share(torch.rand(n, generator=generator))
-    chains = state.buffer.chains
-    # the force tells the velocity only where z knows nothing of its partner
-    trust = losses.force_trust(chains.s, chains.force, flow.n_linear) * (not chart.symmetric)
-    matching = losses.flow_matching(flow, z, drawn.s, drawn.force, t, trust).mean()
-
-    # dyadic pairs (t, d): d in {1, 1/2, ..., 1/64}, t a multiple of d
-    levels = round(-math.log2(losses.MIN_STEP))
-    d = 0.5 ** share(torch.randint(levels, (n,), generator=generator)).float()
-    t = d * torch.floor(share(torch.rand(n, generator=generator)) / d)
-    s = losses.path_point(z, drawn.s, t, flow.n_linear)
-    if settings.volume_loss == "logdet":
-        state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)
-    else:
-        tangent = share(torch.randn(n, flow.dim, generator=generator))
-        state_loss, volume_loss = losses.consistency_tangent(flow, state.teacher, s, t, d, tangent)
-    return matching, state_loss.mean(), volume_loss.mean()

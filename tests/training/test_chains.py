@@ -1,0 +1,71 @@
+"""Moves of the buffer's chains: what is accepted, what jumps, and what the buffer then holds."""
+
+import math
+
+import torch
+
+from onestep_md.training.buffer import Buffer, Configurations
+from onestep_md.training.chains import Proposals, Weighted, move_chains
+
+ALWAYS, NEVER = math.inf, -math.inf
+
+
+def at(place, n):
+    """N configurations in one place, whose weights are all one."""
+    s = torch.full((n, 2), float(place))
+    return Weighted(Configurations(s, s[:, 0].double(), -s), torch.zeros(n).double())
+
+
+def weighted(place, log_w):
+    log_w = torch.tensor(log_w, dtype=torch.float64)
+    return Weighted(at(place, len(log_w)).at, log_w)
+
+
+def moved(proposals, samples):
+    """A buffer of six chains at 0 after a move of the last four, and which of these jumped."""
+    buffer, index = Buffer(at(0, 6).at), torch.arange(2, 6)
+    before = buffer.stride
+    generator = torch.Generator().manual_seed(0)
+    jumped = move_chains(buffer, index, at(0, 4), proposals, samples, generator)
+    chains = buffer.chains
+    assert torch.equal(chains.log_p, chains.s[:, 0].double())
+    assert torch.equal(chains.force, -chains.s)
+    return chains.s[:, 0].tolist(), jumped.tolist(), buffer.stride / before
+
+
+def proposals_to(place, log_ratio, full=True):
+    log_ratio = torch.tensor(log_ratio, dtype=torch.float64)
+    return Proposals(at(place, len(log_ratio)), log_ratio, full)
+
+
+def test_accepted_proposals_and_heavy_samples_take_the_places_of_chains():
+    proposals = proposals_to(1, [ALWAYS, ALWAYS, NEVER, NEVER])
+    samples = weighted(2, [NEVER, ALWAYS, NEVER, ALWAYS])
+    places, jumped, _ = moved(proposals, samples)
+    assert places == [0, 0, 1, 2, 0, 2]
+    assert jumped == [False, True, False, True]
+
+
+def test_without_proposals_and_with_few_samples_the_other_chains_stay():
+    places, jumped, stride = moved(None, weighted(2, [ALWAYS]))
+    assert places == [0, 0, 2, 0, 0, 0]
+    assert jumped == [True] and stride == 1.0
+
+
+def test_more_samples_than_chains_leave_the_rest_unused():
+    places, jumped, _ = moved(None, weighted(2, [NEVER] * 4 + [ALWAYS]))
+    assert places == [0] * 6 and len(jumped) == 4
+
+
+def test_a_jump_leaves_from_where_the_proposal_has_led():
+    proposals = proposals_to(1, [ALWAYS] * 4)
+    heavy = Proposals(weighted(1, [ALWAYS] * 4), proposals.log_ratio, True)
+    assert moved(proposals, weighted(2, [50.0] * 4))[0] == [0, 0, 2, 2, 2, 2]
+    assert moved(heavy, weighted(2, [50.0] * 4))[0] == [0, 0, 1, 1, 1, 1]
+
+
+def test_only_proposals_of_the_whole_stride_adapt_it():
+    samples = weighted(2, [NEVER])
+    assert moved(proposals_to(1, [ALWAYS] * 4), samples)[2] > 1.0
+    assert moved(proposals_to(1, [NEVER] * 4), samples)[2] < 1.0
+    assert moved(proposals_to(1, [ALWAYS] * 4, full=False), samples)[2] == 1.0
