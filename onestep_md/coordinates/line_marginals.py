@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.coordinates.line_modes import GRID, Counts, cut_into_modes, log_normal
+from onestep_md.coordinates.piecewise import Cells, cell_masses
 
 _FLOOR, _FLOOR_WIDTH = 1e-3, 1.5  # admixture of a Gaussian, also the tails: nothing out of reach
 _HARMONICS = 4  # of a cumulative probability, whose correlations tell dependence
@@ -96,9 +97,8 @@ class Half(nn.Module):
     def __init__(self, nodes: Tensor, density: Tensor):
         super().__init__()
         width = nodes.diff(dim=-1)
-        mass = 0.5 * width * (density[:, 1:] + density[:, :-1])
         start = _FLOOR * _ndtr(nodes[:, :1] / _FLOOR_WIDTH)  # in the tail
-        cdf = torch.cat([start, start + mass.cumsum(-1)], dim=-1)
+        cdf = torch.cat([start, start + cell_masses(density, width).cumsum(-1)], dim=-1)
         for name, table in (
             ("density", density),
             ("nodes", nodes),
@@ -112,13 +112,9 @@ class Half(nn.Module):
         index = torch.searchsorted(self.cdf, tail.detach().T.contiguous(), right=True) - 1
         outside = (index < 0).T
         index = index.clamp(0, GRID - 1)
-        p0, p1 = (self.density.gather(1, i).T for i in (index, index + 1))
-        low, width = self.nodes.gather(1, index).T, self.width.gather(1, index).T
-        # inside a cell p is linear: rest = p0 xi + (p1 - p0) xi^2 / 2, solved without cancellation
-        rest = (tail - self.cdf.gather(1, index).T) / width
-        xi = 2.0 * rest / (p0 + torch.sqrt((p0 * p0 + 2.0 * (p1 - p0) * rest).clamp(min=_TINY)))
-        y = low + width * xi
-        p = p0 + (p1 - p0) * xi
+        cells = Cells.take(index, self.cdf, self.density, self.width)
+        xi, p = cells.invert(tail)
+        y = self.nodes.gather(1, index).T + cells.width * xi
         beyond = _FLOOR_WIDTH * torch.special.ndtri(
             torch.where(outside, tail, _FLOOR / 2) / _FLOOR
         )
@@ -130,15 +126,13 @@ class Half(nn.Module):
         index = torch.searchsorted(self.nodes, y.detach().T.contiguous(), right=True) - 1
         below, above = (index < 0).T, (index >= GRID).T
         index = index.clamp(0, GRID - 1)
-        p0, p1 = (self.density.gather(1, i).T for i in (index, index + 1))
-        low, width = self.nodes.gather(1, index).T, self.width.gather(1, index).T
-        xi = (y - low) / width
-        mass = self.cdf.gather(1, index).T + width * (p0 * xi + 0.5 * (p1 - p0) * xi * xi)
+        cells = Cells.take(index, self.cdf, self.density, self.width)
+        mass, p = cells.integrate((y - self.nodes.gather(1, index).T) / cells.width)
         tail = _FLOOR * _ndtr(y / _FLOOR_WIDTH)
         mass = torch.where(below, tail, torch.where(above, 1.0, mass))
         outside = below | above
-        p = torch.where(outside, 1.0, p0 + (p1 - p0) * xi)
-        return mass, torch.where(outside, _log_tail(y), torch.log(p))
+        log_p = torch.log(torch.where(outside, 1.0, p))
+        return mass, torch.where(outside, _log_tail(y), log_p)
 
 
 def _table(modes: list[Counts], cuts: list[float]) -> tuple[Tensor, Tensor]:

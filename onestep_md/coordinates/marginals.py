@@ -1,7 +1,6 @@
 r"""Torsions one at a time: which of them rotate, their marginal densities, their wells.
 
-Every marginal is a table on a closed grid, linear between its nodes, so its CDF and the inverse of
-that are exact in closed form.
+Every marginal is a table on a closed grid, linear between its nodes (`piecewise`).
 """
 
 import math
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onestep_md.coordinates.base import wrap
+from onestep_md.coordinates.piecewise import Cells, cell_masses
 
 _ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
 _FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
@@ -41,9 +41,8 @@ class Marginals(nn.Module):
         """Take densities (n, GRID), by the nodes of `smoothed_density`, and add some floor."""
         p = (1.0 - _FLOOR) * densities + _FLOOR / (2.0 * math.pi)
         p = torch.cat([p, p[:, :1]], dim=-1)
-        mass = 0.5 * _STEP * (p[:, 1:] + p[:, :-1])
         start = torch.zeros(len(p), 1, dtype=p.dtype)
-        return cls(p, torch.cat([start, mass.cumsum(-1)], dim=-1))
+        return cls(p, torch.cat([start, cell_masses(p, _STEP).cumsum(-1)], dim=-1))
 
     @classmethod
     def fit(cls, angles: Tensor, weight: Tensor) -> "Marginals":
@@ -60,25 +59,16 @@ class Marginals(nn.Module):
         turned = torch.remainder(s + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
         index = torch.searchsorted(self.cdf, turned.detach().T.contiguous(), right=True) - 1
         index = index.clamp(0, GRID - 1)
-        p0, p1 = self._edges(index)
-        # inside a bin p is linear: rest = p0 xi + (p1 - p0) xi^2 / 2, solved for xi without
-        # cancellation
-        rest = (turned - self.cdf.gather(1, index).T) / _STEP
-        xi = 2.0 * rest / (p0 + torch.sqrt((p0 * p0 + 2.0 * (p1 - p0) * rest).clamp(min=0.0)))
-        angle = -math.pi + _STEP * (index.T + xi)
-        return angle, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
+        xi, p = Cells.take(index, self.cdf, self.density, _STEP).invert(turned)
+        return -math.pi + _STEP * (index.T + xi), torch.log(2.0 * math.pi * p)
 
     def cumulative(self, angle: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `quantile`; the same log(2 pi p)."""
         position = torch.remainder(angle + math.pi, 2.0 * math.pi) / _STEP
         index = position.detach().floor().long().clamp(0, GRID - 1).T.contiguous()
-        p0, p1 = self._edges(index)
-        xi = position - index.T
-        mass = self.cdf.gather(1, index).T + _STEP * (p0 * xi + 0.5 * (p1 - p0) * xi * xi)
-        return 2.0 * math.pi * mass - math.pi, torch.log(2.0 * math.pi * (p0 + (p1 - p0) * xi))
-
-    def _edges(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        return self.density.gather(1, index).T, self.density.gather(1, index + 1).T
+        cells = Cells.take(index, self.cdf, self.density, _STEP)
+        mass, p = cells.integrate(position - index.T)
+        return 2.0 * math.pi * mass - math.pi, torch.log(2.0 * math.pi * p)
 
 
 class RareWells(nn.Module):
