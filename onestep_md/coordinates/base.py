@@ -139,3 +139,13 @@ class Whitening(NamedTuple):
 def wrap(angle: Tensor) -> Tensor:
     """Bring an angle in radians into [-pi, pi)."""
     return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
+
+
+def wrap_torsions(deviation: Tensor, is_torsion: Tensor) -> Tensor:
+    """Measure the deviations (batch, n) of those coordinates that are torsions the short way."""
+    return torch.where(is_torsion, wrap(deviation), deviation)
+
+
+def beyond_half_turn(deviation: Tensor, is_torsion: Tensor) -> Tensor:
+    """Find rows (batch,) in which a torsion deviates so far that the short way is another one."""
+    return ((deviation.abs() >= math.pi) & is_torsion).any(-1)

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from onestep_md.coordinates.alignment import nearest_orthogonal
 from onestep_md.coordinates.augmented import AugmentedChart
 
 _TURNS = 2  # of matching and rotation in `nearest`
@@ -61,8 +62,8 @@ class CartesianChart(AugmentedChart):
             gain = torch.einsum("bikd,bjkd->bij", fixed, moved).numpy()
             order = np.stack([linear_sum_assignment(row, maximize=True)[1] for row in gain])
             moved = moved.take_along_dim(torch.from_numpy(order)[..., None, None], 1)
-            u, _, vt = torch.linalg.svd(torch.einsum("bikd,bike->bde", moved, fixed))
-            moved = torch.einsum("bikd,bde->bike", moved, u @ vt)
+            turn = nearest_orthogonal(torch.einsum("bikd,bike->bde", moved, fixed), proper=False)
+            moved = torch.einsum("bikd,bde->bike", moved, turn)
         position = self.basis.T @ moved[:, :, 0]
         return torch.cat([position.flatten(1), moved[:, :, 1].flatten(1)], dim=-1).to(z)
 

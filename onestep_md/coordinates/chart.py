@@ -23,7 +23,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from onestep_md.coordinates.base import Chart, Whitening, wrap
+from onestep_md.coordinates.alignment import kabsch_rotation
+from onestep_md.coordinates.base import Chart, Whitening, beyond_half_turn, wrap_torsions
 from onestep_md.coordinates.dense import (
     jacobian,
     length_gradients,
@@ -113,7 +114,7 @@ class MolecularChart(Chart):
 
         centre = q[:, line].mean(0)
         centre[is_stiff_torsion] = circular_mean(q[:, line[is_stiff_torsion]])
-        deviation = _wrap_torsions(q[:, line] - centre, is_stiff_torsion)
+        deviation = wrap_torsions(q[:, line] - centre, is_stiff_torsion)
         # the mean of an unwrapped torsion is not exactly its circular mean
         centre += weight @ deviation
         deviation = deviation - weight @ deviation
@@ -185,7 +186,7 @@ class MolecularChart(Chart):
         x, log_det = self.coordinates.to_cartesian(q)
         # ds = 2 pi p(q) dq on circles, so log|dq/ds| = -log(2 pi p)
         log_det = log_det + self.log_det_mix - log_density.sum(-1)
-        outside = ((line.abs() >= math.pi) & self.is_stiff_torsion).any(-1)
+        outside = beyond_half_turn(line, self.is_stiff_torsion)
         return x, torch.where(outside, -torch.inf, log_det)
 
     def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ class MolecularChart(Chart):
     def _flattened(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """States of internal coordinates (batch, dim), and log|det dq/ds|."""
         angles = q[:, self.circle]
-        deviation = _wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
+        deviation = wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
         line = (deviation - _waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
         return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
@@ -225,7 +226,7 @@ class MolecularChart(Chart):
         """
         with torch.no_grad():
             placed, _ = self.to_x(s)
-        return self.pull_back(s, grad_u @ rotation_onto(x, placed))
+        return self.pull_back(s, grad_u @ kabsch_rotation(x, placed))
 
     @property
     def lens(self) -> nn.Module:
@@ -272,11 +273,6 @@ def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
         puckers, reached = options[best], best
 
 
-def _wrap_torsions(deviation: Tensor, is_torsion: Tensor) -> Tensor:
-    """Deviations (frames, n) of coordinates, those of torsions (n,) the short way round."""
-    return torch.where(is_torsion, wrap(deviation), deviation)
-
-
 def _regression(waves: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted ridge regression of centred values (frames, n) on waves (frames, m).
 
@@ -297,17 +293,3 @@ def _waves(angles: Tensor) -> Tensor:
     """Sines and cosines of the multiples of (batch, n) angles, (batch, 2 n harmonics)."""
     multiples = [k * angles for k in range(1, _HARMONICS + 1)]
     return torch.cat([f(a) for a in multiples for f in (torch.sin, torch.cos)], dim=-1)
-
-
-def rotation_onto(x: Tensor, reference: Tensor) -> Tensor:
-    """Proper rotations R (batch, 3, 3) such that the centred x @ R matches the reference best.
-
-    Kabsch, Acta Cryst. A32, 922 (1976); x and reference are (batch, atoms, 3).
-    """
-    a = x - x.mean(1, keepdim=True)
-    b = reference - reference.mean(1, keepdim=True)
-    u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
-    # flip the least important axis where the best orthogonal matrix is a reflection
-    sign = torch.ones(len(x), 1, 3, dtype=x.dtype)
-    sign[:, 0, 2] = torch.linalg.det(u @ vt)
-    return (u * sign) @ vt

@@ -8,7 +8,6 @@ in the right units. Torsions of rings that are not flat are so wide that every p
 reach.
 """
 
-import math
 from collections.abc import Mapping
 
 import networkx
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart, wrap
+from onestep_md.coordinates.base import Chart, beyond_half_turn, wrap_torsions
 from onestep_md.coordinates.internal import InternalCoordinates, third_bend
 from onestep_md.coordinates.isomers import Isomers
 from onestep_md.coordinates.marginals import GRID, Marginals
@@ -126,13 +125,12 @@ class ForceFieldChart(Chart):
         q[:, self.circle], log_density = self.marginals.quantile(s[:, self.n_linear :])
         x, log_det = self.coordinates.to_cartesian(q)
         log_det = log_det + self.width.log().sum() - log_density.sum(-1)
-        outside = ((deviation.abs() >= math.pi) & self.is_stiff_torsion).any(-1)
+        outside = beyond_half_turn(deviation, self.is_stiff_torsion)
         return x, torch.where(outside, -torch.inf, log_det)
 
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         q, log_det = self.coordinates.from_cartesian(x)
-        deviation = q[:, self.line] - self.rest
-        deviation = torch.where(self.is_stiff_torsion, wrap(deviation), deviation)
+        deviation = wrap_torsions(q[:, self.line] - self.rest, self.is_stiff_torsion)
         circle, log_density = self.marginals.cumulative(q[:, self.circle])
         s = torch.cat([deviation / self.width, circle], dim=-1)
         return s, log_det + self.width.log().sum() - log_density.sum(-1)

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.augmented import AugmentedChart
-from onestep_md.coordinates.chart import rotation_onto
 from onestep_md.coordinates.internal import InternalCoordinates
 
 
@@ -108,7 +108,7 @@ class PositionChart(AugmentedChart):
     def nearest(self, z: Tensor, s: Tensor) -> Tensor:
         """Rotated (Kabsch), positions and auxiliary noise alike."""
         states = z.double().unflatten(-1, (-1, 3))
-        turn = rotation_onto(self.to_x(z.double())[0], self.to_x(s.double())[0])
+        turn = kabsch_rotation(self.to_x(z.double())[0], self.to_x(s.double())[0])
         return (states @ turn).flatten(1).to(z)
 
     def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import MolecularChart, fit_chart, rotation_onto
+from onestep_md.coordinates.chart import MolecularChart, fit_chart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import is_rotatable
 from onestep_md.coordinates.zmatrix import build_zmatrix
@@ -192,11 +192,3 @@ def test_forces_of_frames_in_any_orientation(chart, alanine):
     torch.testing.assert_close(
         chart.pull_back_frames(s, moved, grad), expected, rtol=1e-6, atol=1e-5
     )
-
-
-def test_rotation_onto_is_a_proper_rotation():
-    generator = torch.Generator().manual_seed(7)
-    a = torch.randn(5, 9, 3, generator=generator, dtype=torch.float64)
-    mirrored = a * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
-    for b in (a, mirrored):
-        assert torch.allclose(torch.linalg.det(rotation_onto(a, b)), torch.ones(5).double())

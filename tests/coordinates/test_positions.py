@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import rotation_onto
+from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.molecule import internal_coordinates
 from onestep_md.coordinates.positions import PositionChart
@@ -128,7 +128,7 @@ def test_pull_back_is_the_gradient_of_the_log_density(chart, frames):
 
 def test_nearest_image_undoes_a_rotation(chart):
     s = chart.sample_base(30, torch.Generator().manual_seed(5))
-    turn = rotation_onto(normal(30, 5, 3), normal(30, 5, 3, seed=2))
+    turn = kabsch_rotation(normal(30, 5, 3), normal(30, 5, 3, seed=2))
     z = (s.unflatten(-1, (-1, 3)) @ turn).flatten(1)
     torch.testing.assert_close(chart.nearest(z, s), s, rtol=0, atol=1e-10)
     other = chart.sample_base(30, torch.Generator().manual_seed(6))
