@@ -45,7 +45,9 @@ BELOW = {
     "estimators": set(),
     "analysis": {"estimators"},
     "distributed": {"targets"},
-    "exploration": {"config", "coordinates", "distributed", "progress", "targets"},
+    "exploration": {
+        "config", "coordinates", "distributed", "estimators", "progress", "targets",
+    },
     "sampling": {
         "analysis", "config", "coordinates", "distributed", "estimators", "exploration", "flow",
         "progress", "targets", "training",

@@ -16,7 +16,7 @@ import numpy as np
 from onestep_md.estimators.correlation import decorrelated, import_pymbar
 from onestep_md.estimators.estimate import Estimate, no_estimate
 from onestep_md.estimators.limits import CONTRADICTION, FEWEST_EFFECTIVE, LARGEST_ERROR
-from onestep_md.estimators.weights import checked_log_w, ess, relative_weights
+from onestep_md.estimators.weights import checked_log_w, ess, log_mean_weight, relative_weights
 
 _NO_OVERLAP = "flow and target samples have no overlap"
 
@@ -39,11 +39,10 @@ def _log_mean(log_w: np.ndarray) -> Estimate:
     """Logarithm of the mean weight, whatever it is worth; some weight must not be zero."""
     relative = relative_weights(log_w)
     mean = relative.mean()
-    # log Z = max + log <w / w_max>
-    value = float(np.max(log_w) + np.log(mean))
     # var(log <w>) = var(w) / (n <w>^2) = 1/(n r) - 1/n with the Kish fraction r = <w>^2 / <w^2>;
     # written with the deviations it cannot go negative by rounding
-    return Estimate(value, float(relative.std() / mean / sqrt(relative.size)))
+    error = float(relative.std() / mean / sqrt(relative.size))
+    return Estimate(log_mean_weight(log_w), error)
 
 
 def elbo(log_w: np.ndarray) -> Estimate:

@@ -51,6 +51,12 @@ def stored_weights(log_w: np.ndarray) -> np.ndarray:
     return normalised_weights(log_w) if relative.any() else np.full(relative.size, np.nan)
 
 
+def log_mean_weight(log_w: np.ndarray) -> float:
+    """Returns log <w>, the logarithm of the mean weight; some weight must not be zero."""
+    # max + log <w / w_max>
+    return float(np.max(log_w) + np.log(relative_weights(log_w).mean()))
+
+
 def ess(log_w: np.ndarray) -> float:
     """Returns Kish's effective sample size as a fraction of n, in [0, 1]."""
     relative = relative_weights(log_w)

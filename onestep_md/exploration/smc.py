@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from onestep_md.errors import TargetError
+from onestep_md.estimators.weights import ess, log_mean_weight, resample
 from onestep_md.exploration import mala
 
 PILOT_SHARE = 0.1  # of the progress bar
@@ -190,11 +191,13 @@ def run_pass(
         b = b + increment if increment < 1.0 - b else 1.0
         log_w = increment * rise
         if b < 1.0:
-            chosen = np.concatenate([part[_resample(log_w[part], generator)] for part in islands])
+            chosen = np.concatenate(
+                [part[resample(log_w[part], len(part), generator)] for part in islands]
+            )
         else:  # the islands join, each with the weight of the Z that it has found
             so_far = 0.0 if schedule.diverse else log_z[origin]
-            chosen = _resample(log_w + so_far, generator)
-        log_z += [_log_mean(log_w[island]) for island in islands]
+            chosen = resample(log_w + so_far, len(log_w), generator)
+        log_z += [log_mean_weight(log_w[island]) for island in islands]
         x, u, grad_u, founder = x[chosen], u[chosen], grad_u[chosen], founder[chosen]
         tempering = _tempering(base, b)
         scales = mala.preconditioner(x, tempering(x, u, grad_u)[1])
@@ -222,7 +225,7 @@ def run_pass(
         grad_u=grad_u,
         island=np.repeat(origin[chosen], schedule.snapshots),
         founder=np.repeat(founder, schedule.snapshots),
-        log_z=_log_mean(log_z),
+        log_z=log_mean_weight(log_z),
         d_log_z=float(error),
         temperatures=np.array(temperatures),
         acceptance=np.array(acceptance),
@@ -313,12 +316,12 @@ def _inside_only(
     return np.concatenate([np.sort(generator.choice(own, len(part))) for own, part in pairs])
 
 
-def _increment(rise: np.ndarray, rest: float, ess: float) -> float:
+def _increment(rise: np.ndarray, rest: float, least: float) -> float:
     """Returns the step of b, at most `rest`, whose weights exp(step * rise) have the ESS."""
+    rise = rise - rise.max()
 
     def enough(log_step: float) -> bool:
-        w = np.exp(np.exp(log_step) * (rise - rise.max()))
-        return w.sum() ** 2 >= ess * len(w) * (w**2).sum()
+        return ess(np.exp(log_step) * rise) >= least
 
     low, high = np.log(1e-300), np.log(rest)
     if enough(high):
@@ -327,15 +330,3 @@ def _increment(rise: np.ndarray, rest: float, ess: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if enough(middle) else (low, middle)
     return float(np.exp(low))
-
-
-def _resample(log_w: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Systematic resampling: (n,) rising indices; i occurs floor(n w_i) or ceil(n w_i) times."""
-    cumulative = np.cumsum(np.exp(log_w - log_w.max()))
-    positions = (np.arange(len(log_w)) + generator.random()) / len(log_w)
-    return np.searchsorted(cumulative / cumulative[-1], positions, side="right")
-
-
-def _log_mean(log_w: np.ndarray) -> float:
-    """Returns log mean exp(log_w)."""
-    return float(log_w.max() + np.log(np.exp(log_w - log_w.max()).mean()))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from onestep_md.errors import OneStepError
 from onestep_md.estimators import weights
@@ -40,6 +41,12 @@ def test_nothing_depends_on_the_unknown_constant():
     np.testing.assert_allclose(
         weights.normalised_weights(log_w - 5000.0), weights.normalised_weights(log_w), rtol=1e-9
     )
+
+
+def test_log_of_the_mean_weight_counts_samples_without_weight():
+    log_w = np.array([700.0, 701.0, -np.inf, 0.0])
+    expected = logsumexp(log_w) - np.log(4)
+    assert weights.log_mean_weight(log_w) == pytest.approx(expected, rel=1e-14)
 
 
 def test_clipping_touches_only_the_top_fraction():
