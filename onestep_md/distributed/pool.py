@@ -44,7 +44,7 @@ class Evaluators(Protocol):
         alive: how many of them can work now
         platform: name of the OpenMM platform
         evaluations: force evaluations that entered a result so far, dynamics included
-        gaps: conformations so far without an energy, or without a gradient
+        gaps: conformations so far that have an energy and no gradient
         wait_seconds: time the driver has spent waiting in `collect` so far
         repairs: jobs so far that were done again because their worker died or was overdue
     """
@@ -120,7 +120,7 @@ class SerialEvaluators:
         x = self._waiting.pop(ticket)
         u, grad_u = evaluate_blocks(self._evaluator, blocks(x))
         self.evaluations += len(x)
-        self.gaps.count(x, u, grad_u)
+        self.gaps.count(x, grad_u)
         self.wait_seconds += time.perf_counter() - started
         return u, grad_u
 

@@ -119,7 +119,7 @@ class RayEvaluators:
         u = np.concatenate([job.result[0] for job in jobs])
         grad_u = np.concatenate([job.result[1] for job in jobs])
         self.evaluations += len(u)
-        self.gaps.count(np.concatenate([part for job in jobs for part in job.payload]), u, grad_u)
+        self.gaps.count(np.concatenate([part for job in jobs for part in job.payload]), grad_u)
         self.wait_seconds += time.perf_counter() - started
         return u, grad_u
 

@@ -55,7 +55,7 @@ class SharedEvaluators:
         u, grad_u = self._pool.collect(ticket)
         self.evaluations += len(u)
         grad_u = grad_u[:, :-1]
-        self.gaps.count(self._waiting.pop(ticket), u, grad_u)
+        self.gaps.count(self._waiting.pop(ticket), grad_u)
         return u, grad_u
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,21 +12,18 @@ import numpy as np
 
 @dataclass
 class Gaps:
-    """How many rows so far.
+    """Rows so far that have an energy and no gradient.
 
     Attributes:
-        infinite: with u = +inf.
-        gradients: with a finite u and no gradient.
-        example: (...) the first of these.
+        gradients: their number.
+        example: (...) the first of them.
     """
 
-    infinite: int = 0
     gradients: int = 0
     example: np.ndarray | None = None
 
-    def count(self, x: np.ndarray, u: np.ndarray, grad_u: np.ndarray) -> None:
+    def count(self, x: np.ndarray, grad_u: np.ndarray) -> None:
         """Add what was evaluated at x (batch, ...)."""
-        self.infinite += int(np.isposinf(u).sum())
         unknown = np.isnan(grad_u).any(axis=_within(grad_u))
         self.gradients += int(unknown.sum())
         if self.example is None and unknown.any():

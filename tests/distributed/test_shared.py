@@ -16,6 +16,13 @@ def molecules(shipped):
     return shipped("alanine"), shipped("glycine")
 
 
+class Flat:
+    """An energy of zero without a gradient."""
+
+    def evaluate(self, x):
+        return np.zeros(len(x)), np.full(x.shape, np.nan)
+
+
 def pool_of(molecules):
     factories = [functools.partial(PotentialEvaluator, m, "Reference") for m in molecules]
     return SerialEvaluators(several_factories(factories), "Reference")
@@ -39,11 +46,18 @@ def test_every_molecule_has_its_own_energies_and_counts(molecules):
     assert pool.evaluations == 8
 
 
-def test_energies_that_overflow_are_counted_for_their_molecule(molecules):
-    pool = pool_of(molecules)
-    shared = SharedEvaluators(pool, 1)
+def test_energies_that_overflow_are_infinite(molecules):
+    shared = SharedEvaluators(pool_of(molecules), 1)
     u, _ = shared.evaluate(np.zeros((2, *molecules[1].positions.shape)))
-    assert np.isposinf(u).all() and shared.gaps.infinite == 2
+    assert np.isposinf(u).all() and shared.gaps.gradients == 0
+
+
+def test_rows_without_a_gradient_are_counted_for_their_molecule():
+    pool = SerialEvaluators(several_factories([Flat, Flat]), "Reference")
+    shared = [SharedEvaluators(pool, i) for i in range(2)]
+    shared[1].evaluate(np.ones((2, 3, 3)))
+    assert [evaluators.gaps.gradients for evaluators in shared] == [0, 2]
+    np.testing.assert_array_equal(shared[1].gaps.example, np.ones((3, 3)))
 
 
 def test_dynamics_are_those_of_the_molecule_alone(molecules):
