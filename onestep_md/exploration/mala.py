@@ -37,7 +37,7 @@ def mala(
     x: np.ndarray,
     u: np.ndarray,
     grad_u: np.ndarray,
-    covariance: np.ndarray | float,
+    covariance: np.ndarray,
     step: float,
     moves: int,
     generator: np.random.Generator,
@@ -50,7 +50,7 @@ def mala(
         x: (n, dim), each of finite energy
         u: (n,) energies of x in kT
         grad_u: (n, dim) gradients of x
-        covariance: the preconditioner C: (dim, dim), or (dim,) variances, or one variance
+        covariance: the preconditioner C, (dim, dim)
         step: h, in units of the widths that C describes; see `first_step` and `adapted`. Every
             fourth move takes a quarter of it, or four times as much.
         moves: how many
@@ -64,19 +64,19 @@ def mala(
     """
     x, u, grad_u = x.copy(), u.copy(), grad_u.copy()
     tempering = tempering or (lambda x, u, grad_u: (u, grad_u))
-    factor = _factor(np.asarray(covariance, dtype=np.float64))
+    factor = np.linalg.cholesky(covariance)
     energy, gradient = tempering(x, u, grad_u)
-    drift = _times(gradient, factor)  # rows L^T g
+    drift = gradient @ factor  # rows L^T g
     acceptance = []
     for h in (step * STEP_CYCLE[k % len(STEP_CYCLE)] for k in range(moves)):
         noise = generator.standard_normal(x.shape)
         with np.errstate(over="ignore", invalid="ignore"):  # wild proposals are rejected below
-            y = x + _times(h * noise - 0.5 * h**2 * drift, factor.T)
+            y = x + (h * noise - 0.5 * h**2 * drift) @ factor.T
             wild = ~np.isfinite(y.sum(axis=1))
             y[wild] = x[wild]  # staying is a rejection
             u_y, grad_u_y = target.evaluate(y)
             energy_y, gradient_y = tempering(y, u_y, grad_u_y)
-            drift_y = _times(gradient_y, factor)
+            drift_y = gradient_y @ factor
             # the way back, z' = L^-1 (x - y + h^2/2 C g(y)) / h = s - z, s = h/2 L^T (g(x) + g(y))
             # log [p(y) q(x|y) / (p(x) q(y|x))] = u(x) - u(y) + (|z|^2 - |z'|^2) / 2
             #                                   = u(x) - u(y) + s.z - |s|^2 / 2
@@ -128,13 +128,3 @@ def covariance(x: np.ndarray) -> np.ndarray:
     if n < ROWS * dim:
         return diagonal
     return diagonal + (1.0 - dim / n) * (np.cov(x.T).reshape(dim, dim) - diagonal)
-
-
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """Returns L of C = L L^T: (dim, dim), or a vector or number where C is diagonal."""
-    return np.linalg.cholesky(covariance) if covariance.ndim == 2 else np.sqrt(covariance)
-
-
-def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Returns rows @ matrix, where a vector or number stands for a diagonal matrix."""
-    return rows @ matrix if matrix.ndim == 2 else rows * matrix

@@ -95,8 +95,6 @@ class Molecule:
         positions: (atoms, 3) input geometry in nm.
         elements: (atoms,) chemical symbols.
         atom_names: (atoms,) as in the PDB.
-        residues: (atoms,) labels such as "ALA:2".
-        masses: (atoms,) in Da, as in the force field.
         bonds: Pairs of atom indices.
         constraints: (i, j, length in nm); each is one of the bonds.
         temperature: In K.
@@ -111,8 +109,6 @@ class Molecule:
     positions: np.ndarray
     elements: tuple[str, ...]
     atom_names: tuple[str, ...]
-    residues: tuple[str, ...]
-    masses: np.ndarray
     bonds: tuple[tuple[int, int], ...]
     constraints: tuple[tuple[int, int, float], ...]
     temperature: float
@@ -177,15 +173,12 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
     text = io.StringIO()
     app.PDBFile.writeFile(pdb.topology, positions * unit.nanometer, text, keepIds=True)
     atoms = list(pdb.topology.atoms())
-    masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(len(atoms))]
     return Molecule(
         system_xml=system_xml,
         pdb_text=text.getvalue(),
         positions=positions,
         elements=tuple(atom.element.symbol for atom in atoms),
         atom_names=tuple(atom.name for atom in atoms),
-        residues=tuple(f"{atom.residue.name}:{atom.residue.id}" for atom in atoms),
-        masses=np.array(masses),
         bonds=bonds,
         constraints=constraints,
         temperature=float(target.temperature),

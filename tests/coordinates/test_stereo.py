@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from labels import residue_labels
 
 from onestep_md.coordinates.stereo import hands, stereocentres, twins
 
@@ -20,7 +21,8 @@ def test_centres_are_the_known_ones(shipped, name):
     files = ("amber14/DNA.OL15.xml",) if name == "thymidine" else ()
     molecule = shipped(name, *files)
     found = stereocentres(molecule.elements, molecule.bonds, molecule.positions)
-    names = [f"{molecule.residues[i]} {molecule.atom_names[i]}" for i, *_ in found]
+    residues = residue_labels(molecule)
+    names = [f"{residues[i]} {molecule.atom_names[i]}" for i, *_ in found]
     assert sorted(names) == KNOWN[name]
     for i, *arms in found:
         assert np.linalg.det(molecule.positions[arms] - molecule.positions[i]) > 0
@@ -39,6 +41,7 @@ def test_twins_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
 def test_numbers_give_a_hand_to_what_has_two_equal_arms(shipped):
     molecule = shipped("valine")
     arguments = molecule.elements, molecule.bonds, molecule.positions
-    found = [f"{molecule.residues[i]} {molecule.atom_names[i]}" for i, *_ in hands(*arguments)]
+    residues = residue_labels(molecule)
+    found = [f"{residues[i]} {molecule.atom_names[i]}" for i, *_ in hands(*arguments)]
     assert sorted(found) == ["VAL:2 CA", "VAL:2 CB"]
     assert set(stereocentres(*arguments)) < set(hands(*arguments))

@@ -13,6 +13,7 @@ from alanine import (
     load_system,
     load_text,
 )
+from labels import residue_labels
 from openmm import app, unit
 
 from onestep_md.errors import TargetError
@@ -176,7 +177,8 @@ def test_a_ring_needs_one_free_bond(tmp_path, free):
     message = refusal(load_system, tmp_path, system, text)
     assert "All bonds of the ring" in message and "Drop a constraint, such as that of" in message
     pair = message.partition("such as that of ")[2].partition(", and give")[0].split(" and ")
-    names = [f"{r}:{a}" for r, a in zip(molecule.residues, molecule.atom_names, strict=True)]
+    labels = zip(residue_labels(molecule), molecule.atom_names, strict=True)
+    names = [f"{residue}:{atom}" for residue, atom in labels]
     i, j = (names.index(name) for name in pair)
     assert tuple(sorted((i, j))) in molecule.bonds and {i, j} <= set(ring)
 
