@@ -6,6 +6,7 @@ bold, and leaves its model. `python -m onestep_md.run FOLDER/config.yaml --out F
 makes the usual results and report of it.
 """
 
+import copy
 import signal
 import time
 from collections.abc import Iterator
@@ -143,9 +144,10 @@ def explore_system(
 def _affordable(config: Config, target: Target, pool: Evaluators, budget: float) -> int:
     """Particles whose annealing takes this many seconds or so, by what some energies take."""
     n = 1000
+    x = target.rough_samples(n, seed=0)  # the target may build a chart first
     for _ in range(2):  # the first time evaluators may have to start
         started = time.perf_counter()
-        pool.evaluate(target.rough_samples(n, seed=0))
+        pool.evaluate(x)
         each = (time.perf_counter() - started) / n
     return max(_FEWEST, int(budget / (each * config.annealing.moves * _COSTS[config.target.kind])))
 
@@ -244,11 +246,9 @@ def _trained(
     device, now = hardware.device(config.cluster), time.time()
     model = build_model(config, target, found)
     model.state.to(device)
-    counts = planned(model, config, pool, stop_at - time.time())
+    counts = planned(copy.deepcopy(model), config, pool, stop_at - time.time())
     display.say(f"plan: {counts}")
     config = _with_counts(config, counts)
-    model = build_model(config, target, found)  # the steps that were timed have changed it
-    model.state.to(device)
     try:
         with interruptible("its time is up"), stopped_after(stop_at - time.time()):
             display.start("training")
