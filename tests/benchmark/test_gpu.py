@@ -246,7 +246,7 @@ def test_what_a_job_found_stays_whatever_its_end(how, said, tmp_path, monkeypatc
 
 def test_the_whole_on_a_cpu(tmp_path):
     plan = Plan((FLAT,), 10, (Steps("gmm9", (1,), ("flow.bins=0",)),), (), None, ())
-    measure_gpu(3.0, tmp_path / "out", SYSTEMS, True, plan, time.time())
+    measure_gpu(30.0, tmp_path / "out", SYSTEMS, True, plan, time.time())
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert [(row["part"], row["verdict"]) for row in table["rows"]] == [
         ("numbers", "ok"), ("speed", "ok"),
@@ -255,7 +255,7 @@ def test_the_whole_on_a_cpu(tmp_path):
     text = (tmp_path / "out" / "table.txt").read_text()
     assert "no GPU is seen" in text and "samples/s on cpu" in text
     with pytest.raises(RunFolderError, match="is not empty"):
-        measure_gpu(3.0, tmp_path / "out", SYSTEMS, True, plan, time.time())
+        measure_gpu(30.0, tmp_path / "out", SYSTEMS, True, plan, time.time())
 
 
 def test_a_command_without_time_ends_with_a_table(tmp_path):
