@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from onestep_md.config import load_config
 from onestep_md.coordinates.chart import fit_chart
-from onestep_md.exploration.from_energy import force_field_chart
+from onestep_md.exploration.from_energy import build_force_field_chart
 from onestep_md.kinds import load_target
 from onestep_md.run import app
 from onestep_md.sample import app as sample_app
@@ -94,7 +94,7 @@ def test_log_z_is_that_of_the_harmonic_limit(name, temperature, tolerance, tmp_p
     target = load_target(config)
     molecule = target.molecule
     evaluators = open_pool(config, [target], local=True, address=None)
-    chart, display = force_field_chart(molecule), Mock()
+    chart, display = build_force_field_chart(molecule), Mock()
     n = len(molecule.elements)
     assert (chart.n_linear, chart.n_circular) == (max(1, 3 * n - 6), 0)
     found = target.explore(config, evaluators, display)

@@ -14,7 +14,7 @@ import torch
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.config import Annealing, Config
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
@@ -107,7 +107,7 @@ def _log_z(
     display: Display,
 ) -> dict:
     """Log Z, its error and how it was found."""
-    coordinates = internal_coordinates(molecule)
+    coordinates = build_internal_coordinates(molecule)
     turning = turning_torsions(molecule, coordinates)
     energy = InternalEnergy(coordinates, evaluators)
     known = _known(coordinates, turning)
@@ -139,7 +139,7 @@ def _log_z(
 
 def turning_torsions(molecule: Molecule, coordinates: InternalCoordinates) -> np.ndarray:
     """Columns of the torsions about bonds that turn."""
-    bonds = {frozenset(bond) for bond in isomers_of(molecule).turning}
+    bonds = {frozenset(bond) for bond in find_molecule_isomers(molecule).turning}
     members = coordinates.members.tolist()
     first = coordinates.n_bonds + coordinates.n_angles
     columns = [

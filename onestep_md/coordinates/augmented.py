@@ -60,8 +60,8 @@ class AugmentedChart(Chart):
         both = torch.cat([jacobian(self.to_x, s), auxiliary], dim=1)
         return log_abs_det(both @ along) + self._log_noise(s) + self.log_motion
 
-    def recovered(self, s: Tensor) -> Tensor:
-        return torch.cat([super().recovered(s)[:, : self.free], s[:, self.free :]], dim=-1)
+    def recover(self, s: Tensor) -> Tensor:
+        return torch.cat([super().recover(s)[:, : self.free], s[:, self.free :]], dim=-1)
 
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
         """Fresh auxiliaries."""

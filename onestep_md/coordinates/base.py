@@ -29,13 +29,13 @@ class Chart(nn.Module, ABC):
         """Number of angles."""
 
     @property
-    def modes_left(self) -> bool:
+    def is_multimodal(self) -> bool:
         """Whether coordinates on the line still have several modes, for the flow to make."""
         return False
 
     @property
     def symmetric(self) -> bool:
-        """Whether the target and the base have symmetries in common, see `nearest`."""
+        """Whether the target and the base have symmetries in common, see `align`."""
         return False
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Chart(nn.Module, ABC):
         """
         return log_abs_det(jacobian(self.to_x, s) @ along)
 
-    def recovered(self, s: Tensor) -> Tensor:
+    def recover(self, s: Tensor) -> Tensor:
         """States (batch, dim) measured from x(s), with what x does not determine taken from s."""
         return self.from_x(self.to_x(s)[0])[0]
 
@@ -86,12 +86,12 @@ class Chart(nn.Module, ABC):
         """The same configurations, with fresh draws of what x does not determine, if anything."""
         return s
 
-    def nearest(self, z: Tensor, s: Tensor) -> Tensor:
+    def align(self, z: Tensor, s: Tensor) -> Tensor:
         """Base samples z (batch, dim), brought near to their partners s by symmetries, if any."""
         return z
 
     @property
-    def lens(self) -> nn.Module:
+    def angle_decoder(self) -> nn.Module:
         """What the flow's networks see of the angles (batch, n_circular); the flow's own copy."""
         return nn.Identity()
 
@@ -126,7 +126,7 @@ class Whitening(NamedTuple):
     log_det: Tensor
 
     @classmethod
-    def of(cls, covariance: Tensor) -> "Whitening":
+    def from_covariance(cls, covariance: Tensor) -> "Whitening":
         """Take the root of a (n, n) covariance."""
         scale = covariance.diagonal().sqrt()
         eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))

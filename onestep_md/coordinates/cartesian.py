@@ -12,7 +12,7 @@ from torch import Tensor
 from onestep_md.coordinates.alignment import nearest_orthogonal
 from onestep_md.coordinates.augmented import AugmentedChart
 
-_TURNS = 2  # of matching and rotation in `nearest`
+_TURNS = 2  # of matching and rotation in `align`
 
 
 class CartesianChart(AugmentedChart):
@@ -51,7 +51,7 @@ class CartesianChart(AugmentedChart):
         s = self._with_auxiliaries(x / self.sigma)
         return s, self.to_x(s)[1]
 
-    def nearest(self, z: Tensor, s: Tensor) -> Tensor:
+    def align(self, z: Tensor, s: Tensor) -> Tensor:
         """Particles matched (Hungarian), then rotated or reflected (Kabsch), in turns.
 
         Each turn brings z nearer to s; the nearest of all images may be another one. Straighter

@@ -120,7 +120,7 @@ class MolecularChart(Chart):
         deviation = deviation - weight @ deviation
         shift, slope, covariance = _regression(_waves(angles), deviation, weight)
         marginals = Marginals.fit(angles, weight)
-        whitening = Whitening.of(covariance)
+        whitening = Whitening.from_covariance(covariance)
         return cls(coordinates, circle, centre - shift, slope, whitening, marginals, rare_wells)
 
     @property
@@ -229,9 +229,9 @@ class MolecularChart(Chart):
         return self.pull_back(s, grad_u @ kabsch_rotation(x, placed))
 
     @property
-    def lens(self) -> nn.Module:
+    def angle_decoder(self) -> nn.Module:
         """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
-        return _Lens(copy.deepcopy(self.marginals))
+        return AngleDecoder(copy.deepcopy(self.marginals))
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
@@ -239,7 +239,7 @@ class MolecularChart(Chart):
         return self.rare_wells.log_emphasis(torsions)
 
 
-class _Lens(nn.Module):
+class AngleDecoder(nn.Module):
     """Torsions of their states, for networks that may be on another device than the chart."""
 
     def __init__(self, marginals: Marginals):

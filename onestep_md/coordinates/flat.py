@@ -10,7 +10,7 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart, Whitening
 from onestep_md.coordinates.line_marginals import LineMarginals
-from onestep_md.coordinates.linear_forces import gaussian_from_forces
+from onestep_md.coordinates.linear_forces import fit_linear_forces
 from onestep_md.coordinates.scales import Scales
 
 _NOISE = 5.0  # standard errors; smaller correlations are taken for zero
@@ -55,14 +55,14 @@ class FlatChart(Chart):
             gradient: (n, dim) du/dx at x, if it is known.
         """
         centre, covariance = gaussian or (x.mean(0), _covariance(x))
-        whitening = Whitening.of(covariance)
+        whitening = Whitening.from_covariance(covariance)
         y = (x - centre) @ whitening.unmix.T
         marginals = LineMarginals.fit(y, None if gradient is None else -gradient @ whitening.mix)
         return cls(centre, whitening, marginals, Scales.fit(y, marginals.single))
 
     def __str__(self) -> str:
         flattened = len(self.marginals.modal)
-        left = ", modes left to the flow" if self.modes_left else ""
+        left = ", modes left to the flow" if self.is_multimodal else ""
         scaled, parents = len(self.scales.scaled), len(self.scales.parents)
         scales = f", {scaled} scaled by {parents} others" if scaled else ""
         return f"{self.n_linear} whitened coordinates, {flattened} of them flattened{scales}{left}"
@@ -81,7 +81,7 @@ class FlatChart(Chart):
         return len(self.marginals.modal) == len(self.scales.scaled) == 0
 
     @property
-    def modes_left(self) -> bool:
+    def is_multimodal(self) -> bool:
         return self.marginals.tangled
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,9 +116,9 @@ def _covariance(x: Tensor) -> Tensor:
     return (sparse if least_sparse > 0.5 * least else full) * (scale * scale[:, None])
 
 
-def flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
+def fit_flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
     """The chart of a density fitted to samples; to their forces, where samples are too few."""
-    fitted, gradient = gaussian_from_forces(x, grad_u), torch.from_numpy(grad_u)
+    fitted, gradient = fit_linear_forces(x, grad_u), torch.from_numpy(grad_u)
     if fitted is None:
         return FlatChart.fit(torch.from_numpy(x), None, gradient)
     mean, precision = map(torch.from_numpy, fitted)

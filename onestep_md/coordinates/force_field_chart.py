@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart, beyond_half_turn, wrap_torsions
-from onestep_md.coordinates.internal import InternalCoordinates, third_bend
+from onestep_md.coordinates.internal import InternalCoordinates, third_bend_moments
 from onestep_md.coordinates.isomers import Isomers
 from onestep_md.coordinates.marginals import GRID, Marginals
 
@@ -78,7 +78,7 @@ class ForceFieldChart(Chart):
         for i in coordinates.straight.nonzero().squeeze(-1).tolist():
             column = coordinates.n_bonds + i
             if i == 0:
-                rest[column], width[column] = third_bend(float(width[column]))
+                rest[column], width[column] = third_bend_moments(float(width[column]))
             else:  # X and Y
                 for part in (column, first + i - 1):
                     rest[part], width[part] = 0.0, width[column]
@@ -108,7 +108,7 @@ class ForceFieldChart(Chart):
         self.register_buffer("width", width[self.line])
         self.register_buffer("is_stiff_torsion", self.line >= first)
         tables = np.array([densities[column] for column in circle.tolist()]).reshape(-1, GRID)
-        self.marginals = Marginals.of(torch.from_numpy(tables))
+        self.marginals = Marginals.from_densities(torch.from_numpy(tables))
 
     @property
     def n_linear(self) -> int:

@@ -262,7 +262,7 @@ class InternalCoordinates(nn.Module):
         return torch.cat([free, fixed], dim=-1)[:, self.bond_column]
 
 
-def third_bend(width: float) -> tuple[float, float]:
+def third_bend_moments(width: float) -> tuple[float, float]:
     """Mean and standard deviation of the coordinate of a straight row 2.
 
     Args:

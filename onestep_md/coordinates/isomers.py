@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from onestep_md.coordinates.stereo import pyramid_volume, rank_atoms, stereocentres
+from onestep_md.coordinates.stereo import find_stereocentres, pyramid_volume, rank_atoms
 
 DOUBLE_BARRIER = 120.0  # kJ/mol; amides have 80 to 95, C=C 160 and more
 CONJUGATED_BARRIER = 30.0  # kJ/mol; of esters and acids, dienes, enones
@@ -102,7 +102,7 @@ def find_isomers(
     turning = sorted(turning + kinds.linear_axes(acyclic))
     quads = [kinds.quad(bond) for bond in keep]
     cis = [bool(_side(positions, quad) > 0) for quad in quads]
-    centres = stereocentres(elements, bonds, positions)
+    centres = find_stereocentres(elements, bonds, positions)
     inverting = [i for i in graph if elements[i] in _INVERTING and _volume(graph, positions, i)]
     which = dict(zip(keep, cis, strict=True))
     flexible = _flexible_rings(graph, inverting, rings)

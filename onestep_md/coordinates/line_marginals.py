@@ -57,7 +57,10 @@ class LineMarginals(nn.Module):
             force: (n, dim) d log p / dy there, if it is known; it tells small modes.
         """
         forces = [None] * y.shape[1] if force is None else force.T
-        found = [cut_into_modes(Counts.of(*column)) for column in zip(y.T, forces, strict=True)]
+        found = [
+            cut_into_modes(Counts.from_samples(*column))
+            for column in zip(y.T, forces, strict=True)
+        ]
         cuts = {i: cuts for i, (_, cuts) in enumerate(found) if cuts}
         single = [i for i in range(y.shape[1]) if i not in cuts]
         modal = _independent(y, cuts)

@@ -52,7 +52,9 @@ class Counts:
     table: Tensor
 
     @classmethod
-    def of(cls, y: Tensor, force: Tensor | None, block: Tensor | None = None) -> "Counts":
+    def from_samples(
+        cls, y: Tensor, force: Tensor | None, block: Tensor | None = None
+    ) -> "Counts":
         """Of samples y (n,) whose relatives are neighbours, or of a part of them."""
         if block is None:
             block = torch.arange(len(y)) * _BLOCKS // len(y)
@@ -67,10 +69,10 @@ class Counts:
             table.index_put_((block, node), share, accumulate=True)
         return cls(y, force, block, low, step, table)
 
-    def part(self, chosen: Tensor) -> "Counts":
+    def select(self, chosen: Tensor) -> "Counts":
         """Of the samples (n,) that are chosen."""
         force = None if self.force is None else self.force[chosen]
-        return Counts.of(self.y[chosen], force, self.block[chosen])
+        return Counts.from_samples(self.y[chosen], force, self.block[chosen])
 
     @property
     def size(self) -> int:
@@ -88,7 +90,7 @@ class Counts:
         own = [h * _deviation(self.y) for h in _BANDWIDTHS]
         return [h for h in own if h > self.step] or own[:1]
 
-    def in_kernels(self, bandwidth: float, table: Tensor) -> Tensor:
+    def convolve(self, bandwidth: float, table: Tensor) -> Tensor:
         """Samples of tables (..., grid + 1) within a Gaussian kernel about every node."""
         distance = torch.arange(-GRID, GRID + 1, dtype=torch.float64) * self.step
         kernel = torch.exp(-0.5 * (distance / bandwidth) ** 2)
@@ -96,9 +98,9 @@ class Counts:
         both = torch.fft.rfft(table, size) * torch.fft.rfft(kernel, size)
         return torch.fft.irfft(both, size)[..., GRID : 2 * GRID + 1].clamp(min=0.0)
 
-    def smoothed(self, bandwidth: float, table: Tensor) -> Tensor:
+    def smooth(self, bandwidth: float, table: Tensor) -> Tensor:
         """Normalised density (grid + 1,) of a table; zero where that is empty."""
-        p = self.in_kernels(bandwidth, table)
+        p = self.convolve(bandwidth, table)
         return p / (p.sum() * self.step).clamp(min=1e-300)
 
     def floor(self, at: Tensor) -> tuple[float, Tensor]:
@@ -107,7 +109,7 @@ class Counts:
         width = _WIDE * _deviation(self.y)
         return share, share / width * torch.exp(log_normal((at - self.y.mean()) / width))
 
-    def best_bandwidth(self) -> float:
+    def choose_bandwidth(self) -> float:
         """By the likelihood of either half of the samples under the other half."""
         halves = self.table.unflatten(0, (2, -1)).sum(1)
         nodes = self.low + self.step * torch.arange(GRID + 1, dtype=torch.float64)
@@ -117,7 +119,7 @@ class Counts:
             return sum(
                 float(
                     halves[k]
-                    @ torch.log((1 - share) * self.smoothed(bandwidth, halves[1 - k]) + floor)
+                    @ torch.log((1 - share) * self.smooth(bandwidth, halves[1 - k]) + floor)
                 )
                 for k in (0, 1)
             )
@@ -126,7 +128,7 @@ class Counts:
 
     def density(self, at: Tensor) -> Tensor:
         """Normalised density (m,) at points (m,)."""
-        p = self.smoothed(self.best_bandwidth(), self.table.sum(0))
+        p = self.smooth(self.choose_bandwidth(), self.table.sum(0))
         position = ((at - self.low) / self.step).clamp(0.0, GRID)
         cell = position.floor().long().clamp(max=GRID - 1)
         xi = position - cell
@@ -134,16 +136,16 @@ class Counts:
         share, floor = self.floor(at)
         return (1 - share) * torch.where(inside, p[cell] * (1 - xi) + p[cell + 1] * xi, 0) + floor
 
-    def clearest_dip(self) -> float | None:
+    def find_clearest_dip(self) -> float | None:
         """Where to cut, if these are samples of several modes."""
-        best = self.best_bandwidth()
+        best = self.choose_bandwidth()
         dips = [self._dip(h, h == best) for h in self.bandwidths if h >= best]
         found = [dip for dip in dips if dip is not None]
         return max(found)[1] if found else None
 
     def _dip(self, bandwidth: float, finest: bool) -> tuple[float, float] | None:
         """How clear the clearest dip is, and where; by wider kernels than the best few tell."""
-        p = self.in_kernels(bandwidth, self.table.sum(0))
+        p = self.convolve(bandwidth, self.table.sum(0))
         (left, at_left), (right, at_right) = p.cummax(0), p.flip(0).cummax(0)
         right, at_right = right.flip(0), GRID - at_right.flip(0)
         lower, at = torch.minimum(left, right), torch.where(left < right, at_left, at_right)
@@ -152,7 +154,7 @@ class Counts:
             return None
         noise = (lower[dips] + p[dips]).sqrt()
         by_count = (lower[dips] - p[dips]) / noise
-        blocks = self.in_kernels(bandwidth, self.table)
+        blocks = self.convolve(bandwidth, self.table)
         excess = blocks[:, at[dips]] - blocks[:, dips]
         by_block = excess.mean(0) * _BLOCKS**0.5 / excess.std(0).clamp(min=1e-12)
         if finest:
@@ -181,14 +183,14 @@ class Counts:
 
 def cut_into_modes(counts: Counts) -> tuple[list[Counts], list[float]]:
     """The modes of samples from left to right, and where they are cut."""
-    cut = counts.clearest_dip()
+    cut = counts.find_clearest_dip()
     if cut is None:
         return [counts], []
     left, right = counts.y < cut, counts.y >= cut
     if not (left.any() and right.any()):
         return [counts], []
-    below, low_cuts = cut_into_modes(counts.part(left))
-    above, high_cuts = cut_into_modes(counts.part(right))
+    below, low_cuts = cut_into_modes(counts.select(left))
+    above, high_cuts = cut_into_modes(counts.select(right))
     return below + above, [*low_cuts, cut, *high_cuts]
 
 

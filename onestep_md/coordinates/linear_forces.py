@@ -12,9 +12,7 @@ _LINEAR = 0.9  # share of the variance of the forces of a nearly Gaussian densit
 _FLATTEST = 1e-8  # of the eigenvalues of A, relative to the largest
 
 
-def gaussian_from_forces(
-    x: np.ndarray, gradient: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
+def fit_linear_forces(x: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean (dim,) and precision A (dim, dim) by a linear fit of gradients to x, both (n, dim).
 
     For samples of exp(-u), A estimates the inverse of their covariance, whatever u is:

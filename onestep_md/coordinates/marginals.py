@@ -37,8 +37,8 @@ class Marginals(nn.Module):
         self.register_buffer("cdf", cdf, persistent=False)
 
     @classmethod
-    def of(cls, densities: Tensor) -> "Marginals":
-        """Take densities (n, GRID), by the nodes of `smoothed_density`, and add some floor."""
+    def from_densities(cls, densities: Tensor) -> "Marginals":
+        """Take densities (n, GRID), by the nodes of `smooth_density`, and add some floor."""
         p = (1.0 - _FLOOR) * densities + _FLOOR / (2.0 * math.pi)
         p = torch.cat([p, p[:, :1]], dim=-1)
         start = torch.zeros(len(p), 1, dtype=p.dtype)
@@ -52,7 +52,7 @@ class Marginals(nn.Module):
             angles: (frames, n) torsions in rad.
             weight: (frames,) weights that sum to one.
         """
-        return cls.of(smoothed_density(angles, weight, _BANDWIDTH))
+        return cls.from_densities(smooth_density(angles, weight, _BANDWIDTH))
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
@@ -91,24 +91,24 @@ class RareWells(nn.Module):
     def fit(cls, angles: Tensor) -> "RareWells":
         """Fit to (frames, n) torsions in rad at the target temperature."""
         uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
-        rows = [_log_emphasis(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
+        rows = [_log_emphasis(p) for p in smooth_density(angles, uniform, _WELL_BANDWIDTH)]
         table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.float64)
         return cls(table)
 
     def log_emphasis(self, angles: Tensor) -> Tensor:
         """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,)."""
-        return self.table.gather(1, _nearest(angles).T).sum(0)
+        return self.table.gather(1, _nearest_node(angles).T).sum(0)
 
 
-def wells(angles: Tensor) -> Tensor:
+def find_wells(angles: Tensor) -> Tensor:
     """Number of the well (frames, n) that each torsion (frames, n) is in, 0 where there is one."""
     uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
-    rows = [_wells(p) for p in smoothed_density(angles, uniform, _WELL_BANDWIDTH)]
+    rows = [_number_wells(p) for p in smooth_density(angles, uniform, _WELL_BANDWIDTH)]
     table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.long)
-    return table.gather(1, _nearest(angles).T).T
+    return table.gather(1, _nearest_node(angles).T).T
 
 
-def _wells(p: Tensor) -> Tensor:
+def _number_wells(p: Tensor) -> Tensor:
     """Number of the well of each node (GRID,) of one marginal (GRID,), split at its minima."""
     # a minimum: no higher than the node before, lower than the one after
     barrier = (p <= p.roll(1)) & (p < p.roll(-1))
@@ -118,7 +118,7 @@ def _wells(p: Tensor) -> Tensor:
 
 def _log_emphasis(p: Tensor) -> Tensor:
     """Log-emphasis on the grid (GRID,) from one marginal (GRID,), constant in every well."""
-    well = _wells(p)
+    well = _number_wells(p)
     share = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
     share = torch.where(share < _NO_WELL, 1.0, share)
     return 0.5 * torch.log(_RARE / share[well]).clamp(min=0.0)
@@ -141,7 +141,7 @@ def is_rotatable(torsions: Tensor) -> Tensor:
     return (spread > _ROTATABLE_SPREAD) | (far > _FAR_FRACTION)
 
 
-def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
+def smooth_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
     """Densities (n, grid) of weighted angles, by the nodes -pi, -pi + 2 pi / grid, ...
 
     A histogram convolved with a von Mises kernel by FFT; the sum times the node distance is one.
@@ -156,7 +156,7 @@ def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor
     kernel = kernel / kernel.sum()
     counts = torch.zeros(angles.shape[1], GRID, dtype=torch.float64)
     shares = weight.expand(angles.shape[1], -1).contiguous()
-    counts.scatter_add_(1, _nearest(angles).T, shares / _STEP)
+    counts.scatter_add_(1, _nearest_node(angles).T, shares / _STEP)
     if not len(counts):  # a rigid molecule; no FFT takes nothing
         return counts
     smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=GRID)
@@ -164,6 +164,6 @@ def smoothed_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor
     return smooth / (smooth.sum(-1, keepdim=True) * _STEP)
 
 
-def _nearest(angles: Tensor) -> Tensor:
+def _nearest_node(angles: Tensor) -> Tensor:
     """Index of the nearest node, same shape."""
     return ((angles + math.pi) / _STEP).round().long() % GRID

@@ -6,19 +6,19 @@ from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.targets.molecule import Molecule
 
 
-def internal_coordinates(
+def build_internal_coordinates(
     molecule: Molecule, centres: list[tuple[int, int, int, int]] | None = None
 ) -> InternalCoordinates:
     """The z-matrix map of a molecule; `centres` keep their hands, by default stereocentres."""
     zmatrix = build_zmatrix(
         molecule.elements, molecule.bonds, molecule.constraints, molecule.positions
     )
-    isomers = isomers_of(molecule)
+    isomers = find_molecule_isomers(molecule)
     kept = isomers.centres if centres is None else centres
     return InternalCoordinates(zmatrix, kept, isomers.held_bonds, isomers.cis)
 
 
-def isomers_of(molecule: Molecule) -> Isomers:
+def find_molecule_isomers(molecule: Molecule) -> Isomers:
     """What an ensemble of a molecule holds as in its input, and what it samples."""
     barriers = {turn.bond: turn.barrier for turn in molecule.torsions if turn.described}
     return find_isomers(

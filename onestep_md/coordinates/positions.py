@@ -57,19 +57,19 @@ class PositionChart(AugmentedChart):
         x: Tensor,
         coordinates: InternalCoordinates,
         bonds: Sequence[tuple[int, int]],
-        twins: Sequence[tuple[int, ...]],
+        equivalent: Sequence[tuple[int, ...]],
     ) -> "PositionChart":
         """Fit the covariance.
 
         Args:
             x: (frames, n, 3) nm, equal-weight samples in any orientation, float64.
-            coordinates: of the molecule, with `stereo.hands` as its centres.
+            coordinates: of the molecule, with `stereo.find_tetrahedral_centres` as its centres.
             bonds: pairs of atoms.
-            twins: `stereo.twins` of the molecule.
+            equivalent: `stereo.find_equivalent_atoms` of the molecule.
         """
         x = x - x.mean(1, keepdim=True)
         covariance = torch.einsum("bik,bjk->ij", x, x) / (3 * len(x))
-        for group in twins:
+        for group in equivalent:
             _make_alike(covariance, list(group))
         # one eigenvalue is zero, that of the centre: it is the smallest
         variances, vectors = torch.linalg.eigh(covariance)
@@ -78,7 +78,7 @@ class PositionChart(AugmentedChart):
         rotations = 4.0 * math.pi if particles == 2 else 8.0 * math.pi**2
         motion = 1.5 * math.log(particles) - math.log(rotations)
         copies = math.log(2.0) * len(
-            {_parent_of_four(group[0], bonds) for group in twins} - {None}
+            {_parent_of_four(group[0], bonds) for group in equivalent} - {None}
         )
         return cls(
             coordinates,
@@ -105,7 +105,7 @@ class PositionChart(AugmentedChart):
         s = self._with_auxiliaries((self.gather @ x).flatten(1))
         return s, self.to_x(s)[1]
 
-    def nearest(self, z: Tensor, s: Tensor) -> Tensor:
+    def align(self, z: Tensor, s: Tensor) -> Tensor:
         """Rotated (Kabsch), positions and auxiliary noise alike."""
         states = z.double().unflatten(-1, (-1, 3))
         turn = kabsch_rotation(self.to_x(z.double())[0], self.to_x(s.double())[0])

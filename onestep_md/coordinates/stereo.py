@@ -8,7 +8,7 @@ import numpy as np
 _PYRAMIDAL = {"S", "P", "As", "Se"}  # with three neighbours; pyramids of N and O invert
 
 
-def stereocentres(
+def find_stereocentres(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]], x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
     """Centre and three neighbours of each, counted so that their volume is positive in x.
@@ -38,7 +38,7 @@ def stereocentres(
             in_rings.append(i)
     if len(centres) + len(in_rings) > 1:
         centres += in_rings
-    return _counted(centres, graph, x)
+    return _order_arms(centres, graph, x)
 
 
 def rank_atoms(elements: Sequence[str], graph: nx.Graph) -> dict[int, str]:
@@ -64,7 +64,9 @@ def pyramid_volume(i: int, graph: nx.Graph, x: np.ndarray) -> float:
     return float(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True)))
 
 
-def twins(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+def find_equivalent_atoms(
+    elements: Sequence[str], bonds: Sequence[tuple[int, int]]
+) -> list[tuple[int, ...]]:
     """Groups of atoms of one element that are bonded to the same atom and to no other."""
     graph = nx.Graph(bonds)
     groups: dict[tuple[int, str], list[int]] = {}
@@ -75,7 +77,7 @@ def twins(elements: Sequence[str], bonds: Sequence[tuple[int, int]]) -> list[tup
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def hands(
+def find_tetrahedral_centres(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]], x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
     """Like `stereocentres`, of all atoms with four neighbours of which no two are twins.
@@ -83,13 +85,16 @@ def hands(
     Also where two neighbours are alike, as at the CB of valine: their numbers tell them apart, and
     dynamics does not exchange them.
     """
-    graph, alike = nx.Graph(bonds), {i for group in twins(elements, bonds) for i in group}
-    return _counted(
+    graph, alike = (
+        nx.Graph(bonds),
+        {i for group in find_equivalent_atoms(elements, bonds) for i in group},
+    )
+    return _order_arms(
         [i for i in graph if graph.degree[i] == 4 and not alike & set(graph[i])], graph, x
     )
 
 
-def _counted(
+def _order_arms(
     centres: Sequence[int], graph: nx.Graph, x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
     """Every centre and three of its neighbours, so that their volume is positive in x."""

@@ -68,17 +68,17 @@ def anneal(
         if base:
             start = start_population(base, target, particles, generator)
             return run_pass(target, base, start, schedule, generator, report)
-    pilot = _pilot(target, dim, min(particles, PILOT_PARTICLES), generator, report)
+    pilot = _run_pilots(target, dim, min(particles, PILOT_PARTICLES), generator, report)
     for _ in range(2):  # the second time only where the pilot had found part of the density
-        base, start = _fitted(target, pilot.x, particles, generator)
+        base, start = _fit_base(target, pilot.x, particles, generator)
         found = run_pass(target, base, start, schedule, generator, report)
         more = found.log_z - pilot.log_z > max(0.2, 5.0 * found.d_log_z)
-        if not (more and _wider(found, pilot)):
+        if not (more and _is_wider(found, pilot)):
             return found
         pilot = found
     raise TargetError(
-        f"the samples spread ever farther, now {_spread(found.x).max():.3g} wide. Check that "
-        "exp(-u) has a finite integral (is a direction flat?), or use more particles."
+        f"the samples spread ever farther, now {_estimate_width(found.x).max():.3g} wide. Check "
+        "that exp(-u) has a finite integral (is a direction flat?), or use more particles."
     )
 
 
@@ -103,7 +103,7 @@ def anneal_from(
     return run_pass(checked, base, start, schedule, generator, progress)
 
 
-def _pilot(
+def _run_pilots(
     target: Checked, dim: int, particles: int, generator: np.random.Generator, report: Progress
 ) -> Annealed:
     """Cheap passes from ever wider Gaussians, until the population found no longer grows.
@@ -132,7 +132,7 @@ def _pilot(
         except RunawayError:
             before = None
             continue
-        if before and not _wider(found, before):
+        if before and not _is_wider(found, before):
             return found
         if before and before.log_z - found.log_z > 2.0 * np.hypot(before.d_log_z, found.d_log_z):
             return before  # wider but with less of Z: a funnel's mouth, which a pilot cannot leave
@@ -144,7 +144,7 @@ def _pilot(
     )
 
 
-def _fitted(
+def _fit_base(
     target: Checked, x: np.ndarray, particles: int, generator: np.random.Generator
 ) -> tuple[Gaussian, Population]:
     """Returns a Gaussian wider than the samples x, and a population of it.
@@ -154,19 +154,19 @@ def _fitted(
     """
     inflation = INFLATION
     while True:
-        base = Gaussian(x.mean(axis=0), inflation * mala.covariance(x))
+        base = Gaussian(x.mean(axis=0), inflation * mala.estimate_covariance(x))
         population = start_population(base, target, particles, generator)
         if np.isfinite(population[1]).mean() > 0.25 or inflation < 0.2:
             return base, population
         inflation *= 0.5
 
 
-def _spread(x: np.ndarray) -> np.ndarray:
+def _estimate_width(x: np.ndarray) -> np.ndarray:
     """Returns a width of each column of x, (dim,), that a few stray samples cannot move."""
     low, high = np.quantile(x, (0.01, 0.99), axis=0)
     return (high - low) / 4.65  # = the standard deviation of a Gaussian
 
 
-def _wider(one: Annealed, other: Annealed) -> bool:
+def _is_wider(one: Annealed, other: Annealed) -> bool:
     """Tells whether one population is wider than the other in some direction."""
-    return bool((_spread(one.x) > WIDER * _spread(other.x)).any())
+    return bool((_estimate_width(one.x) > WIDER * _estimate_width(other.x)).any())

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from onestep_md.config import Config
-from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.replica_exchange import explore
@@ -16,7 +16,7 @@ def explore_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Exploration:
     """Replica exchange of the isomer that the input geometry is."""
-    domain = internal_coordinates(molecule).domain
+    domain = build_internal_coordinates(molecule).domain
 
     def inside(x: np.ndarray) -> np.ndarray:
         # a copy: arrays that come from Ray are read-only
@@ -28,6 +28,6 @@ def explore_molecule(
         config.dynamics,
         config.seed,
         inside,
-        isomers_of(molecule).turning,
+        find_molecule_isomers(molecule).turning,
         display.advance,
     )

@@ -15,18 +15,18 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.flat import flat_chart
+from onestep_md.coordinates.flat import fit_flat_chart
 from onestep_md.coordinates.force_field_chart import ForceFieldChart
-from onestep_md.coordinates.marginals import wells
-from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.coordinates.marginals import find_wells
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.exploration.annealing import anneal, anneal_from
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.smc import Annealed, RunawayError, family_error
 from onestep_md.progress import Display
-from onestep_md.targets.gaps import filled
+from onestep_md.targets.gaps import fill_gradients
 from onestep_md.targets.molecule import Molecule
-from onestep_md.targets.terms import bonded_terms
+from onestep_md.targets.terms import read_bonded_terms
 
 _MOST_ROUNDS = 8  # of annealing from a chart
 
@@ -35,14 +35,14 @@ def anneal_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Annealed:
     """Anneal from the force field's own bonds and angles and every well of the torsions."""
-    chart = force_field_chart(molecule)
-    found = _anneal_in(chart, config, evaluators, config.seed, display)
-    found = _with_family_error(found, chart, config.annealing.snapshots)
+    chart = build_force_field_chart(molecule)
+    found = _anneal_from_chart(chart, config, evaluators, config.seed, display)
+    found = _add_family_error(found, chart, config.annealing.snapshots)
     display.say(_summary(found))
     return found
 
 
-def explored_by_annealing(found: Annealed, evaluations: int) -> Exploration:
+def as_exploration(found: Annealed, evaluations: int) -> Exploration:
     """Give an annealing the form of an exploration: one walker per island."""
     return Exploration(
         frames=found.x,
@@ -71,11 +71,11 @@ def anneal_density(config: Config, dim: int, evaluators: Evaluators, display: Di
     if config.flow.coordinates != "flat":
         return found
     for again in range(1, _MOST_ROUNDS + 1):
-        chart = flat_chart(found.x, found.grad_u)
+        chart = fit_flat_chart(found.x, found.grad_u)
         if chart.is_gaussian:
             return found
         try:
-            better = _anneal_in(chart, config, evaluators, config.seed + again, display)
+            better = _anneal_from_chart(chart, config, evaluators, config.seed + again, display)
         except RunawayError:
             return found
         display.say(f"from its own chart: {_summary(better)}")
@@ -86,7 +86,7 @@ def anneal_density(config: Config, dim: int, evaluators: Evaluators, display: Di
     return found
 
 
-def _anneal_in(
+def _anneal_from_chart(
     chart: Chart, config: Config, evaluators: Evaluators, seed: int, display: Display
 ) -> Annealed:
     """Annealing in the coordinates of a chart, from its base; x, u and grad_u are those of x."""
@@ -103,24 +103,30 @@ def _anneal_in(
     with torch.no_grad():
         x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
     u, grad_u = evaluators.evaluate(x)
-    return dataclasses.replace(found, x=x, u=u, grad_u=filled(grad_u))
+    return dataclasses.replace(found, x=x, u=u, grad_u=fill_gradients(grad_u))
 
 
-def _with_family_error(found: Annealed, chart: ForceFieldChart, snapshots: int) -> Annealed:
+def _add_family_error(found: Annealed, chart: ForceFieldChart, snapshots: int) -> Annealed:
     """The larger of two errors of log Z: by islands, and by families that decide between wells."""
     last = torch.from_numpy(found.x[snapshots - 1 :: snapshots])
     angles = chart.coordinates.from_cartesian(last)[0][:, chart.circle]
-    error = family_error(found.founder[::snapshots], wells(angles).numpy())
+    error = family_error(found.founder[::snapshots], find_wells(angles).numpy())
     return dataclasses.replace(found, d_log_z=max(found.d_log_z, error))
 
 
-def force_field_chart(molecule: Molecule) -> ForceFieldChart:
+def build_force_field_chart(molecule: Molecule) -> ForceFieldChart:
     """The chart of a molecule that nothing has been simulated of."""
-    coordinates, terms = internal_coordinates(molecule), bonded_terms(molecule)
+    coordinates, terms = build_internal_coordinates(molecule), read_bonded_terms(molecule)
     q, _ = coordinates.from_cartesian(torch.from_numpy(molecule.positions)[None])
     profiles = {turn.bond: turn.energy / molecule.kT for turn in molecule.torsions}
     return ForceFieldChart(
-        coordinates, q, isomers_of(molecule), terms.bonds, terms.angles, terms.stiff, profiles
+        coordinates,
+        q,
+        find_molecule_isomers(molecule),
+        terms.bonds,
+        terms.angles,
+        terms.stiff,
+        profiles,
     )
 
 

@@ -10,7 +10,7 @@ density. A funnel shows in forces that are not linear, several modes in minima f
 import numpy as np
 from scipy.optimize import minimize
 
-from onestep_md.coordinates.linear_forces import gaussian_from_forces
+from onestep_md.coordinates.linear_forces import fit_linear_forces
 from onestep_md.exploration.smc import Checked, Gaussian
 
 _NEAR = 1e-5  # of the mode, in units of x: forces are linear there
@@ -41,13 +41,13 @@ def fit_gaussian(
         for start in (0.0 * starts[0], *starts)
     ]
     x = modes[0] + _NEAR * generator.standard_normal((particles, dim))
-    fitted = _gaussian_at(target, x)
+    fitted = _fit_at(target, x)
     if fitted is None or max(_distance(mode, *fitted) for mode in modes) > 1.0:
         return None
     for _ in range(_ROUNDS):
         mean, precision = fitted
         x = Gaussian(mean, np.linalg.inv(precision)).sample(particles, generator)
-        new = _gaussian_at(target, x)
+        new = _fit_at(target, x)
         if new is None:
             return None
         fitted = mean + _DAMPING * (new[0] - mean), precision + _DAMPING * (new[1] - precision)
@@ -60,6 +60,6 @@ def _distance(x: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> float:
     return float(np.sqrt((x - mean) @ precision @ (x - mean)))
 
 
-def _gaussian_at(target: Checked, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _fit_at(target: Checked, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     u, grad_u = target.evaluate(x)
-    return gaussian_from_forces(x, grad_u) if np.isfinite(u).all() else None
+    return fit_linear_forces(x, grad_u) if np.isfinite(u).all() else None

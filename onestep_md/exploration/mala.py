@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from onestep_md.coordinates.linear_forces import ROWS, gaussian_from_forces
+from onestep_md.coordinates.linear_forces import ROWS, fit_linear_forces
 
-BEST_STEP = 1.65  # times dim^(-1/6), see `first_step`
+BEST_STEP = 1.65  # times dim^(-1/6), see `optimal_step`
 TARGET_ACCEPTANCE = 0.6  # the optimum, 0.574 in many dimensions, is flat
 # One step for all is too long in a funnel's neck and too short in its mouth: every fourth move
 # tries the one or the other. On the 10-D funnel this takes two thirds off the error of log Z.
@@ -51,8 +51,8 @@ def mala(
         u: (n,) energies of x in kT
         grad_u: (n, dim) gradients of x
         covariance: the preconditioner C, (dim, dim)
-        step: h, in units of the widths that C describes; see `first_step` and `adapted`. Every
-            fourth move takes a quarter of it, or four times as much.
+        step: h, in units of the widths that C describes; see `optimal_step` and `adapt_step`.
+            Every fourth move takes a quarter of it, or four times as much.
         moves: how many
         generator: of the proposals and of the acceptance
         tempering: maps (x, u, grad_u) to the energy and gradient that the moves shall sample
@@ -92,7 +92,7 @@ def mala(
     return x, u, grad_u, float(np.mean(acceptance)) if acceptance else float("nan")
 
 
-def first_step(dim: int) -> float:
+def optimal_step(dim: int) -> float:
     """Returns the best step for a Gaussian whose covariance is the preconditioner.
 
     From Roberts and Rosenthal, J. R. Stat. Soc. B 60, 255 (1998), as the acceptance of 0.574.
@@ -100,12 +100,12 @@ def first_step(dim: int) -> float:
     return BEST_STEP * dim ** (-1.0 / 6.0)
 
 
-def adapted(step: float, acceptance: float) -> float:
+def adapt_step(step: float, acceptance: float) -> float:
     """Returns the step for the next call of `mala`, nearer to an acceptance of 0.6."""
     return step * float(np.exp(1.5 * (acceptance - TARGET_ACCEPTANCE)))
 
 
-def preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def estimate_preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Returns the harmonic mean (dim, dim) of cov(x) and cov(gradient)^-1.
 
     For a Gaussian both are its covariance. With several modes cov(x) holds their distances, which
@@ -114,13 +114,13 @@ def preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     fewer the forces tell more, if they are linear.
     """
     inverse = np.linalg.inv
-    fitted = gaussian_from_forces(x, gradient)
+    fitted = fit_linear_forces(x, gradient)
     if fitted:
         return inverse(fitted[1])
-    return 2.0 * inverse(inverse(covariance(x)) + covariance(gradient))
+    return 2.0 * inverse(inverse(estimate_covariance(x)) + estimate_covariance(gradient))
 
 
-def covariance(x: np.ndarray) -> np.ndarray:
+def estimate_covariance(x: np.ndarray) -> np.ndarray:
     """Returns the covariance (dim, dim) of x (n, dim); its diagonal where x has few rows."""
     n, dim = x.shape
     variance = x.var(axis=0) + np.finfo(x.dtype).tiny

@@ -177,17 +177,17 @@ def run_pass(
     inside = np.isfinite(population[1])
     islands = np.array_split(np.arange(len(inside)), schedule.islands)
     origin = np.repeat(np.arange(len(islands)), [len(island) for island in islands])
-    kept = _inside_only(inside, islands, base, generator)
+    kept = _replace_outside(inside, islands, base, generator)
     x, u, grad_u = (array[kept] for array in population)
     founder = kept
     with np.errstate(divide="ignore"):
         log_z = np.log([inside[island].mean() for island in islands])
-    b, step = 0.0, mala.first_step(x.shape[1])
+    b, step = 0.0, mala.optimal_step(x.shape[1])
     temperatures, acceptance = [], []
     while b < 1.0:
         # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
         rise = base.evaluate(x)[0] - u
-        increment = _increment(rise, 1.0 - b, schedule.ess)
+        increment = _choose_increment(rise, 1.0 - b, schedule.ess)
         b = b + increment if increment < 1.0 - b else 1.0
         log_w = increment * rise
         if b < 1.0:
@@ -199,12 +199,12 @@ def run_pass(
             chosen = resample(log_w + so_far, len(log_w), generator)
         log_z += [log_mean_weight(log_w[island]) for island in islands]
         x, u, grad_u, founder = x[chosen], u[chosen], grad_u[chosen], founder[chosen]
-        tempering = _tempering(base, b)
-        scales = mala.preconditioner(x, tempering(x, u, grad_u)[1])
+        tempering = _make_tempering(base, b)
+        scales = mala.estimate_preconditioner(x, tempering(x, u, grad_u)[1])
         x, u, grad_u, accepted = mala.mala(
             target, x, u, grad_u, scales, step, schedule.moves, generator, tempering
         )
-        step = mala.adapted(step, accepted)
+        step = mala.adapt_step(step, accepted)
         temperatures.append(b)
         acceptance.append(accepted)
         message = f"{len(temperatures)} temperatures, b = {b:.2g}, accepted {accepted:.2f}"
@@ -215,7 +215,9 @@ def run_pass(
                 f"{(x.std(axis=0) / base.width).max():.2g} times as wide as they started. Check "
                 "that exp(-u) has a finite integral, or scale x so that its widths are near 1."
             )
-    x, u, grad_u = _snapshots(target, (x, u, grad_u), scales, step, schedule, generator, report)
+    x, u, grad_u = _take_snapshots(
+        target, (x, u, grad_u), scales, step, schedule, generator, report
+    )
     relative = np.exp(log_z - log_z.max())
     # log Z = log <Z_i>, and d log Z = dZ / Z
     error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(islands))
@@ -265,7 +267,7 @@ def _retention(founder: np.ndarray, well: np.ndarray) -> float:
     return max(0.0, (together - alike.sum()) / (1.0 - alike.sum()))
 
 
-def _snapshots(
+def _take_snapshots(
     target: Checked,
     population: Population,
     scales: np.ndarray,
@@ -284,7 +286,7 @@ def _snapshots(
     return x.reshape(-1, x.shape[-1]), u.reshape(-1), grad_u.reshape(-1, x.shape[-1])
 
 
-def _tempering(base: Base, b: float) -> mala.Tempering:
+def _make_tempering(base: Base, b: float) -> mala.Tempering:
     """Returns the map from u and its gradient to those of p_b: (1 - b) u_0 + b u."""
 
     def tempered(x, u, grad_u):
@@ -294,7 +296,7 @@ def _tempering(base: Base, b: float) -> mala.Tempering:
     return tempered
 
 
-def _inside_only(
+def _replace_outside(
     inside: np.ndarray, islands: list[np.ndarray], base: Base, generator: np.random.Generator
 ) -> np.ndarray:
     """Returns which points (n,) replace the whole start, so that each is inside the support."""
@@ -316,7 +318,7 @@ def _inside_only(
     return np.concatenate([np.sort(generator.choice(own, len(part))) for own, part in pairs])
 
 
-def _increment(rise: np.ndarray, rest: float, least: float) -> float:
+def _choose_increment(rise: np.ndarray, rest: float, least: float) -> float:
     """Returns the step of b, at most `rest`, whose weights exp(step * rise) have the ESS."""
     rise = rise - rise.max()
 

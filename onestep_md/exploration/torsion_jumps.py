@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onestep_md.targets.torsion_profiles import TorsionProfile, turned
+from onestep_md.targets.torsion_profiles import TorsionProfile, turn_atoms
 
 CROSSED = 5.0  # kT at the highest temperature; dynamics crosses lower barriers in a picosecond
 
@@ -24,7 +24,7 @@ class TorsionJumps:
     def __init__(self, torsions: Sequence[TorsionProfile], hottest: float):
         """Choose among `torsions`; `hottest` is kT of the highest temperature in kJ/mol."""
         slow = [torsion for torsion in torsions if torsion.barrier > CROSSED * hottest]
-        found = [(torsion, _turns(torsion.energy)) for torsion in slow]
+        found = [(torsion, _find_turns(torsion.energy)) for torsion in slow]
         self._moves = [(torsion, turns) for torsion, turns in found if len(turns)]
         self.bonds = tuple(torsion.bond for torsion, _ in self._moves)
 
@@ -34,11 +34,11 @@ class TorsionJumps:
         for row in moved:
             torsion, turns = self._moves[generator.integers(len(self._moves))]
             turn = turns[generator.integers(len(turns))]
-            row[:] = turned(row, torsion.bond, torsion.moving, np.array([turn]))[0]
+            row[:] = turn_atoms(row, torsion.bond, torsion.moving, np.array([turn]))[0]
         return moved
 
 
-def _turns(energy: np.ndarray) -> np.ndarray:
+def _find_turns(energy: np.ndarray) -> np.ndarray:
     """Differences in radians between the minima of a profile (points,), both ways."""
     minima = np.flatnonzero((energy < np.roll(energy, 1)) & (energy <= np.roll(energy, -1)))
     apart = (minima[:, None] - minima)[~np.eye(len(minima), dtype=bool)]

@@ -9,7 +9,7 @@ def new_step_flow(config: Config, chart: Chart) -> StepFlow:
     """Make an untrained flow on the line and circle coordinates of a chart."""
     bins = config.flow.bins
     if bins is None:
-        bins = SPLINE_BINS if chart.modes_left else 0
+        bins = SPLINE_BINS if chart.is_multimodal else 0
     layers, width, orders = config.flow.layers, config.flow.width, config.flow.orders
     line, circle = chart.n_linear, chart.n_circular
-    return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.lens)
+    return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.angle_decoder)

@@ -11,11 +11,11 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.flat import flat_chart
+from onestep_md.coordinates.flat import fit_flat_chart
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
-from onestep_md.exploration.from_energy import anneal_density, explored_by_annealing
+from onestep_md.exploration.from_energy import anneal_density, as_exploration
 from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
 from onestep_md.kinds.coordinates import new_step_flow
@@ -68,7 +68,7 @@ class DensityTarget:
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         before = evaluators.evaluations
         found = anneal_density(config, self.source.density.dim, evaluators, display)
-        return explored_by_annealing(found, evaluators.evaluations - before)
+        return as_exploration(found, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         return []
@@ -81,7 +81,7 @@ class DensityTarget:
         return x.numpy()
 
     def new_chart(self, config: Config, x: np.ndarray, grad_u: np.ndarray) -> Chart:
-        return flat_chart(x, grad_u)
+        return fit_flat_chart(x, grad_u)
 
     def new_flow(self, config: Config, chart: Chart) -> Flow:
         return new_step_flow(config, chart)

@@ -12,17 +12,17 @@ from onestep_md.analysis.trajectories import Trajectory, trajectory_of, write_tr
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart, fit_chart
-from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.coordinates.positions import PositionChart
-from onestep_md.coordinates.stereo import hands, twins
+from onestep_md.coordinates.stereo import find_equivalent_atoms, find_tetrahedral_centres
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.exploration.from_energy import (
     anneal_molecule,
-    explored_by_annealing,
-    force_field_chart,
+    as_exploration,
+    build_force_field_chart,
 )
 from onestep_md.files import write_text
 from onestep_md.flow.base import Flow
@@ -77,7 +77,7 @@ class MoleculeTarget:
         return None
 
     def describe(self) -> list[str]:
-        line = f"{'isomers':<14}{isomers_of(self.molecule).line()}"
+        line = f"{'isomers':<14}{find_molecule_isomers(self.molecule).line()}"
         return [*self.fingerprint.lines(), line]
 
     def check_energy(self, platform: str | None) -> list[str]:
@@ -102,7 +102,7 @@ class MoleculeTarget:
             return explore_molecule(config, self.molecule, evaluators, display)
         before = evaluators.evaluations
         found = anneal_molecule(config, self.molecule, evaluators, display)
-        return explored_by_annealing(found, evaluators.evaluations - before)
+        return as_exploration(found, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         if config.exploration.method != "dynamics":
@@ -110,18 +110,20 @@ class MoleculeTarget:
         return unflipped_rings(self.molecule, exploration.frames)
 
     def rough_samples(self, n: int, seed: int) -> np.ndarray:
-        chart = force_field_chart(self.molecule)
+        chart = build_force_field_chart(self.molecule)
         with torch.no_grad():
             return chart.to_x(chart.sample_base(n, torch.Generator().manual_seed(seed)))[0].numpy()
 
     def new_chart(self, config: Config, x: np.ndarray, grad_u: np.ndarray) -> Chart:
         molecule, frames = self.molecule, torch.from_numpy(x)
         if config.flow.base == "gaussian":
-            centres = hands(molecule.elements, molecule.bonds, molecule.positions)
-            coordinates = internal_coordinates(molecule, centres)
-            alike = twins(molecule.elements, molecule.bonds)
+            centres = find_tetrahedral_centres(
+                molecule.elements, molecule.bonds, molecule.positions
+            )
+            coordinates = build_internal_coordinates(molecule, centres)
+            alike = find_equivalent_atoms(molecule.elements, molecule.bonds)
             return PositionChart.fit(frames, coordinates, molecule.bonds, alike)
-        coordinates = internal_coordinates(molecule)
+        coordinates = build_internal_coordinates(molecule)
         return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
 
     def new_flow(self, config: Config, chart: Chart) -> Flow:

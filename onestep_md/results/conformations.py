@@ -7,7 +7,7 @@ the flow has learned from, beside its held-out frames.
 import numpy as np
 
 from onestep_md.analysis.torsions import torsion_angles
-from onestep_md.coordinates.molecule import isomers_of
+from onestep_md.coordinates.molecule import find_molecule_isomers
 from onestep_md.estimators.histograms import histograms, pair_distances
 from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.sampling.draw import Samples
@@ -110,7 +110,7 @@ def table(rows: dict[str, TorsionComparison]) -> list[str]:
 
 def unflipped_rings(molecule: Molecule, frames: np.ndarray) -> list[str]:
     """Warnings of puckered rings that are never the other way round in frames (n, atoms, 3)."""
-    found, rings = [], isomers_of(molecule).rings
+    found, rings = [], find_molecule_isomers(molecule).rings
     for ring in rings:
         if any(len(set(ring) & set(other)) > 2 for other in rings if other != ring):
             continue  # a bridge keeps it as it is

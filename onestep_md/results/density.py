@@ -135,7 +135,7 @@ def _shown(particles: Particles | None, x: np.ndarray, seed: int) -> np.ndarray:
     """
     if particles is None:
         return x
-    return particles.images(torch.from_numpy(x), torch.Generator().manual_seed(seed)).numpy()
+    return particles.draw_images(torch.from_numpy(x), torch.Generator().manual_seed(seed)).numpy()
 
 
 def _exact_samples(target: DensitySource, config: Config) -> TargetSamples | None:

@@ -13,7 +13,7 @@ from onestep_md.analysis.torsions import Quad, find_torsions, region_membership,
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.chart import MolecularChart
-from onestep_md.coordinates.molecule import isomers_of
+from onestep_md.coordinates.molecule import find_molecule_isomers
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.estimate import z_score
@@ -95,7 +95,7 @@ def write_results(
         reference = free_energies[_EXPORTED_STEPS][0].reference
         explored = dynamics_regions(config, names, angles, exploration.replica, reference)
     distances = compare_samples(one.samples, one.torsions, model, angles, explored_by, config.seed)
-    evidence, isomers = [row.evidence for row in sampled.values()], isomers_of(molecule)
+    evidence, isomers = [row.evidence for row in sampled.values()], find_molecule_isomers(molecule)
     outside = {k: row.outside for k, row in sampled.items()}
     table = evidence_table(evidence) + domain_lines(outside)
     table += distance_table(distances) + free_energy_table(

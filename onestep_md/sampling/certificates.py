@@ -59,7 +59,7 @@ def certify(
         s, log_det = (torch.cat(found) for found in zip(*there, strict=True))
         log_det = log_det + chart.to_x(s)[1]
         inside = log_det.isfinite()
-        again = torch.where(inside[:, None], chart.recovered(s), s)
+        again = torch.where(inside[:, None], chart.recover(s), s)
         parts = again.split(at_once(flow, CHUNK))
         back = torch.cat([flow.inverse(part, steps)[0] for part in parts])
         rows = max(1, _JACOBIANS_AT_ONCE // flow.dim**2)

@@ -48,7 +48,7 @@ def check_topology(topology: app.Topology, path: Path) -> None:
             )
 
 
-def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
+def find_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
     """The bonds as index pairs, after refusing all but one connected molecule."""
     residues = list(topology.residues())
     pairs = {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
@@ -60,7 +60,8 @@ def checked_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], 
         if len(indices) > 1 and graph.subgraph(indices).number_of_edges() == 0:
             raise TargetError(
                 f"{path}: residue {residue.name}:{residue.id} has no bonds. It is not a standard "
-                f"residue, so the PDB must list its bonds in CONECT records{_or_rename(residue)}."
+                "residue, so the PDB must list its bonds in CONECT records"
+                f"{_suggest_name(residue)}."
             )
     atoms = list(topology.atoms())
     parts = sorted(networkx.connected_components(graph), key=len, reverse=True)
@@ -104,7 +105,7 @@ def check_particles(system: openmm.System, topology: app.Topology) -> None:
             )
 
 
-def checked_constraints(
+def find_constraints(
     system: openmm.System, bonds: tuple[tuple[int, int], ...], topology: app.Topology
 ) -> tuple[tuple[int, int, float], ...]:
     """The constraints as (i, j, length in nm), after refusing all but bond lengths."""
@@ -147,7 +148,7 @@ def _check_rings_are_free(
     )
 
 
-def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> float:
+def evaluate_input_energy(system: openmm.System, positions: np.ndarray, path: Path) -> float:
     """Energy of the input geometry in kJ/mol; refuses one that moving the molecule changes."""
     platform = openmm.Platform.getPlatformByName("Reference")
     try:
@@ -179,7 +180,7 @@ def checked_energy(system: openmm.System, positions: np.ndarray, path: Path) -> 
     return here
 
 
-def _or_rename(residue: app.topology.Residue) -> str:
+def _suggest_name(residue: app.topology.Residue) -> str:
     """What else helps: D residues are built and parametrised by the names of the L ones."""
     name = D_RESIDUES.get(residue.name)
     if name is None:

@@ -1,4 +1,4 @@
-"""Benchmark densities with closed forms, and `density`, which finds any benchmark by its name.
+"""Benchmark densities with closed forms, and `build_density`, which finds any of them by its name.
 
 A target known by its log density alone: x in R^dim, no molecule, no units, u(x) = -log_prob(x).
 Every name stands for one definition, constants included, because the literature uses the same
@@ -62,7 +62,7 @@ class GaussianMixture:
     """Equal weights, one isotropic standard deviation; normalised.
 
     Args:
-        name: As in `density`.
+        name: as in `build_density`.
         modes: (components, dim) means.
         std: Of every component.
     """
@@ -122,7 +122,7 @@ class ManyWells:
     log p = sum_a (constant + linear a + quadratic a^2 - a^4) - 0.5 sum_b b^2
 
     Args:
-        name: As in `density`.
+        name: as in `build_density`.
         dim: Number of coordinates.
         wells: The coordinates a.
         normals: The coordinates b; together with the wells, all of them.
@@ -257,7 +257,7 @@ BUILDERS: dict[str, Callable[..., Density]] = {
 }
 
 
-def density(name: str, data: Path | None) -> Density:
+def build_density(name: str, data: Path | None) -> Density:
     """The benchmark density of that name.
 
     Args:

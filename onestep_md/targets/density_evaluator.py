@@ -2,7 +2,7 @@
 
 u(x) = -log p(x) and grad_u(x) = -d log p / dx by automatic differentiation, float64. One per
 process; a partial of it crosses process borders, the density itself is built at the far side:
-partial(DensityEvaluator, partial(density, "gmm9", None)).
+partial(DensityEvaluator, partial(build_density, "gmm9", None)).
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class DensityEvaluator:
 
     def _evaluate(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
         try:
-            u, grad_u = u_and_grad_u(self.density, x)
+            u, grad_u = evaluate_with_gradient(self.density, x)
         except (RuntimeError, ValueError, ArithmeticError):
             # A function of the user's may raise for a single row, say in a factorisation; the
             # others must not be lost with it.
@@ -75,7 +75,7 @@ class DensityEvaluator:
         return u.numpy(), grad_u.numpy()
 
 
-def u_and_grad_u(density: Density, x: Tensor) -> tuple[Tensor, Tensor]:
+def evaluate_with_gradient(density: Density, x: Tensor) -> tuple[Tensor, Tensor]:
     """Energies (batch,) and gradients at x (batch, dim), as they come, NaN included."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()

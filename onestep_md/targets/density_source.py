@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from onestep_md.config import BenchmarkTarget, PythonTarget
-from onestep_md.targets.densities import Density, density
-from onestep_md.targets.python_density import probes, python_density
-from onestep_md.targets.python_source import essence, files_of
+from onestep_md.targets.densities import Density, build_density
+from onestep_md.targets.python_density import draw_probes, load_python_density
+from onestep_md.targets.python_source import find_sources, read_code
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> Dens
     built: Density
     sources: tuple[Path, ...]
     if settings.kind == "python":
-        build = functools.partial(python_density, settings.function, settings.dim, folder)
+        build = functools.partial(load_python_density, settings.function, settings.dim, folder)
         built = own = build()
-        sources = () if own.source is None else files_of(own.source)
-        code = [essence(file) for file in sources]
+        sources = () if own.source is None else find_sources(own.source)
+        code = [read_code(file) for file in sources]
     else:
         source = None if settings.data is None else folder / settings.data
-        build = functools.partial(density, settings.name, source)
+        build = functools.partial(build_density, settings.name, source)
         built, sources, code = build(), () if source is None else (source,), []
     digest = _digest(built, code)
     fingerprint = DensityFingerprint(built.name, built.dim, built.log_z, digest)
@@ -88,6 +88,6 @@ def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> Dens
 
 
 def _digest(built: Density, code: list[str]) -> str:
-    x = probes(built.log_prob, built.dim)
+    x = draw_probes(built.log_prob, built.dim)
     values = [f"{value:.6e}" for value in built.log_prob(x).tolist()]  # equal on other machines
     return hashlib.sha256("\n".join([str(values), *code]).encode()).hexdigest()

@@ -32,7 +32,7 @@ FORCES = {
 PLUGINS = {"TorchForce": "openmm-torch", "PlumedForce": "openmm-plumed"}  # force -> package
 
 
-def system_text(text: str, path: Path, trust: bool) -> str:
+def sanitise_system(text: str, path: Path, trust: bool) -> str:
     """The XML of a serialized System that is safe to deserialize.
 
     Args:
@@ -47,7 +47,7 @@ def system_text(text: str, path: Path, trust: bool) -> str:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise TargetError(
-            f"{path} cannot be read as XML: {error}. {_instead(path) or WHOLE}"
+            f"{path} cannot be read as XML: {error}. {_advise(path) or WHOLE}"
         ) from error
     if root.tag == "ForceField":
         raise TargetError(f"{path} is a force field: name it in target.forcefield.")
@@ -65,7 +65,7 @@ def system_text(text: str, path: Path, trust: bool) -> str:
                     f"{path} contains a PythonForce, whose Python code would run here as soon as "
                     f"the file is read. {HOW_TO_TRUST}"
                 )
-        for force in plugin_forces(root):
+        for force in find_plugin_forces(root):
             package = f" ({PLUGINS[force]})" if force in PLUGINS else ""
             raise TargetError(
                 f"{path} contains a {force}, which is no force of OpenMM's own but of a "
@@ -76,13 +76,13 @@ def system_text(text: str, path: Path, trust: bool) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def plugin_forces(root: ElementTree.Element) -> list[str]:
+def find_plugin_forces(root: ElementTree.Element) -> list[str]:
     """Types of the forces that OpenMM does not have by itself."""
     kinds = (element.get("type", "") for element in root.iter("Force"))
     return [kind for kind in kinds if kind not in FORCES]
 
 
-def forcefield_files(names: tuple[str, ...], folder: Path, trust: bool) -> list[str | io.StringIO]:
+def open_forcefields(names: tuple[str, ...], folder: Path, trust: bool) -> list[str | io.StringIO]:
     """What to give to `openmm.app.ForceField`: own files as their text, OpenMM's by their paths.
 
     Args:
@@ -99,10 +99,10 @@ def forcefield_files(names: tuple[str, ...], folder: Path, trust: bool) -> list[
         name, beside = todo.pop(0)
         path = beside / name
         if not path.is_file():
-            found.append(_of_openmm(name, beside))
+            found.append(_find_openmm_file(name, beside))
         elif path.resolve() not in seen:
             seen.add(path.resolve())
-            root = _own(path, trust)
+            root = _read_own(path, trust)
             for included in root.findall("Include"):
                 todo.append((included.get("file", ""), path.parent))
                 root.remove(included)
@@ -110,12 +110,12 @@ def forcefield_files(names: tuple[str, ...], folder: Path, trust: bool) -> list[
     return found
 
 
-def _own(path: Path, trust: bool) -> ElementTree.Element:
+def _read_own(path: Path, trust: bool) -> ElementTree.Element:
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise TargetError(
-            f"target.forcefield: {path} is broken XML: {error}. {_instead(path)}".rstrip()
+            f"target.forcefield: {path} is broken XML: {error}. {_advise(path)}".rstrip()
         ) from error
     if root.tag == "System":
         raise TargetError(f"{path} is a serialized System: name it in target.system instead.")
@@ -135,7 +135,7 @@ def _own(path: Path, trust: bool) -> ElementTree.Element:
     return root
 
 
-def _of_openmm(name: str, folder: Path) -> str:
+def _find_openmm_file(name: str, folder: Path) -> str:
     """Path of a force field of OpenMM's; never a file of the folder where the command is run."""
     directories = [Path(directory) for directory in _getDataDirectories()]
     for directory in directories:
@@ -153,7 +153,7 @@ def _of_openmm(name: str, folder: Path) -> str:
     )
 
 
-def _instead(path: Path) -> str:
+def _advise(path: Path) -> str:
     """What to do with a topology of another program, known by the ending of its name."""
     readers = {
         ".prmtop": "AmberPrmtopFile", ".parm7": "AmberPrmtopFile", ".top": "GromacsTopFile",

@@ -49,7 +49,7 @@ def mark(u: np.ndarray, grad_u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return u, grad_u
 
 
-def filled(grad_u: np.ndarray) -> np.ndarray:
+def fill_gradients(grad_u: np.ndarray) -> np.ndarray:
     """Gradients (batch, ...) with zero where there is none."""
     return np.where(np.isnan(grad_u), 0.0, grad_u)
 

@@ -21,14 +21,14 @@ from onestep_md.targets.checks import (
     check_geometry,
     check_particles,
     check_topology,
-    checked_bonds,
-    checked_constraints,
-    checked_energy,
+    evaluate_input_energy,
+    find_bonds,
+    find_constraints,
 )
-from onestep_md.targets.foreign_code import forcefield_files, system_text
+from onestep_md.targets.foreign_code import open_forcefields, sanitise_system
 from onestep_md.targets.pdb_file import check_is_pdb
 from onestep_md.targets.system_bonds import take_bonds
-from onestep_md.targets.torsion_profiles import TorsionProfile, torsion_profiles
+from onestep_md.targets.torsion_profiles import TorsionProfile, compute_torsion_profiles
 
 KB = 0.00831446261815324  # kJ/mol/K
 # Forces that carry no energy but would act on the dynamics.
@@ -134,25 +134,25 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         TargetError: With what is wrong, where, and what to do.
     """
     folder = Path(folder)
-    path = _existing(target.pdb, folder, "target.pdb")
+    path = _find_file(target.pdb, folder, "target.pdb")
     pdb = _read_pdb(path)
     check_topology(pdb.topology, path)
     notes = []
     if target.system is not None:
         source = (target.system,)
-        system_path = _existing(target.system, folder, "target.system")
+        system_path = _find_file(target.system, folder, "target.system")
         system = _read_system(system_path, trust)
         notes += _drop_without_energy(system)
         notes += take_bonds(system, pdb, system_path, path)
-        bonds = checked_bonds(pdb.topology, path)
+        bonds = find_bonds(pdb.topology, path)
     else:
         source = tuple(target.forcefield)
         forcefield = _read_forcefield(source, folder, trust)
-        bonds = checked_bonds(pdb.topology, path)
+        bonds = find_bonds(pdb.topology, path)
         system = _create_system(forcefield, pdb.topology, target.constraints, path)
         _drop_without_energy(system)
     check_particles(system, pdb.topology)
-    constraints = checked_constraints(system, bonds, pdb.topology)
+    constraints = find_constraints(system, bonds, pdb.topology)
     positions = pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     positions = np.array(positions, dtype=np.float64)
     check_geometry(positions, bonds, path)
@@ -166,7 +166,7 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         atoms=len(positions),
         temperature=float(target.temperature),
         system_sha256=_checksum(system_xml),
-        u_input=checked_energy(system, positions, path) / (KB * target.temperature),
+        u_input=evaluate_input_energy(system, positions, path) / (KB * target.temperature),
         notes=tuple(notes),
         held=target.held,
     )
@@ -182,13 +182,13 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         bonds=bonds,
         constraints=constraints,
         temperature=float(target.temperature),
-        torsions=torsion_profiles(system, bonds, positions),
+        torsions=compute_torsion_profiles(system, bonds, positions),
         held=target.held,
         fingerprint=fingerprint,
     )
 
 
-def _existing(name: str, folder: Path, key: str) -> Path:
+def _find_file(name: str, folder: Path, key: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise TargetError(
@@ -224,7 +224,7 @@ def _read_system(path: Path, trust: bool) -> openmm.System:
         text = path.read_text()
     except UnicodeDecodeError as error:
         raise TargetError(f"{path} is not text; a serialized System (XML) is needed.") from error
-    safe = system_text(text, path, trust)
+    safe = sanitise_system(text, path, trust)
     try:
         system = openmm.XmlSerializer.deserialize(safe)
     except Exception as error:
@@ -254,7 +254,7 @@ def _drop_without_energy(system: openmm.System) -> list[str]:
 
 
 def _read_forcefield(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:
-    files = forcefield_files(names, folder, trust)
+    files = open_forcefields(names, folder, trust)
     try:
         return app.ForceField(*files)
     except Exception as error:

@@ -58,7 +58,7 @@ class Particles(ABC):
         i, j = torch.triu_indices(self.n, self.n, offset=1)
         return (rows.index_select(-1, i) - rows.index_select(-1, j)).square().sum(-2)
 
-    def images(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_images(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each of (batch, dim) turned or reflected, and its particles exchanged, at random."""
         turn = torch.randn(len(x), self.space, self.space, generator=generator, dtype=x.dtype)
         order = torch.rand(len(x), self.n, generator=generator).argsort(dim=1)

@@ -31,7 +31,7 @@ def check_is_pdb(path: Path) -> None:
                 "the System or force field, bonds of residues that are not standard in CONECT "
                 "records."
             )
-    (atom, count) = max(_names(lines).items(), key=lambda item: item[1], default=((), 0))
+    (atom, count) = max(_count_names(lines).items(), key=lambda item: item[1], default=((), 0))
     if count > 1:
         name, residue, chain, number = atom[0], atom[2], atom[3], atom[4]
         raise TargetError(
@@ -42,7 +42,7 @@ def check_is_pdb(path: Path) -> None:
         )
 
 
-def _names(lines: list[str]) -> Counter[tuple[str, ...]]:
+def _count_names(lines: list[str]) -> Counter[tuple[str, ...]]:
     """How many atoms have this name, alternate location and residue; of the first model."""
     found: Counter[tuple[str, ...]] = Counter()
     part = 0  # a chain ends at TER, and another of the same letter may follow

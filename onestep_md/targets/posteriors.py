@@ -154,7 +154,7 @@ class LogisticRegression:
     """Independent normal priors on the weights, one Bernoulli label per row of features.
 
     Args:
-        name: As in `density`.
+        name: as in `build_density`.
         features: (rows, dim), float64.
         labels: (rows,), 0 or 1.
         prior_std: Of every weight.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.density_evaluator import u_and_grad_u
+from onestep_md.targets.density_evaluator import evaluate_with_gradient
 
 TRIAL_POINTS = 16
 _WIDTHS = tuple(4.0**k for n in range(1, 10) for k in (n, -n))  # where 1 has nothing inside
@@ -50,7 +50,7 @@ class PythonDensity:
         return None
 
 
-def python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
+def load_python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
     """Imports a function and tries it on a few standard normal points.
 
     Args:
@@ -75,7 +75,7 @@ def python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
     file = getattr(module, "__file__", None)
     source = Path(file) if file and file.endswith(".py") else None
     density = PythonDensity(spec, dim, function, source)
-    _try(density)
+    _try_out(density)
     return density
 
 
@@ -104,7 +104,7 @@ def _module_of_file(file: Path) -> ModuleType:
     return module
 
 
-def probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
+def draw_probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
     """Fixed points (n, dim): standard normals, and if the density is 0 at all of them, others.
 
     These are the first ones, wider or narrower, of which at least one is inside of the support.
@@ -124,8 +124,8 @@ def probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
     return x
 
 
-def _try(density: PythonDensity) -> None:
-    x = probes(lambda x: _call(density, x), density.dim)
+def _try_out(density: PythonDensity) -> None:
+    x = draw_probes(lambda x: _call(density, x), density.dim)
     log_p = _call(density, x)
     first = _call(density, x[:1])
     if log_p.isnan().all() or (log_p == torch.inf).any():
@@ -137,7 +137,7 @@ def _try(density: PythonDensity) -> None:
             "rows must not depend on each other",
         )
     try:
-        grad_u = u_and_grad_u(density, x)[1]
+        grad_u = evaluate_with_gradient(density, x)[1]
     except Exception as error:
         raise _broken(density, f"a value without gradient ({error})") from error
     unknown = log_p.isfinite() & ~grad_u.isfinite().all(1)

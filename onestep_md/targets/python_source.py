@@ -13,7 +13,7 @@ _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _LINE = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 
 
-def files_of(module: Path) -> tuple[Path, ...]:
+def find_sources(module: Path) -> tuple[Path, ...]:
     """A module and the modules beside it that it imports, and these import."""
     found, waiting = [], [module]
     while waiting:
@@ -35,7 +35,7 @@ def _imported(file: Path) -> set[str]:
     return names
 
 
-def essence(file: Path) -> str:
+def read_code(file: Path) -> str:
     """The words of the code, line by line, without comments, docstrings and empty lines."""
     lines, line = [], list[tuple[int, str]]()
     for token in tokenize.generate_tokens(io.StringIO(file.read_text()).readline):

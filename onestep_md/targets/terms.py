@@ -29,7 +29,7 @@ class BondedTerms:
     stiff: frozenset[frozenset[int]]
 
 
-def bonded_terms(molecule: Molecule) -> BondedTerms:
+def read_bonded_terms(molecule: Molecule) -> BondedTerms:
     """Read them from the System; a force field with other functional forms gives empty tables."""
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
     bonds, angles = {}, {}

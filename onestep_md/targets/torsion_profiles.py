@@ -43,7 +43,7 @@ class TorsionProfile:
         return float(self.energy.max())
 
 
-def torsion_profiles(
+def compute_torsion_profiles(
     system: openmm.System, bonds: tuple[tuple[int, int], ...], positions: np.ndarray
 ) -> tuple[TorsionProfile, ...]:
     """Profiles of all bonds that are in no ring and have neighbours on both sides.
@@ -62,7 +62,7 @@ def torsion_profiles(
         graph.remove_edge(i, j)
         moving = nx.node_connected_component(graph, j) - {j}
         graph.add_edge(i, j)
-        x = turned(positions, (i, j), tuple(sorted(moving)), _angles())
+        x = turn_atoms(positions, (i, j), tuple(sorted(moving)), _angles())
         energy = np.array([_energy(context, frame) for frame in x])
         described = bool(np.ptp(energy) > 1e-6)
         energy = energy - energy.min()
@@ -70,7 +70,7 @@ def torsion_profiles(
     return tuple(profiles)
 
 
-def turned(
+def turn_atoms(
     x: np.ndarray, bond: tuple[int, int], moving: tuple[int, ...], angle: np.ndarray
 ) -> np.ndarray:
     """Conformations with some atoms turned about the axis of a bond, by Rodrigues' formula.

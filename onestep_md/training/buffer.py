@@ -61,7 +61,7 @@ class Buffer:
         self.chains = Configurations(
             start.s.float().clone(), start.log_p.double().clone(), start.force.float().clone()
         )
-        self.stride = mala.first_step(start.s.shape[1])
+        self.stride = mala.optimal_step(start.s.shape[1])
 
     def __len__(self) -> int:
         return len(self.chains.s)

@@ -94,7 +94,7 @@ def _regression_losses(
     if draws is None:
         return (torch.zeros(()),) * 3
     flow = state.flow
-    z = chart.nearest(draws.z.float(), drawn.s)
+    z = chart.align(draws.z.float(), drawn.s)
     chains = state.buffer.chains
     # the force gives the velocity only where z is independent of its partner
     trust = losses.force_trust(chains.s, chains.force, flow.n_linear) * (not chart.symmetric)

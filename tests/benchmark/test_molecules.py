@@ -14,7 +14,7 @@ from onestep_md.benchmark import molecule_reference
 from onestep_md.benchmark.molecule_reference import is_of, turning_torsions
 from onestep_md.benchmark.molecules import EQUAL, known_references, measure_molecules
 from onestep_md.config import load_config
-from onestep_md.coordinates.molecule import internal_coordinates
+from onestep_md.coordinates.molecule import build_internal_coordinates
 from onestep_md.kinds import load_target
 
 SYSTEMS = Path(__file__).parents[2] / "systems" / "molecules"
@@ -56,7 +56,7 @@ def test_regions_that_symmetry_makes_equal_are_regions_of_the_molecule():
 def test_grid_is_of_the_torsions_that_turn():
     config = load_config(SYSTEMS / "methylcyclohexane.yaml")
     molecule = load_target(config).molecule
-    coordinates = internal_coordinates(molecule)
+    coordinates = build_internal_coordinates(molecule)
     columns = turning_torsions(molecule, coordinates)
     assert [coordinates.names[i] for i in columns] == ["torsion H7-C0-C1-C2"]
 

@@ -53,11 +53,11 @@ def test_only_atoms_from_a_gaussian_have_auxiliaries(name, draws):
 
 @pytest.mark.parametrize("name", PARTICLES)
 def test_densities_of_particles_are_those_that_are(name):
-    from onestep_md.targets.densities import density
+    from onestep_md.targets.densities import build_density
     from onestep_md.targets.particles import Particles
 
-    assert isinstance(density(name, None), Particles)
-    assert density(name, None).space == PARTICLES[name]
+    assert isinstance(build_density(name, None), Particles)
+    assert build_density(name, None).space == PARTICLES[name]
 
 
 def test_names_of_densities_are_those_that_can_be_built():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from onestep_md.coordinates.cartesian import CartesianChart
-from onestep_md.targets.density_evaluator import u_and_grad_u
+from onestep_md.targets.density_evaluator import evaluate_with_gradient
 from onestep_md.targets.particles import DoubleWellParticles, LennardJones
 
 
@@ -63,7 +63,7 @@ def test_log_density_is_that_of_the_target_and_of_independent_noise(chart, densi
 def test_nearest_image_is_an_image_and_nearer(chart, density):
     generator = torch.Generator().manual_seed(4)
     z, s = (chart.sample_base(40, generator) for _ in range(2))
-    image = chart.nearest(z, s)
+    image = chart.align(z, s)
     assert ((image - s).norm(dim=1) < (z - s).norm(dim=1)).all()
     torch.testing.assert_close(chart.log_base(image), chart.log_base(z))
     # positions and auxiliaries have moved together: all distances of both, in another order
@@ -80,7 +80,7 @@ def test_nearest_image_undoes_exchange_and_small_rotation(chart, density):
     particles = particles @ torch.matrix_exp(skew - skew.T)
     position = chart.basis.T @ particles[:, :, 0]
     z = torch.cat([position.flatten(1), particles[:, :, 1].flatten(1)], dim=1)
-    torch.testing.assert_close(chart.nearest(z, s), s, rtol=0, atol=1e-10)
+    torch.testing.assert_close(chart.align(z, s), s, rtol=0, atol=1e-10)
 
 
 def test_pull_back_is_the_gradient_of_the_log_density(chart, density):
@@ -89,7 +89,7 @@ def test_pull_back_is_the_gradient_of_the_log_density(chart, density):
     x, log_det = chart.to_x(point)
     log_p = density.log_prob(x) + log_det
     (expected,) = torch.autograd.grad(log_p.sum(), point)
-    _, grad_u = u_and_grad_u(density, chart.to_x(s)[0])
+    _, grad_u = evaluate_with_gradient(density, chart.to_x(s)[0])
     torch.testing.assert_close(chart.pull_back(s, grad_u), expected)
 
 

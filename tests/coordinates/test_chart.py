@@ -112,7 +112,7 @@ def test_rare_wells_are_visited_more_often_than_dynamics_does(coordinates, alani
     chart = MolecularChart.fit(coordinates, q)
     s = chart.sample_base(20_000, torch.Generator().manual_seed(9))
     k = chart.circle.tolist().index(column)
-    rare = chart.lens(s[:, chart.n_linear :])[:, k] > 1.25
+    rare = chart.angle_decoder(s[:, chart.n_linear :])[:, k] > 1.25
     boosted = 0.01 * math.sqrt(10.0)
     assert (
         abs(rare.double().mean() - boosted / (boosted + 0.99)) < 0.01

@@ -36,7 +36,7 @@ def assert_same_volume(chart, n=20):
     along = torch.eye(s.shape[1]).double() + 0.1 * normal(*s.shape, s.shape[1])
     dense = chart.dense_log_det(s, along)
     torch.testing.assert_close(dense, log_det + torch.linalg.slogdet(along)[1], rtol=0, atol=1e-8)
-    torch.testing.assert_close(chart.recovered(s), s, rtol=0, atol=1e-8)
+    torch.testing.assert_close(chart.recover(s), s, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(("rings", "constrained"), [(0, 0), (0, 4), (2, 0), (1, 3)])

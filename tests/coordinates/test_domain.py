@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.molecule import internal_coordinates
+from onestep_md.coordinates.molecule import build_internal_coordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 
 
 def test_the_mirror_image_has_no_volume(shipped):
     molecule = shipped("valine")
-    coordinates = internal_coordinates(molecule)
+    coordinates = build_internal_coordinates(molecule)
     x = torch.from_numpy(molecule.positions)[None]
     both = torch.cat([x, -x])
     assert coordinates.domain.has_inverted_centre(both).tolist() == [False, True]
@@ -26,7 +26,7 @@ def test_the_mirror_image_has_no_volume(shipped):
 
 def test_a_molecule_without_centres_has_no_chirality(shipped):
     molecule = shipped("glycine")
-    coordinates = internal_coordinates(molecule)
+    coordinates = build_internal_coordinates(molecule)
     x = torch.from_numpy(molecule.positions)[None]
     assert not coordinates.domain.has_inverted_centre(torch.cat([x, -x])).any()
     assert coordinates.from_cartesian(-x)[1].isfinite().all()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from onestep_md.coordinates.isomers import find_isomers
-from onestep_md.coordinates.molecule import internal_coordinates, isomers_of
-from onestep_md.targets.torsion_profiles import turned
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
+from onestep_md.targets.torsion_profiles import turn_atoms
 
 
 def planar(chain, rest):
@@ -60,15 +60,15 @@ def test_without_torsion_terms_lengths_tell_double_bonds():
 def test_shipped_molecules(shipped, name, held, line):
     files = ("amber14/DNA.OL15.xml",) if name == "thymidine" else ()
     molecule = dataclasses.replace(shipped(name, *files), held=held)
-    assert isomers_of(molecule).line() == line
+    assert find_molecule_isomers(molecule).line() == line
 
 
 def test_a_turned_amide_has_no_weight_and_is_counted(shipped):
     molecule = shipped("alanine")
-    coordinates = internal_coordinates(molecule)
+    coordinates = build_internal_coordinates(molecule)
     amide = next(t for t in molecule.torsions if t.barrier > 80.0)
     angles = np.radians([0.0, 60.0, 120.0, 180.0])
-    x = torch.from_numpy(turned(molecule.positions, amide.bond, amide.moving, angles))
+    x = torch.from_numpy(turn_atoms(molecule.positions, amide.bond, amide.moving, angles))
     assert coordinates.domain.violations(x)["a turned bond"].tolist() == [False, False, True, True]
     assert coordinates.domain.contains(x).tolist() == [True, True, False, False]
     q, log_det = coordinates.from_cartesian(x)

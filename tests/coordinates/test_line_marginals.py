@@ -46,7 +46,7 @@ def test_wells_that_go_together_are_left_to_the_flow():
     marginals = LineMarginals.fit((x - x.mean(0)) / x.std(0))
     assert marginals.modal.tolist() == [2] and marginals.tangled
     assert not LineMarginals.fit(columns()).tangled
-    assert FlatChart.fit(x).modes_left and not FlatChart.fit(columns()).modes_left
+    assert FlatChart.fit(x).is_multimodal and not FlatChart.fit(columns()).is_multimodal
 
 
 def test_nothing_to_flatten():

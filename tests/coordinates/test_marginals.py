@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smoothed_density
+from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smooth_density
 
 
 def wells(*centres_and_counts, width=0.15, seed=0):
@@ -34,7 +34,7 @@ def test_a_torsion_at_the_cut_of_the_circle_is_still_stiff():
 @pytest.mark.parametrize("bandwidth", [0.05, 0.1, 0.5])
 def test_smoothed_densities_integrate_to_one(bandwidth):
     angles = torch.cat([wells((3.0, 5000)), wells((0.0, 5000), width=2.0)], dim=-1)
-    density = smoothed_density(angles, equal(angles), bandwidth)
+    density = smooth_density(angles, equal(angles), bandwidth)
     mass = density.sum(-1) * 2 * math.pi / density.shape[-1]
     torch.testing.assert_close(mass, torch.ones(2).double())
     assert (density >= 0).all()
@@ -45,8 +45,8 @@ def test_weights_count_like_copies():
     weight = torch.where(torch.arange(150) < 100, 1.0, 3.0).double()
     copies = torch.cat([angles, angles[100:], angles[100:]])
     torch.testing.assert_close(
-        smoothed_density(angles, weight / weight.sum(), 0.1),
-        smoothed_density(copies, equal(copies), 0.1),
+        smooth_density(angles, weight / weight.sum(), 0.1),
+        smooth_density(copies, equal(copies), 0.1),
     )
 
 
@@ -94,7 +94,7 @@ def test_equal_wells_and_single_wells_get_no_emphasis():
 
 def test_a_rigid_molecule_has_no_marginals():
     angles = torch.zeros(50, 0, dtype=torch.float64)
-    assert smoothed_density(angles, equal(angles), 0.1).shape == (0, 512)
+    assert smooth_density(angles, equal(angles), 0.1).shape == (0, 512)
     marginals = Marginals.fit(angles, equal(angles))
     for angle, log_density in (marginals.quantile(angles), marginals.cumulative(angles)):
         assert angle.shape == log_density.shape == (50, 0)

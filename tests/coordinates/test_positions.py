@@ -8,9 +8,9 @@ import torch
 
 from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.molecule import internal_coordinates
+from onestep_md.coordinates.molecule import build_internal_coordinates
 from onestep_md.coordinates.positions import PositionChart
-from onestep_md.coordinates.stereo import hands, twins
+from onestep_md.coordinates.stereo import find_equivalent_atoms, find_tetrahedral_centres
 from onestep_md.coordinates.zmatrix import build_zmatrix
 
 
@@ -22,8 +22,8 @@ def normal(*shape, seed=1):
 @pytest.fixture(scope="module")
 def coordinates(shipped):
     molecule = shipped("alanine")
-    centres = hands(molecule.elements, molecule.bonds, molecule.positions)
-    return internal_coordinates(molecule, centres)
+    centres = find_tetrahedral_centres(molecule.elements, molecule.bonds, molecule.positions)
+    return build_internal_coordinates(molecule, centres)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def frames(shipped):
 @pytest.fixture(scope="module")
 def chart(frames, coordinates, shipped):
     molecule = shipped("alanine")
-    groups = twins(molecule.elements, molecule.bonds)
+    groups = find_equivalent_atoms(molecule.elements, molecule.bonds)
     return PositionChart.fit(frames, coordinates, molecule.bonds, groups)
 
 
@@ -94,7 +94,7 @@ def test_log_z_of_two_atoms_is_that_of_their_bond():
 
 def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates, shipped):
     molecule = shipped("alanine")
-    groups = twins(molecule.elements, molecule.bonds)
+    groups = find_equivalent_atoms(molecule.elements, molecule.bonds)
     covariance = chart.spread @ chart.spread.T
     for group in groups:  # exchanged, they have the same covariance
         order = torch.arange(22)
@@ -130,9 +130,9 @@ def test_nearest_image_undoes_a_rotation(chart):
     s = chart.sample_base(30, torch.Generator().manual_seed(5))
     turn = kabsch_rotation(normal(30, 5, 3), normal(30, 5, 3, seed=2))
     z = (s.unflatten(-1, (-1, 3)) @ turn).flatten(1)
-    torch.testing.assert_close(chart.nearest(z, s), s, rtol=0, atol=1e-10)
+    torch.testing.assert_close(chart.align(z, s), s, rtol=0, atol=1e-10)
     other = chart.sample_base(30, torch.Generator().manual_seed(6))
-    image = chart.nearest(other, s)
+    image = chart.align(other, s)
     near = (image - s)[:, : chart.free], (other - s)[:, : chart.free]
     spread = (
         chart.spread @ near[0].unflatten(-1, (-1, 3)),

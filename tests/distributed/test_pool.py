@@ -12,7 +12,7 @@ import pytest
 from onestep_md.distributed.jobs import blocks, cut, number_of_jobs
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.errors import PoolError, TargetError
-from onestep_md.targets.densities import density
+from onestep_md.targets.densities import build_density
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
@@ -135,7 +135,7 @@ def test_equals_serial_for_any_number_of_workers(open_pool, workers):
 @pytest.mark.cluster
 @pytest.mark.parametrize("name", ["seeds", "lj13_f1"])
 def test_densities_are_equal_to_the_last_bit_for_any_number_of_workers(open_pool, name):
-    factory = functools.partial(DensityEvaluator, functools.partial(density, name, None))
+    factory = functools.partial(DensityEvaluator, functools.partial(build_density, name, None))
     serial = SerialEvaluators(factory, "torch")
     dim = factory().density.dim
     sizes = (1000, 700, 64, 2 * 64 + 1, 1)

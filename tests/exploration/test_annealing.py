@@ -7,7 +7,7 @@ import pytest
 
 from onestep_md.errors import TargetError
 from onestep_md.exploration.annealing import anneal, anneal_from
-from onestep_md.exploration.mala import adapted, first_step, mala
+from onestep_md.exploration.mala import adapt_step, mala, optimal_step
 from onestep_md.exploration.smc import Gaussian, family_error
 
 NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
@@ -92,7 +92,7 @@ def test_mala_forgets_where_it_started():
     covariance = correlated(4, 0.01, 10.0)
     energy, _ = gaussian(np.zeros(4), covariance)
     x = np.full((5_000, 4), 3.0)
-    y, u, _, _ = moved(energy, x, covariance, 60, first_step(4))
+    y, u, _, _ = moved(energy, x, covariance, 60, optimal_step(4))
     assert abs((u.mean() - 2.0) / np.sqrt(2.0 / len(u))) < 4  # <u> = dim / 2, var u = dim / 2
     assert np.abs(y.mean(axis=0) / np.sqrt(np.diag(covariance) / len(y))).max() < 4
 
@@ -139,8 +139,8 @@ def test_mala_survives_a_gradient_that_overflows():
 
 
 def test_step_follows_the_acceptance():
-    assert adapted(0.3, 0.6) == pytest.approx(0.3)
-    assert adapted(0.3, 0.1) < 0.3 < adapted(0.3, 0.9)
+    assert adapt_step(0.3, 0.6) == pytest.approx(0.3)
+    assert adapt_step(0.3, 0.1) < 0.3 < adapt_step(0.3, 0.9)
 
 
 @pytest.mark.parametrize(

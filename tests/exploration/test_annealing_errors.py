@@ -10,7 +10,7 @@ from onestep_md.config import load_config
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.evidence import bar, eubo
 from onestep_md.estimators.free_energy import dynamics_free_energies
-from onestep_md.exploration.from_energy import anneal_density, explored_by_annealing
+from onestep_md.exploration.from_energy import anneal_density, as_exploration
 from onestep_md.sampling.model import _training_frames
 
 GMM9 = Path(__file__).parents[2] / "systems" / "gmm9.yaml"
@@ -50,7 +50,7 @@ def explorations():
     display = SimpleNamespace(say=lambda text: None, advance=lambda fraction, message: None)
     overrides = [f"exploration.particles={PARTICLES}", "exploration.moves=4"]
     return [
-        explored_by_annealing(
+        as_exploration(
             anneal_density(load_config(GMM9, overrides, seed=seed), 3, Mixture(), display), 0
         )
         for seed in range(SEEDS)

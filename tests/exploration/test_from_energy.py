@@ -11,17 +11,17 @@ import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import load_config
-from onestep_md.coordinates.molecule import isomers_of
+from onestep_md.coordinates.molecule import find_molecule_isomers
 from onestep_md.exploration.from_energy import (
-    _anneal_in,
+    _anneal_from_chart,
     _ChartBase,
     _ChartEnergy,
-    force_field_chart,
+    build_force_field_chart,
 )
 from onestep_md.kinds import load_target
 from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.targets.molecule import KB
-from onestep_md.targets.terms import bonded_terms
+from onestep_md.targets.terms import read_bonded_terms
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 LOG_Z = -195.328  # of alanine.yaml: BAR and one-step estimates of several runs, +- 0.01
@@ -54,14 +54,14 @@ def alanine():
 )
 def test_rotatable_torsions_are_told_from_the_force_field(system, rotatable):
     molecule = load_target(load_config(SYSTEMS / system)).molecule
-    chart = force_field_chart(molecule)
+    chart = build_force_field_chart(molecule)
     assert chart.n_circular == rotatable
     assert chart.n_linear + chart.n_circular == 3 * len(molecule.elements) - 6
 
 
 def test_puckers_are_within_reach():
     """The sugar of thymidine is placed wide enough for North and South, its base stays flat."""
-    chart = force_field_chart(load_target(load_config(SYSTEMS / "thymidine.yaml")).molecule)
+    chart = build_force_field_chart(load_target(load_config(SYSTEMS / "thymidine.yaml")).molecule)
     names = [chart.coordinates.names[i] for i in chart.line.tolist()]
     width = dict(zip(names, chart.width.tolist(), strict=True))
     sugar, base = "flap C6-C3-C8-C1", "flap C21-N19-C22-C18"
@@ -70,7 +70,7 @@ def test_puckers_are_within_reach():
 
 def test_terms_are_reduced_and_complete(alanine):
     molecule = alanine[1].molecule
-    terms = bonded_terms(molecule)
+    terms = read_bonded_terms(molecule)
     assert len(terms.bonds) == 21 and len(terms.angles) == 36
     lengths = [length for length, _ in terms.bonds.values()]
     assert 0.09 < min(lengths) and max(lengths) < 0.16
@@ -80,7 +80,7 @@ def test_terms_are_reduced_and_complete(alanine):
 
 
 def test_chart_round_trip_and_log_det(alanine):
-    chart = force_field_chart(alanine[1].molecule)
+    chart = build_force_field_chart(alanine[1].molecule)
     s = chart.sample_base(20, torch.Generator().manual_seed(0))
     x, log_det = chart.to_x(s)
     back, again = chart.from_x(x)
@@ -95,7 +95,7 @@ def test_chart_round_trip_and_log_det(alanine):
 
 def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
     _, target, evaluators = alanine
-    chart = force_field_chart(target.molecule)
+    chart = build_force_field_chart(target.molecule)
     energy = _ChartEnergy(chart, evaluators)
     s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(1)).numpy()
     s[:, chart.n_linear :] += 2.0
@@ -109,7 +109,7 @@ def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
 
 def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
     _, target, evaluators = alanine
-    chart = force_field_chart(target.molecule)
+    chart = build_force_field_chart(target.molecule)
     s = np.zeros((2, chart.n_linear + chart.n_circular))
     s[1, 0] = -1e4  # a bond of negative length
     u, gradient = _ChartEnergy(chart, evaluators).evaluate(s)
@@ -117,7 +117,7 @@ def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
 
 
 def test_base_of_the_chart_is_normalised(alanine):
-    chart = force_field_chart(alanine[1].molecule)
+    chart = build_force_field_chart(alanine[1].molecule)
     base = _ChartBase(chart)
     s = base.sample(500, np.random.default_rng(0))
     u, gradient = base.evaluate(s)
@@ -195,14 +195,16 @@ def test_both_wells_of_a_torsion_behind_a_high_barrier_are_explored(slow_torsion
     config = load_config(folder / "mol.yaml", overrides)
     target = load_target(config)
     molecule = target.molecule
-    assert isomers_of(molecule).line() == "held: nothing; sampled: 1 torsion"
+    assert find_molecule_isomers(molecule).line() == "held: nothing; sampled: 1 torsion"
     evaluators = open_pool(config, [target], local=True, address=None)
     (folder / method).mkdir()
     found, _ = explore_or_load(config, target, evaluators, folder / method, Mock())
     angles = torsion_angles(found.frames, [(0, 1, 2, 3)])[:, 0]
     assert (np.abs(angles) < np.pi / 2).mean() == pytest.approx(cis, abs=0.06)
     if method == "annealing":
-        found = _anneal_in(force_field_chart(molecule), config, evaluators, 2, Mock())
+        found = _anneal_from_chart(
+            build_force_field_chart(molecule), config, evaluators, 2, Mock()
+        )
         assert abs(found.log_z - log_z) < 4 * found.d_log_z < 0.2
 
 
@@ -212,7 +214,9 @@ def test_a_held_torsion_is_in_one_well_and_its_log_z_too(slow_torsion):
     config = load_config(folder / "mol.yaml", [*overrides, "exploration.particles=2000"])
     target = load_target(config)
     molecule = target.molecule
-    assert isomers_of(molecule).line() == "held: 1 trans conjugated bond; sampled: nothing"
+    assert (
+        find_molecule_isomers(molecule).line() == "held: 1 trans conjugated bond; sampled: nothing"
+    )
     evaluators = open_pool(config, [target], local=True, address=None)
-    found = _anneal_in(force_field_chart(molecule), config, evaluators, 1, Mock())
+    found = _anneal_from_chart(build_force_field_chart(molecule), config, evaluators, 1, Mock())
     assert abs(found.log_z - log_z - np.log(1 - cis)) < 4 * found.d_log_z < 0.2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from onestep_md.coordinates.flat import flat_chart
-from onestep_md.coordinates.linear_forces import gaussian_from_forces
+from onestep_md.coordinates.flat import fit_flat_chart
+from onestep_md.coordinates.linear_forces import fit_linear_forces
 from onestep_md.exploration.annealing import anneal
 from onestep_md.exploration.gaussian_fit import fit_gaussian
 from onestep_md.exploration.smc import Checked
@@ -52,7 +52,7 @@ def wells():
 def test_forces_of_a_gaussian_tell_it_exactly():
     energy = normal()
     x = 3.0 * np.random.default_rng(0).normal(size=(90, DIM))  # samples of something else
-    mean, precision = gaussian_from_forces(x, energy.evaluate(x)[1])
+    mean, precision = fit_linear_forces(x, energy.evaluate(x)[1])
     np.testing.assert_allclose(mean, energy.mean, atol=1e-8)
     covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(covariance @ (energy.c.T @ energy.c), np.eye(DIM), atol=1e-7)
@@ -61,14 +61,14 @@ def test_forces_of_a_gaussian_tell_it_exactly():
 @pytest.mark.parametrize(("energy", "rows"), [(normal(), 79), (wells(), 390)])
 def test_too_few_samples_and_bent_forces_tell_nothing(energy, rows):
     x = energy.mean + 2.0 * np.random.default_rng(0).normal(size=(rows, DIM))
-    assert gaussian_from_forces(x, energy.evaluate(x)[1]) is None
+    assert fit_linear_forces(x, energy.evaluate(x)[1]) is None
 
 
 def test_a_slope_that_falls_is_no_gaussian():
     x = np.random.default_rng(0).normal(size=(390, DIM))
     flat = np.ones(DIM)
     flat[0] = -1.0
-    assert gaussian_from_forces(x, x * flat) is None
+    assert fit_linear_forces(x, x * flat) is None
 
 
 def test_nearest_gaussian_of_a_skew_density():
@@ -101,7 +101,7 @@ def test_chart_of_few_samples_knows_the_gaussian():
     energy = normal()
     y = np.random.default_rng(0).normal(size=(100, DIM))
     x = energy.mean + np.linalg.solve(energy.c, y.T).T
-    chart = flat_chart(x, energy.evaluate(x)[1])
+    chart = fit_flat_chart(x, energy.evaluate(x)[1])
     s = chart.sample_base(50, torch.Generator().manual_seed(0))
     y, log_det = chart.to_x(s)
     log_w = -energy.evaluate(y.numpy())[0] + log_det.numpy() - chart.log_base(s).numpy()

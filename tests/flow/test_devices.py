@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import MolecularChart, _Lens
+from onestep_md.coordinates.chart import AngleDecoder, MolecularChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals
 from onestep_md.coordinates.zmatrix import build_zmatrix
@@ -24,7 +24,7 @@ from onestep_md.targets.particles import LennardJones
 
 def molecular() -> Flow:
     angles = 2.0 * math.pi * torch.rand(200, 3, dtype=torch.float64) - math.pi
-    lens = _Lens(Marginals.fit(angles, torch.full((200,), 0.005, dtype=torch.float64)))
+    lens = AngleDecoder(Marginals.fit(angles, torch.full((200,), 0.005, dtype=torch.float64)))
     return StepFlow(5, 3, layers=2, width=16, orders=2, bins=0, seed=0, lens=lens)
 
 

@@ -13,7 +13,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from onestep_md.config.types import PARTICLES
 from onestep_md.errors import TargetError
-from onestep_md.targets.densities import BUILDERS, density
+from onestep_md.targets.densities import BUILDERS, build_density
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.gaps import Gaps
 from onestep_md.targets.posteriors import DATA_SETS
@@ -41,7 +41,7 @@ def samples(target, n, seed=1):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_name_dimension_shape_and_type(name):
-    target = density(name, None)
+    target = build_density(name, None)
     log_p = target.log_prob(points(target, 7))
     assert (target.name, target.dim) == (name, DIMS[name])
     assert log_p.shape == (7,) and log_p.dtype == torch.float64 and log_p.isfinite().all()
@@ -51,7 +51,7 @@ def test_name_dimension_shape_and_type(name):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_gradient_agrees_with_finite_differences_and_torch_func(name):
-    target = density(name, None)
+    target = build_density(name, None)
     scale = 3.0 if name in PARTICLES else 1.0  # particles that nearly meet have a huge energy
     x, direction = points(target, 5, scale), points(target, 5, seed=2)
     gradient = torch.func.vmap(torch.func.grad(target.log_prob))(x)
@@ -66,7 +66,7 @@ def test_gradient_agrees_with_finite_differences_and_torch_func(name):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_building_leaves_the_global_random_state_alone(name):
     before = torch.get_rng_state()
-    density(name, None)
+    build_density(name, None)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -74,7 +74,7 @@ def test_building_leaves_the_global_random_state_alone(name):
 def test_samples_belong_to_the_density(name):
     # E[x . grad log p] = -dim for any density that vanishes at infinity: an error in either the
     # sampler or the density shows up. 40,000 samples, 5 standard errors.
-    target = density(name, None)
+    target = build_density(name, None)
     x = samples(target, 40_000 if target.dim < 40 else 4_000)
     assert x.shape[1] == target.dim and x.dtype == torch.float64
     centre = x.mean(0)
@@ -87,7 +87,7 @@ def test_samples_belong_to_the_density(name):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_sampler_says_when_there_is_none(name):
-    assert (samples(density(name, None), 3) is None) == (name not in SAMPLED)
+    assert (samples(build_density(name, None), 3) is None) == (name not in SAMPLED)
 
 
 # ---- mixtures and the funnel
@@ -97,7 +97,7 @@ def test_sampler_says_when_there_is_none(name):
     ("name", "std"), [("gmm9", 0.3**0.5), ("gmm40_fab", 1.313262), ("gmm40", 1.0)]
 )
 def test_mixtures_against_torch_distributions(name, std):
-    target = density(name, None)
+    target = build_density(name, None)
     count, dim = target.modes.shape
     reference = MixtureSameFamily(
         Categorical(torch.ones(count).double()),
@@ -108,18 +108,18 @@ def test_mixtures_against_torch_distributions(name, std):
 
 
 def test_means_of_the_mixtures():
-    nine = {tuple(mean) for mean in density("gmm9", None).modes.tolist()}
+    nine = {tuple(mean) for mean in build_density("gmm9", None).modes.tolist()}
     assert nine == {(a, b) for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)}
     torch.manual_seed(0)
     published = (torch.rand((40, 2)) - 0.5) * 80
-    assert torch.equal(density("gmm40_fab", None).modes, published.double())
-    far = density("gmm40", None).modes
+    assert torch.equal(build_density("gmm40_fab", None).modes, published.double())
+    far = build_density("gmm40", None).modes
     assert far.shape == (40, 50) and 39 < far.abs().max() < 40
 
 
 @pytest.mark.parametrize("name", ["gmm9", "gmm40_fab"])
 def test_mixture_is_normalised(name):
-    target = density(name, None)
+    target = build_density(name, None)
     axis = torch.linspace(-60, 60, 481, dtype=torch.float64)
     log_p = target.log_prob(torch.cartesian_prod(axis, axis))
     assert abs(torch.logsumexp(log_p, 0).item() + 2 * math.log(0.25)) < 1e-8
@@ -127,7 +127,7 @@ def test_mixture_is_normalised(name):
 
 @pytest.mark.parametrize("name", ["gmm9", "gmm40_fab", "gmm40", "mw54", "mw52"])
 def test_samples_cover_all_modes_in_equal_shares(name):
-    target = density(name, None)
+    target = build_density(name, None)
     x = samples(target, 20_000)
     nearest = torch.cdist(x, target.modes).argmin(1)
     share = torch.bincount(nearest, minlength=len(target.modes)) / len(x)
@@ -138,7 +138,7 @@ def test_samples_cover_all_modes_in_equal_shares(name):
 
 
 def test_funnel_against_torch_distributions_and_its_samples():
-    target = density("funnel", None)
+    target = build_density("funnel", None)
     x = samples(target, 100_000)
     zero, three = torch.tensor((0.0, 3.0), dtype=torch.float64)
     reference = Normal(zero, three).log_prob(x[:, 0])
@@ -166,7 +166,7 @@ def direct_many_wells(name, x):
     ("name", "log_z"), [("mw54", -0.541056), ("mw52", 42.817243), ("mw32", 164.695675)]
 )
 def test_many_wells_formula_and_normaliser(name, log_z):
-    target = density(name, None)
+    target = build_density(name, None)
     x = points(target, 20, scale=2.0)
     torch.testing.assert_close(target.log_prob(x), direct_many_wells(name, x))
     assert target.log_z == pytest.approx(log_z, abs=1e-6)
@@ -179,14 +179,18 @@ def test_well_integrals_by_gauss_legendre():
     z2 = 5.0 * weight @ np.exp(-((a**2 - 2) ** 2))
     z1 = 5.0 * weight @ np.exp(0.5 * a + 6 * a**2 - a**4)
     normal = 0.5 * math.log(2 * math.pi)
-    assert density("mw54", None).log_z == pytest.approx(5 * math.log(z4), abs=1e-9)
-    assert density("mw52", None).log_z == pytest.approx(5 * math.log(z2) + 45 * normal, abs=1e-9)
-    assert density("mw32", None).log_z == pytest.approx(16 * (math.log(z1) + normal), abs=1e-9)
+    assert build_density("mw54", None).log_z == pytest.approx(5 * math.log(z4), abs=1e-9)
+    assert build_density("mw52", None).log_z == pytest.approx(
+        5 * math.log(z2) + 45 * normal, abs=1e-9
+    )
+    assert build_density("mw32", None).log_z == pytest.approx(
+        16 * (math.log(z1) + normal), abs=1e-9
+    )
     assert z1 == pytest.approx(11784.50927, abs=2e-5)
 
 
 def test_moments_and_shares_of_well_samples():
-    x = samples(density("mw32", None), 100_000)
+    x = samples(build_density("mw32", None), 100_000)
     right = (x[:, ::2] > 0).double().mean().item()
     assert abs(right - 0.84431) < 5 * math.sqrt(0.84431 * 0.15569 / 1.6e6)
     assert abs(x[:, 1::2].std() - 1.0) < 0.005
@@ -194,26 +198,26 @@ def test_moments_and_shares_of_well_samples():
     a = torch.linspace(-5, 5, 20001, dtype=torch.float64)
     weight = torch.exp(-((a**2 - 4) ** 2))
     expected = (weight @ a**2 / weight.sum()).item()
-    square = samples(density("mw54", None), 100_000).square()
+    square = samples(build_density("mw54", None), 100_000).square()
     assert abs(square.mean() - expected) < 5 * square.std() / math.sqrt(5e5)
 
 
 def test_modes_of_the_wells():
     for name, delta in (("mw54", 4), ("mw52", 2)):
-        target = density(name, None)
+        target = build_density(name, None)
         modes = target.modes
         assert len(torch.unique(modes, dim=0)) == 32 and modes.shape[1] == target.dim
         torch.testing.assert_close(modes[:, :5] ** 2, torch.full((32, 5), float(delta)).double())
         gradient = torch.func.vmap(torch.func.grad(target.log_prob))(modes)
         assert gradient.abs().max() < 1e-10
-    assert density("mw32", None).modes is None
+    assert build_density("mw32", None).modes is None
 
 
 # ---- evaluator
 
 
 def test_evaluator_returns_infinity_for_rows_that_are_not_finite():
-    make = functools.partial(DensityEvaluator, functools.partial(density, "mw54", None))
+    make = functools.partial(DensityEvaluator, functools.partial(build_density, "mw54", None))
     evaluator = pickle.loads(pickle.dumps(make))()
     x = np.zeros((5, 5), dtype=np.float32)
     x[0, 1], x[1, 2], x[2, 3], x[3, 4] = np.nan, np.inf, -np.inf, 1e30
@@ -229,7 +233,7 @@ def test_evaluator_returns_infinity_for_rows_that_are_not_finite():
 
 @pytest.mark.parametrize("shape", [(5,), (2, 4), (2, 5, 1)])
 def test_evaluator_refuses_other_shapes(shape):
-    evaluator = DensityEvaluator(functools.partial(density, "mw54", None))
+    evaluator = DensityEvaluator(functools.partial(build_density, "mw54", None))
     with pytest.raises(ValueError, match=r"expected \(batch, 5\)"):
         evaluator.evaluate(np.zeros(shape))
 
@@ -273,12 +277,12 @@ def test_a_row_without_a_gradient_keeps_its_energy():
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(TargetError, match="no density 'gmm10'; there are gmm9, gmm40_fab"):
-        density("gmm10", None)
+        build_density("gmm10", None)
 
 
 def test_data_for_a_density_without_data_is_refused():
     with pytest.raises(TargetError, match="gmm9 needs no data"):
-        density("gmm9", Path("a.csv"))
+        build_density("gmm9", Path("a.csv"))
 
 
 @pytest.mark.parametrize("name", BUILDERS)

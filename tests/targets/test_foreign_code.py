@@ -18,7 +18,7 @@ from onestep_md.errors import CheckpointError, ConfigError, RunFolderError, Targ
 from onestep_md.exploration.explored import Exploration
 from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
-from onestep_md.targets.foreign_code import FORCES, forcefield_files, system_text
+from onestep_md.targets.foreign_code import FORCES, open_forcefields, sanitise_system
 from onestep_md.targets.molecule import load_molecule
 from onestep_md.training.checkpoint import load_checkpoint
 
@@ -177,7 +177,7 @@ def test_what_is_looked_at_is_what_openmm_gets(tmp_path, trick):
 
 def test_the_text_of_a_system_stays_what_it_is():
     text = serialized(openmm.CustomBondForce("a & b < 1; a = r > 2; b = 1"))
-    safe = system_text(text, Path("system.xml"), trust=False)
+    safe = sanitise_system(text, Path("system.xml"), trust=False)
     again = openmm.XmlSerializer.serialize(openmm.XmlSerializer.deserialize(safe))
     assert again == text
     assert "PythonForce" in FORCES and "NonbondedForce" in FORCES
@@ -261,7 +261,7 @@ def test_includes_of_own_and_of_openmms_files(tmp_path):
     included = load(tmp_path, ("amber99sbildn.xml", "mine.xml"))
     assert included.fingerprint.system_sha256 == load(tmp_path, AMBER99).fingerprint.system_sha256
     force_field(tmp_path, '<Include file="mine.xml"/>')  # itself
-    assert len(forcefield_files(("mine.xml",), tmp_path, trust=False)) == 1
+    assert len(open_forcefields(("mine.xml",), tmp_path, trust=False)) == 1
 
 
 # ---- what else is read of a run folder, and YAML

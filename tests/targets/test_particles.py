@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onestep_md.config.types import PARTICLES
-from onestep_md.targets.densities import density
+from onestep_md.targets.densities import build_density
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.particles import DoubleWellParticles, LennardJones
 
@@ -93,7 +93,7 @@ def test_lennard_jones_pair_has_its_minimum_at_one():
 @pytest.mark.parametrize("name", PARTICLES)
 def test_virial_by_its_formula(name):
     """Of the derivative of u with the scale, x . grad u; its mean over exp(-u) is dim."""
-    target = density(name, None)
+    target = build_density(name, None)
     x = points(target, 4, scale=2.0)
     _, grad_u = DensityEvaluator(lambda: target).evaluate(x.numpy())
     distances = target.squared_distances(x).sqrt()
@@ -107,7 +107,7 @@ def test_virial_by_its_formula(name):
 
 @pytest.mark.parametrize("name", PARTICLES)
 def test_particles_may_be_turned_reflected_and_exchanged(name):
-    target = density(name, None)
+    target = build_density(name, None)
     x = points(target, 4, scale=1.5)
     turn, _ = torch.linalg.qr(torch.randn(target.space, target.space, dtype=torch.float64))
     order = torch.randperm(target.n)
@@ -123,7 +123,7 @@ def test_coinciding_particles_have_infinite_energy():
 @pytest.mark.parametrize("target", [DoubleWellParticles(), LennardJones(5)], ids=lambda t: t.name)
 def test_images_are_as_likely_and_lie_anywhere(target):
     x = points(target, 1, scale=2.0).expand(4000, -1)
-    images = target.images(x, torch.Generator().manual_seed(0))
+    images = target.draw_images(x, torch.Generator().manual_seed(0))
     torch.testing.assert_close(target.log_prob(images), target.log_prob(x))
     # no direction and no particle is preferred: every coordinate has its share of the length
     share = images.square().mean(0) / images.square().mean()

@@ -13,7 +13,7 @@ import torch
 from torch.distributions import Bernoulli, Binomial, Gamma, LogNormal, MultivariateNormal, Normal
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.densities import density
+from onestep_md.targets.densities import build_density
 from onestep_md.targets.posteriors import (
     BROWNIAN_TIMES,
     BROWNIAN_VALUES,
@@ -44,7 +44,7 @@ def normal(std):
 
 
 def test_brownian_against_torch_distributions():
-    target = density("brownian", None)
+    target = build_density("brownian", None)
     x = points(target, 5)
     walk, noise = torch.exp(x[:, 0]), torch.exp(x[:, 1])
     expected = LogNormal(double(0.0), double(2.0)).log_prob(torch.exp(x[:, :2])).sum(1)
@@ -61,7 +61,7 @@ def test_brownian_against_torch_distributions():
 def test_brownian_evidence_by_quadrature_of_its_log_prob():
     # Given both scales log_prob is quadratic in the positions, so its integral over them is
     # exp(maximum) sqrt((2 pi)^30 / det(-Hessian)), and the maximum is one Newton step from 0.
-    target = density("brownian", None)
+    target = build_density("brownian", None)
     axis = torch.linspace(-12, 6, 91, dtype=torch.float64)
     scales = torch.cartesian_prod(axis, axis)
 
@@ -92,7 +92,7 @@ def test_brownian_evidence_by_quadrature_of_its_log_prob():
 
 
 def test_seeds_against_torch_distributions():
-    target = density("seeds", None)
+    target = build_density("seeds", None)
     x = points(target, 5)
     tau, a, b = torch.exp(x[:, :1]), x[:, 1:5], x[:, 5:]
     variety, extract = double(SEEDS_VARIETY), double(SEEDS_EXTRACT)
@@ -108,7 +108,7 @@ def test_seeds_against_torch_distributions():
 def test_seeds_evidence_by_quadrature_and_importance_sampling():
     # For each log tau: the maximum over the other 25, then 500 draws from a t distribution of
     # 8 degrees of freedom with the curvature there. Statistical error about 0.01.
-    target = density("seeds", None)
+    target = build_density("seeds", None)
     log_tau = torch.linspace(-4, 9, 53, dtype=torch.float64)
     spacing = 0.25
 
@@ -163,7 +163,7 @@ def write_regression(tmp_path, name, columns, labels, rows=12):
 )
 def test_regressions_against_torch_distributions(tmp_path, name, columns, labels, prior):
     path, features, expected_labels = write_regression(tmp_path, name, columns, labels)
-    target = density(name, path)
+    target = build_density(name, path)
     assert target.dim == columns + 1
     assert target.log_z is None  # twelve rows are not the public data set
     std = features.std(0)
@@ -191,7 +191,7 @@ def test_regressions_against_torch_distributions(tmp_path, name, columns, labels
 )
 def test_constants_belong_to_the_full_data_sets(tmp_path, name, columns, labels, log_z):
     path, _, _ = write_regression(tmp_path, name, columns, labels, rows=DATA_SETS[name].rows)
-    assert density(name, path).log_z == log_z
+    assert build_density(name, path).log_z == log_z
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def pines(tmp_path_factory):
     """Three points, one of them in the upper corner, in the format of pines.csv."""
     path = tmp_path_factory.mktemp("pines") / "pines.csv"
     path.write_text('"","data_x","data_y"\n"1",0.01,0.51\n"2",1.0,1.0\n"3",0.02,0.52\n')
-    return density("lgcp", path)
+    return build_density("lgcp", path)
 
 
 def test_lgcp_against_torch_distributions(pines):
@@ -232,7 +232,7 @@ def test_lgcp_gradient(pines):
 def test_missing_files_say_what_to_get_and_where_to_set_it(tmp_path, name):
     for data, found in ((None, "target.data is not set"), (tmp_path / "a", "there is no file")):
         with pytest.raises(TargetError) as caught:
-            density(name, data)
+            build_density(name, data)
         message = str(caught.value)
         wanted = DATA_SETS[name]
         assert found in message and wanted.title in message and wanted.source in message
@@ -256,5 +256,5 @@ def test_files_of_another_form_are_refused(tmp_path, name, text, expected):
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(TargetError, match=f"not the file .* of the density {name}") as caught:
-        density(name, path)
+        build_density(name, path)
     assert caught.match(expected)

@@ -15,7 +15,7 @@ import yaml
 from onestep_md.errors import TargetError
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_source import load_density
-from onestep_md.targets.python_density import probes, python_density
+from onestep_md.targets.python_density import draw_probes, load_python_density
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 
@@ -38,7 +38,7 @@ def load(tmp_path):
 
     def load(text: str, spec: str = "user_model:log_density", dim: int = 2):
         (tmp_path / "user_model.py").write_text("import torch\n" + text)
-        return python_density(spec, dim, tmp_path)
+        return load_python_density(spec, dim, tmp_path)
 
     return load
 
@@ -46,7 +46,7 @@ def load(tmp_path):
 def test_the_shipped_example():
     target = yaml.safe_load((SYSTEMS / "python-density.yaml").read_text())["target"]
     assert target.pop("kind") == "python"
-    banana = python_density(target["function"], target["dim"], SYSTEMS)
+    banana = load_python_density(target["function"], target["dim"], SYSTEMS)
     assert (banana.name, banana.dim, banana.log_z) == ("banana:log_density", 2, None)
     assert banana.modes is None and banana.sample(3, torch.Generator()) is None
     x = torch.linspace(-8, 8, 641, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_the_shipped_example():
 
 
 def test_example_in_the_evaluator_and_in_torch_func():
-    build = functools.partial(python_density, "banana:log_density", 2, SYSTEMS)
+    build = functools.partial(load_python_density, "banana:log_density", 2, SYSTEMS)
     make = pickle.loads(pickle.dumps(functools.partial(DensityEvaluator, build)))
     evaluator = make()
     x = np.array([[1.0, 2.0], [np.nan, 0.0]])
@@ -96,7 +96,7 @@ def test_files_of_one_name_are_modules_of_their_own(tmp_path):
                 f"    value: float = {factor}\n"
                 "def log_density(x):\n    return -Scale().value * x.square().sum(1)\n"
             )
-            values.append(python_density(f"{name}:log_density", 2, folder))
+            values.append(load_python_density(f"{name}:log_density", 2, folder))
         assert [density.log_prob(x).item() for density in values] == [-5.0, -15.0]
 
 
@@ -105,7 +105,7 @@ def test_a_module_of_a_package(tmp_path):
     (tmp_path / "user_package" / "user_model.py").write_text(
         "def log_density(x):\n    return -x.square().sum(1)\n"
     )
-    density = python_density("user_package.user_model:log_density", 2, tmp_path)
+    density = load_python_density("user_package.user_model:log_density", 2, tmp_path)
     assert density.log_prob(torch.ones(3, 2, dtype=torch.float64)).tolist() == [-2.0] * 3
 
 
@@ -212,7 +212,7 @@ def test_code_beside_the_function_belongs_to_it(digest, tmp_path):
 
 def test_probes_reach_a_support_far_out_or_narrow():
     for middle in (40.0, 0.0015):
-        x = probes(
+        x = draw_probes(
             lambda x, m=middle: torch.where((x - m).abs() < 0.3 * m, 0.0, -torch.inf)[:, 0], 1
         )
         assert len(x) == 32 and ((x - middle).abs() < 0.3 * middle).any()

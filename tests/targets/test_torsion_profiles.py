@@ -5,7 +5,12 @@ import openmm
 import pytest
 
 from onestep_md.exploration.torsion_jumps import TorsionJumps
-from onestep_md.targets.torsion_profiles import POINTS, TorsionProfile, torsion_profiles, turned
+from onestep_md.targets.torsion_profiles import (
+    POINTS,
+    TorsionProfile,
+    compute_torsion_profiles,
+    turn_atoms,
+)
 
 # a bent chain of four atoms with a torsion of 50 degrees, and a fifth on the last
 X = np.array([[0.1, 0.14, 0], [0, 0, 0], [0.15, 0, 0], [0.2, 0.09, 0.107], [0.3, 0.08, 0.1]])
@@ -37,7 +42,7 @@ def periodic(n, phase, k):
 def test_turning_by_an_angle_adds_it_to_the_torsion():
     angles = np.linspace(-3.0, 3.0, 7)
     before = dihedral(X, 0, 1, 2, 3)
-    for angle, x in zip(angles, turned(X, (1, 2), (3, 4), angles), strict=True):
+    for angle, x in zip(angles, turn_atoms(X, (1, 2), (3, 4), angles), strict=True):
         change = dihedral(x, 0, 1, 2, 3) - before - angle
         assert abs((change + np.pi) % (2 * np.pi) - np.pi) < 1e-12
         for i, j in BONDS:
@@ -53,7 +58,7 @@ def test_profiles_are_those_of_the_terms_of_every_form():
     psi = np.cos(phi - np.pi)
     expected = 7.0 * (1 + np.cos(2 * phi - 1.0)) + 1 + 2 * psi + 3 * psi**2 + 5 * (1 - np.cos(phi))
     made = system(periodic(2, 1.0, 7.0), ryckaert, custom, openmm.HarmonicBondForce())
-    profile = {p.bond: p for p in torsion_profiles(made, BONDS, X)}
+    profile = {p.bond: p for p in compute_torsion_profiles(made, BONDS, X)}
     assert set(profile) == {(1, 2), (2, 3)}
     np.testing.assert_allclose(profile[1, 2].energy, expected - expected.min(), atol=1e-6)
     assert profile[1, 2].barrier == pytest.approx(np.ptp(expected))
@@ -61,12 +66,12 @@ def test_profiles_are_those_of_the_terms_of_every_form():
 
 
 def test_bonds_of_rings_have_no_profile():
-    ring = torsion_profiles(system(), (*BONDS, (4, 0)), X)
+    ring = compute_torsion_profiles(system(), (*BONDS, (4, 0)), X)
     assert ring == ()
 
 
 def test_jumps_choose_what_dynamics_cannot_cross():
-    profiles = torsion_profiles(system(periodic(2, np.pi, 30.0)), BONDS, X)
+    profiles = compute_torsion_profiles(system(periodic(2, np.pi, 30.0)), BONDS, X)
     assert TorsionJumps(profiles, hottest=8.3).bonds == ((1, 2),)  # 60 kJ/mol at 1000 K
     assert TorsionJumps(profiles, hottest=20.0).bonds == ()
 
