@@ -12,8 +12,6 @@ from torch.nn.functional import silu
 
 from onestep_md.flow.networks.message_passing import (
     CENTRES,
-    REACH,
-    SOFT,
     Pairs,
     radial_features,
     zeros,
@@ -57,13 +55,9 @@ class AtomPairs(nn.Module):
         pair = self.radial(radial_features(square)) + self.by_separation(self.separation)
         pair = silu(pair + pairs.both(self.member(node)))
 
-        along, common, radial = self.to_pairs(pair).unbind(-1)
-        along = along * torch.rsqrt(1.0 + square / REACH**2)
-        shift = pairs.difference(along[..., None] * difference)
-        direction = difference * torch.rsqrt(square + SOFT**2)[..., None]
-        eye = torch.eye(3, dtype=positions.dtype, device=positions.device)
-        own = self.to_atoms(node)[..., None] * eye
-        return shift, pairs.stiffness(own, common, radial, direction)
+        return pairs.shift_and_stiffness(
+            difference, square, self.to_pairs(pair), self.to_atoms(node)
+        )
 
 
 def _bonds_between(bonded: Tensor) -> Tensor:

@@ -5,17 +5,13 @@ Imported by `molecular` only where this network is chosen, because e3nn takes a 
 
 from collections.abc import Callable
 
-import e3nn
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from onestep_md.flow.networks.irreps import HARMONICS, product_paths
 from onestep_md.flow.networks.surroundings import CENTRES, SOFT
 
-# products are plain tensor operations then, which torch.func can differentiate and map
-e3nn.set_optimization_defaults(jit_script_fx=False)
-
-_HARMONICS = o3.Irreps("0e + 1o + 2e")
 _SPOKEN = 4  # features that an atom is heard by
 
 
@@ -34,7 +30,7 @@ class Tensors(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.channels = max(4, width // 4)
-        features = (self.channels * _HARMONICS).sort().irreps.simplify()
+        features = (self.channels * HARMONICS).sort().irreps.simplify()
         self.speak = nn.Linear(width, _SPOKEN, bias=False)
         self.to_features = nn.Linear(CENTRES * _SPOKEN, 3 * self.channels, bias=False)
         # of one and the same set of vectors every cross product would be zero
@@ -52,7 +48,7 @@ class Tensors(nn.Module):
         n = len(atoms)
         difference = positions[:, :, None] - positions[:, None]
         distance = torch.sqrt(difference.square().sum(-1, keepdim=True) + SOFT**2)
-        harmonics = o3.spherical_harmonics(_HARMONICS, difference / distance, normalize=False)
+        harmonics = o3.spherical_harmonics(HARMONICS, difference / distance, normalize=False)
         spoken = harmonics[..., None] * self.speak(atoms)[:, None]
         sums = shells.unflatten(1, (n, -1)) @ spoken.flatten(3)
         sums = sums.unflatten(-1, (-1, _SPOKEN)).transpose(2, 3).flatten(3)
@@ -69,14 +65,8 @@ class Tensors(nn.Module):
 def _channelwise(
     first: o3.Irreps, second: o3.Irreps, wanted: Callable[[o3.Irrep], bool]
 ) -> o3.TensorProduct:
-    """All products of the irreps of two features that are wanted, channel by channel."""
-    paths = [
-        (i, j, mul, out)
-        for i, (mul, one) in enumerate(first)
-        for j, (_, other) in enumerate(second)
-        for out in one * other
-        if wanted(out)
-    ]
+    """All wanted products of two features, each channel with its own."""
+    paths = product_paths(first, second, wanted)
     irreps = o3.Irreps([(mul, out) for _, _, mul, out in paths])
     instructions = [(i, j, k, "uuu", True) for k, (i, j, _, _) in enumerate(paths)]
     return o3.TensorProduct(first, second, irreps, instructions)

@@ -58,13 +58,9 @@ class MessagePassing(nn.Module):
         pair = pair + silu(self.pair(pair) + pairs.both(talk) + third)
         node = node + silu(self.gather_again(pairs.mean(pair)))
 
-        along, common, radial = self.to_pairs(pair).unbind(-1)
-        along = along * torch.rsqrt(1.0 + square / REACH**2)
-        shift = pairs.difference(along[..., None] * difference)
-        direction = difference * torch.rsqrt(square + SOFT**2)[..., None]
-        eye = torch.eye(positions.shape[-1], dtype=positions.dtype, device=positions.device)
-        own = self.to_particles(node)[..., None] * eye
-        return shift, pairs.stiffness(own, common, radial, direction)
+        return pairs.shift_and_stiffness(
+            difference, square, self.to_pairs(pair), self.to_particles(node)
+        )
 
 
 class Pairs(nn.Module):
@@ -105,6 +101,27 @@ class Pairs(nn.Module):
     def difference(self, pair: Tensor) -> Tensor:
         """Sum of (batch, P, w) over every particle's pairs, less where it is j, (batch, n, w)."""
         return self.signed.to(pair) @ pair
+
+    def shift_and_stiffness(
+        self, apart: Tensor, square: Tensor, pair: Tensor, node: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of all particles and one symmetric matrix, from what a network has computed.
+
+        Args:
+            apart: (batch, P, D) r_i - r_j.
+            square: (batch, P) their squared lengths.
+            pair: (batch, P, 3) coefficients of r_ij in the vectors, of I and of e_ij e_ij^T.
+            node: (batch, n, 1) coefficients of I for every particle.
+
+        Returns:
+            (batch, n, D), and (batch, n D, n D) from `stiffness`.
+        """
+        along, common, radial = pair.unbind(-1)
+        along = along * torch.rsqrt(1.0 + square / REACH**2)
+        shift = self.difference(along[..., None] * apart)
+        direction = apart * torch.rsqrt(square + SOFT**2)[..., None]
+        own = node[..., None] * torch.eye(apart.shape[-1], dtype=apart.dtype, device=apart.device)
+        return shift, self.stiffness(own, common, radial, direction)
 
     def stiffness(self, own: Tensor, common: Tensor, radial: Tensor, direction: Tensor) -> Tensor:
         r"""A symmetric matrix S over all particles, of the form of a Hessian of pair energies.

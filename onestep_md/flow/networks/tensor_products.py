@@ -9,7 +9,6 @@ number of vectors and is called even, so reflections are symmetries as well.
 Imported by `equivariant` only where this network is chosen, because e3nn takes a second.
 """
 
-import e3nn
 import torch
 from e3nn import o3
 from e3nn.nn import Gate
@@ -17,12 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.flow.base import CLOCK_FEATURES
+from onestep_md.flow.networks.irreps import HARMONICS, product_paths
 from onestep_md.flow.networks.message_passing import CENTRES, SOFT, Pairs, radial_features, zeros
-
-# products are plain tensor operations then, which torch.func can differentiate and map
-e3nn.set_optimization_defaults(jit_script_fx=False)
-
-_HARMONICS = o3.Irreps("0e + 1o + 2e")
 
 
 class TensorProducts(nn.Module):
@@ -70,7 +65,7 @@ class TensorProducts(nn.Module):
         square = difference.square().sum(-1)
         direction = difference * torch.rsqrt(square + SOFT**2)[..., None]
         # polynomials of a direction that is 0 where two particles meet, smooth there as well
-        harmonics = o3.spherical_harmonics(_HARMONICS, direction, normalize=False)
+        harmonics = o3.spherical_harmonics(HARMONICS, direction, normalize=False)
         first, second = self.clock(clock)[:, None, None].chunk(2, dim=-1)
         pair = silu(self.radial(radial_features(square)) + first)
 
@@ -95,16 +90,10 @@ class TensorProducts(nn.Module):
 
 
 def _product(features: o3.Irreps) -> o3.TensorProduct:
-    """All products of features and harmonics that are features again, channel by channel."""
-    paths = [
-        (i, j, mul, out)
-        for i, (mul, one) in enumerate(features)
-        for j, (_, other) in enumerate(_HARMONICS)
-        for out in one * other
-        if out in _HARMONICS
-    ]
+    """All products of features and harmonics that are features again, by weights of the pair."""
+    paths = product_paths(features, HARMONICS, lambda irrep: irrep in HARMONICS)
     irreps, order, _ = o3.Irreps([(mul, out) for _, _, mul, out in paths]).sort()
     instructions = [(i, j, order[k], "uvu", True) for k, (i, j, _, _) in enumerate(paths)]
     return o3.TensorProduct(
-        features, _HARMONICS, irreps, instructions, internal_weights=False, shared_weights=False
+        features, HARMONICS, irreps, instructions, internal_weights=False, shared_weights=False
     )
