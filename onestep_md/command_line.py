@@ -1,12 +1,18 @@
-"""How every command ends: deliberate errors become one message and their exit code."""
+"""What all commands have in common: where energies are computed, and how they end."""
 
 import errno
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
 from onestep_md.errors import OneStepError, RunFolderError
+
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine.")
+]
+Local = Annotated[bool, typer.Option(help="No Ray: energies in this process.")]
 
 
 def main(command: typer.Typer) -> None:

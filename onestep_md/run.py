@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from onestep_md.command_line import main
+from onestep_md.command_line import Address, Local, main
 from onestep_md.config import load_configs, schema_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -38,11 +38,8 @@ def run(
             "keys of another one are left out.",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),
-    ] = None,
-    local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
+    address: Address = None,
+    local: Local = False,
     check: Annotated[
         bool, typer.Option(help="Validate, evaluate one energy, print the plan, and stop.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onestep_md.command_line import main
+from onestep_md.command_line import Address, Local, main
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -29,11 +29,8 @@ def sample(
             min=0,
         ),
     ] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster; default RAY_ADDRESS, else this machine."),
-    ] = None,
-    local: Annotated[bool, typer.Option(help="No Ray: energies in this process.")] = False,
+    address: Address = None,
+    local: Local = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Let code that is in the run folder run.")
     ] = False,

@@ -143,5 +143,12 @@ class Flow(nn.Module, ABC):
         return z.to(s.device), log_det.to(s.device)
 
 
+def set_to_zero(last: nn.Linear) -> nn.Linear:
+    """Set all parameters of a last layer to zero: an untrained flow is the identity, as K = 0."""
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return last
+
+
 def _is_chart(name: str) -> bool:
     return name.startswith("chart.")

@@ -43,6 +43,17 @@ def path_point(z: Tensor, s1: Tensor, t: Tensor, n_linear: int) -> Tensor:
     return torch.cat([line, wrap(z[:, n_linear:] + t * arc)], dim=-1)
 
 
+def dyadic_times(level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Times t and sizes d = 2^-level of steps, t a multiple of d.
+
+    Args:
+        level: (batch,) whole numbers.
+        start: (batch,) in [0, 1), rounded down to t.
+    """
+    d = 0.5 ** level.float()
+    return d * torch.floor(start / d), d
+
+
 def difference(a: Tensor, b: Tensor, n_linear: int) -> Tensor:
     """A - b, by the shorter way round on circles."""
     return torch.cat(

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from onestep_md.coordinates.chart import N_TRAITS, MolecularChart
-from onestep_md.flow.base import CLOCK_FEATURES
-from onestep_md.flow.networks.message_passing import footprint, zeros
+from onestep_md.flow.base import CLOCK_FEATURES, set_to_zero
+from onestep_md.flow.networks.message_passing import footprint
 from onestep_md.flow.networks.surroundings import Surroundings, directions
 from onestep_md.flow.networks.topology import UNIT, Topology
 from onestep_md.flow.step import CouplingFlow, CouplingLayer, as_seen, halves
@@ -140,8 +140,8 @@ class Network(nn.Module):
         self.traits = nn.Linear(N_TRAITS, width)
         self.clock = nn.Linear(CLOCK_FEATURES, width)
         self.hidden = nn.Linear(width, width)
-        self.to_line = zeros(nn.Linear(width, per_line))
-        self.to_circle = zeros(nn.Linear(width, per_circle))
+        self.to_line = set_to_zero(nn.Linear(width, per_line))
+        self.to_circle = set_to_zero(nn.Linear(width, per_circle))
 
     def forward(
         self,

@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onestep_md.flow.base import CLOCK_FEATURES, Flow
+from onestep_md.flow.base import CLOCK_FEATURES, Flow, set_to_zero
 from onestep_md.flow.transforms import (
     bounded,
     circle_forward,
@@ -69,9 +69,7 @@ class Conditioner(nn.Module):
         self.first = nn.Linear(n_inputs, width)
         self.clock = nn.Linear(CLOCK_FEATURES, 2 * width)
         self.second = nn.Linear(width, width)
-        self.last = nn.Linear(width, n_outputs)
-        nn.init.zeros_(self.last.weight)  # an untrained flow is the identity: K = 0
-        nn.init.zeros_(self.last.bias)
+        self.last = set_to_zero(nn.Linear(width, n_outputs))
 
     def forward(self, s: Tensor, seen: Tensor, clock: Tensor) -> Tensor:
         """Of all of s (batch, dim), of which it reads the kept line, and of all angles `seen`."""
@@ -266,6 +264,8 @@ def as_seen(line: Tensor) -> Tensor:
 
 def _waves(x: Tensor, numbers: Tensor) -> Tensor:
     """Sines and cosines (batch, 2 k n) of x (batch, n) times each of the k wave numbers."""
+    # the chart of a molecule has the same values of its torsions by another sum of gradients:
+    # one function for both would change the last digits of forces, and so every trained model
     phase = numbers[:, None] * x[:, None, :]
     return torch.stack([torch.sin(phase), torch.cos(phase)], 2).flatten(1)
 

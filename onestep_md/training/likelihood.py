@@ -5,17 +5,15 @@ no energies, no chains and no second flow. Training then starts where energies t
 instead of at the base, whose samples of steep energies hardly have a weight.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 
 from onestep_md.config import BufferTraining
-from onestep_md.errors import Interrupted
 from onestep_md.flow import losses
 from onestep_md.interruption import StopRequest
-from onestep_md.training.monitor import LOG_EVERY, forget_rows_after
+from onestep_md.training.monitor import LOG_EVERY, append_row, forget_rows_after
 from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import GRADIENT_NORM
 from onestep_md.training.task import Keeper, Task
@@ -58,10 +56,7 @@ def pretrain(
             stopping = stop.requested  # once: a signal after the check waits for the next step
             keeper.save_if(stopping)
             if stopping:
-                raise Interrupted(
-                    f"stopped at step {done} of {steps} of pretraining; everything is saved in "
-                    f"{keeper.folder}.\n  Continue with --resume."
-                )
+                raise keeper.interruption(f"step {done} of {steps} of pretraining")
     for task in tasks:  # again, where a run was stopped after its last step
         task.state.teacher.load_state_dict(task.state.flow.state_dict())
     keeper.save()
@@ -114,6 +109,5 @@ class Likelihood:
             "seconds": round(self.state.seconds, 3),
             "loss": sum(self._recent) / len(self._recent),
         }
-        with self._metrics.open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+        append_row(row, self._metrics)
         self._recent = []

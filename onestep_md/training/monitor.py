@@ -14,8 +14,14 @@ _AVERAGED = (
 )  # fmt: skip
 
 
+def append_row(row: dict, path: Path) -> None:
+    """Append one row to a file of metrics."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
 def forget_rows_after(step: int, path: Path) -> None:
-    """Of a file of metrics: what comes after the checkpoint is done again."""
+    """Drop the rows of a file of metrics that are later than the checkpoint."""
     if path.exists():
         rows = [row for row in path.open() if json.loads(row)["step"] <= step]
         path.write_text("".join(rows))
@@ -68,8 +74,7 @@ class Monitor:
             "learner_idle": (self.evaluators.wait_seconds - self.waited) / elapsed,
             "learning_rate": self.state.optimizer.rate,
         }
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+        append_row(row, self.path)
         ess = "unknown" if math.isnan(self.ess) else f"{100 * self.ess:.0f} %"
         self.line = (
             f"step {self.state.step}/{self.total}  loss {row['loss_energy']:.2f} kT  "

@@ -22,7 +22,7 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
-from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
+from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 
 PATH_STEPS = 32
 _LEARNED = 4  # steps of every path whose kernels the objective differentiates
@@ -87,9 +87,8 @@ def _path_measure(
     u, _ = evaluators.collect(ticket)
     log_w = log_det - torch.from_numpy(u) + (paths.log_noising - paths.log_sampling).double()
     loss = log_variance(log_p, log_w.float()) / flow.dim
-    spread = torch.logsumexp(log_w, 0) - math.log(len(log_w)) - typical(log_w)
     infinite = int((~torch.isfinite(log_w)).sum())
-    return loss, float(spread), paths.s, batch_ess(log_w), infinite
+    return loss, log_weight_spread(log_w), paths.s, batch_ess(log_w), infinite
 
 
 def _distil(
@@ -121,10 +120,9 @@ def _consistency(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """State and volume consistency on visited states, and the Jacobian regulariser."""
     n = min(settings.regression_batch, visited.shape[1])
-    # dyadic pairs: two halves of d are no smaller than a step of the path
-    levels = round(math.log2(PATH_STEPS))
-    d = 0.5 ** torch.randint(levels, (n,), generator=generator).float()
-    t = d * torch.floor(torch.rand(n, generator=generator) / d)
+    levels = round(math.log2(PATH_STEPS))  # two halves of d are no smaller than a step of the path
+    level = torch.randint(levels, (n,), generator=generator)
+    t, d = losses.dyadic_times(level, torch.rand(n, generator=generator))
     known = t <= times[len(visited) - 1]  # a path that was not completed has no later states
     d, t = d[known], t[known]
     chosen = torch.randperm(visited.shape[1], generator=generator)[: len(t)]

@@ -23,7 +23,7 @@ class Draws(NamedTuple):
         z: (n, dim) base samples, the other ends of the paths to the chains.
         t: (n,) flow times of flow matching.
         level: (n,) step sizes of the consistencies, d = 2^-level in {1, 1/2, ..., 1/64}.
-        start: (n,) in [0, 1), when these steps begin, before rounding to multiples of d.
+        start: (n,) in [0, 1), the times of these steps before they are rounded.
         tangent: (n, dim) directions of the volume consistency, (n, 0) where it needs none.
     """
 
@@ -100,9 +100,7 @@ def _regression_losses(
     trust = losses.force_trust(chains.s, chains.force, flow.n_linear) * (not chart.symmetric)
     matching = losses.flow_matching(flow, z, drawn.s, drawn.force, draws.t, trust).mean()
 
-    # dyadic pairs (t, d), t a multiple of d
-    d = 0.5 ** draws.level.float()
-    t = d * torch.floor(draws.start / d)
+    t, d = losses.dyadic_times(draws.level, draws.start)
     s = losses.path_point(z, drawn.s, t, flow.n_linear)
     if settings.volume_loss == "logdet":
         state_loss, volume_loss = losses.consistency_logdet(flow, state.teacher, s, t, d)

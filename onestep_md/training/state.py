@@ -1,6 +1,7 @@
 """What training changes: flow, teacher, optimizer, buffer, counters; and one step's report."""
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -99,11 +100,16 @@ def start_state(flow: Flow, buffer: Buffer, peak_rate: float, seed: int) -> Trai
 
 
 def batch_ess(log_w: Tensor) -> float:
-    """Kish ESS of one batch, as a fraction."""
+    """Kish ESS of one batch, as a fraction.
+
+    Unlike that of `estimators.weights` it is nan where no sample has a weight: averages of the
+    log leave such batches out.
+    """
     w = torch.softmax(log_w, 0)
     return float(1.0 / (w.square().sum() * len(w)))
 
 
-def typical(log_w: Tensor) -> Tensor:
-    """Median of the log weights that are finite; nan if none is."""
-    return log_w[log_w.isfinite()].median()
+def log_weight_spread(log_w: Tensor) -> float:
+    """Log mean w less the median of the finite log w, in kT; nan if none is finite."""
+    log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
+    return float(log_z - log_w[log_w.isfinite()].median())

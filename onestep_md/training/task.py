@@ -9,6 +9,7 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
+from onestep_md.errors import Interrupted
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState
@@ -62,6 +63,12 @@ class Keeper:
         step = max(task.state.step for task in self._tasks)
         save_checkpoint(self.folder / "checkpoints", step, dumps, self._identity)
         self._saved_at = time.monotonic()
+
+    def interruption(self, where: str) -> Interrupted:
+        """Make the error that ends a run which was asked to stop, after `save`."""
+        return Interrupted(
+            f"stopped at {where}; everything is saved in {self.folder}.\n  Continue with --resume."
+        )
 
     def save_if(self, wanted: bool) -> None:
         """Write one if it is wanted, or time for the next."""

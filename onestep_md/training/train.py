@@ -25,7 +25,7 @@ from onestep_md.config import BufferTraining, Train
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.errors import Interrupted, PoolError
+from onestep_md.errors import PoolError
 from onestep_md.flow import langevin, losses
 from onestep_md.flow.base import Flow
 from onestep_md.training import regression
@@ -34,7 +34,7 @@ from onestep_md.training.chains import move_chains, weigh, weigh_proposals
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
-from onestep_md.training.state import StepInfo, TrainState, batch_ess, typical
+from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 from onestep_md.training.task import Keeper, Task
 
 # The path gradient lacks what flows through the boundary of a bounded support: it pushes ever more
@@ -93,10 +93,7 @@ def train(
                 show(state.step / settings.steps, f"{task.name}: {line}" if several else line)
                 keeper.save_if(stop)
             if stop:
-                raise Interrupted(
-                    f"stopped at step {state.step} of {settings.steps}; everything is saved in "
-                    f"{keeper.folder}.\n  Continue with --resume."
-                )
+                raise keeper.interruption(f"step {state.step} of {settings.steps}")
     if writes:
         keeper.save()
 
@@ -183,10 +180,9 @@ def _step_info(
     log_w: Tensor, regressed: Tensor, jumped: Tensor, spent: int, steps: int
 ) -> StepInfo:
     """Report on a step of the `steps`-step map from log_w (batch,) and three regression losses."""
-    log_z = torch.logsumexp(log_w, 0) - math.log(len(log_w))
     matching, state_loss, volume_loss = regressed.tolist()
     return StepInfo(
-        loss_energy=float(log_z - typical(log_w)),
+        loss_energy=log_weight_spread(log_w),
         loss_flow=matching,
         loss_state=state_loss,
         loss_volume=volume_loss,

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from onestep_md.flow.networks.message_passing import zeros
+from onestep_md.flow.base import set_to_zero
 from onestep_md.training.optimizer import Optimizer
 
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 12), nn.SiLU(), nn.Linear(12, 12), zeros(nn.Linear(12, 3)))
+    return nn.Sequential(
+        nn.Linear(6, 12), nn.SiLU(), nn.Linear(12, 12), set_to_zero(nn.Linear(12, 3))
+    )
 
 
 def descend(net, optimizer, steps):

@@ -4,6 +4,7 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.flat import FlatChart
+from onestep_md.flow import losses
 from onestep_md.training import regression
 
 
@@ -29,9 +30,9 @@ def test_nothing_is_drawn_where_no_regression_has_a_weight():
 
 def test_steps_are_dyadic_and_lie_between_base_and_target():
     draws, _ = drawn(settings(volume_loss="tangent"))
-    d = 0.5 ** draws.level.double()
+    t, d = losses.dyadic_times(draws.level, draws.start)
     assert set(d.tolist()) == {0.5**k for k in range(7)}
-    t = d * torch.floor(draws.start / d)
+    assert (t % d == 0).all()
     assert (t >= 0).all() and (t + d <= 1).all()
     assert draws.tangent.shape == draws.z.shape == (500, 3)
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from onestep_md.flow.base import set_to_zero
 from onestep_md.flow.networks.message_passing import (
     CENTRES,
     Pairs,
     radial_features,
-    zeros,
 )
 from onestep_md.flow.networks.surroundings import Surroundings, directions
 from onestep_md.flow.networks.topology import Topology
@@ -43,8 +43,8 @@ class AtomPairs(nn.Module):
         self.radial = nn.Linear(CENTRES + 1, width)
         self.by_separation = nn.Linear(_FAR, width, bias=False)
         self.member = nn.Linear(width, width, bias=False)
-        self.to_pairs = zeros(nn.Linear(width, 3))
-        self.to_atoms = zeros(nn.Linear(width, 1))
+        self.to_pairs = set_to_zero(nn.Linear(width, 3))
+        self.to_atoms = set_to_zero(nn.Linear(width, 1))
 
     def forward(self, positions: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
         """As `MessagePassing.forward`, with positions (batch, n, 3) in 0.1 nm."""

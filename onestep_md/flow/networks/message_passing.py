@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from onestep_md.flow.base import CLOCK_FEATURES
+from onestep_md.flow.base import CLOCK_FEATURES, set_to_zero
 
 REACH = 6.0  # in widths of the base: farther pairs look alike, so that no outlier grows
 SOFT = 0.1  # distance below which pairs lose their direction: r / |r| is not smooth at 0
@@ -35,8 +35,8 @@ class MessagePassing(nn.Module):
         self.pair = nn.Linear(width, width)
         self.member = nn.Linear(width, width, bias=False)
         self.gather_again = nn.Linear(width, width)
-        self.to_pairs = zeros(nn.Linear(width, 3))
-        self.to_particles = zeros(nn.Linear(width, 1))
+        self.to_pairs = set_to_zero(nn.Linear(width, 3))
+        self.to_particles = set_to_zero(nn.Linear(width, 1))
 
     def forward(self, positions: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of all particles and one symmetric matrix.
@@ -160,13 +160,6 @@ def footprint(n: int, width: int, network: str) -> int:
     Measured on 4 to 55 of them, of widths 32 to 64, to within a factor of two.
     """
     return n * (n - 1) // 2 * width * {"egnn": 8, "e3nn": 80}[network]
-
-
-def zeros(last: nn.Linear) -> nn.Linear:
-    """The layer with all parameters zero, so that an untrained flow is the identity: K = 0."""
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return last
 
 
 def radial_features(square: Tensor) -> Tensor:

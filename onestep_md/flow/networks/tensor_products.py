@@ -15,9 +15,9 @@ from e3nn.nn import Gate
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from onestep_md.flow.base import CLOCK_FEATURES
+from onestep_md.flow.base import CLOCK_FEATURES, set_to_zero
 from onestep_md.flow.networks.irreps import HARMONICS, product_paths
-from onestep_md.flow.networks.message_passing import CENTRES, SOFT, Pairs, radial_features, zeros
+from onestep_md.flow.networks.message_passing import CENTRES, SOFT, Pairs, radial_features
 
 
 class TensorProducts(nn.Module):
@@ -52,7 +52,7 @@ class TensorProducts(nn.Module):
         self.mix_again = o3.Linear(self.product.irreps_out.simplify(), self.gate.irreps_in)
         self.pair = nn.Linear(width, width)
         self.member = nn.Linear(width, width, bias=False)
-        self.to_pairs = zeros(nn.Linear(width, 2))
+        self.to_pairs = set_to_zero(nn.Linear(width, 2))
         self.to_particles = o3.Linear(features, "0e + 1o + 2e")
         nn.init.zeros_(self.to_particles.weight)
         # symmetric traceless matrices (5, 3, 3) of the components of 2e, orthonormal
