@@ -1,4 +1,4 @@
-"""The run folder: refuse to overwrite one, remember what made it, write files atomically."""
+"""The run folder: what may be written into it, what a run is made from, and reading that again."""
 
 import importlib.metadata
 import json
@@ -140,11 +140,13 @@ def machine_line(record: dict) -> str:
 
 
 def _processor() -> str:
+    """Name of the processor; on Linux neither `platform` nor psutil has it, but the kernel does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
 
 
 def _git_commit() -> str | None:
