@@ -3,10 +3,10 @@ r"""Monotone rational-quadratic splines on the line (Durkan et al., arXiv 1906.0
 For densities with several modes along one coordinate, which no affine map makes from one. The
 spline covers [-B, B] and is the identity outside; raw parameters of zero give the identity.
 
-The same formulas stand in zuko's `MonotonicRQSTransform` (1.6), as exact on the same knots. It took
-1.2 to 1.6 times the CPU time for map or inverse with log-slope and gradients (once 0.93 times; 80
-thousand and 4 million splines of 8 and 16 bins, one thread), and its inverse of steep splines in
-float32 was NaN for 32 of 100,000 numbers, where the root here is clamped.
+The same formulas stand in zuko's `MonotonicRQSTransform` (1.6), as exact on the same knots. On one
+thread it took 0.93 to 1.5 times the CPU time with log-slope and gradients, its inverse 1.2 to 1.8
+times (80,000 to 4 million numbers, 8 and 16 bins), and gave NaN for 32 of 100,000 inverses of
+steep splines in float32, where the root here is clamped.
 """
 
 import math
