@@ -140,7 +140,7 @@ def machine_line(record: dict) -> str:
 
 
 def _processor() -> str:
-    """Name of the processor; on Linux neither `platform` nor psutil has it, but the kernel does."""
+    """Name of the processor; on Linux `platform` and psutil have none, but the kernel does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

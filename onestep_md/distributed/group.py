@@ -14,9 +14,28 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_stores: list[dist.TCPStore] = []  # of this process, the first learner: open until it ends
+
 
 class PeerLost(Exception):
     """Another learner is gone; all of them have to start again from the last checkpoint."""
+
+
+def open_store(host: str, world: int) -> int:
+    """Listen for `world` learners at a port of the system's choice, and return the port.
+
+    The port is bound from the start: a free one that is looked up and bound later may be taken
+    meanwhile, and by the store of another run, which the other learners would then join.
+    """
+    store = dist.TCPStore(host, 0, world, is_master=True, wait_for_workers=False)
+    _stores.append(store)
+    return store.port
+
+
+def join(host: str, port: int, rank: int, world: int) -> None:
+    """Make the process group of all learners; rank 0 is the process that called `open_store`."""
+    store = _stores[-1] if rank == 0 else dist.TCPStore(host, port, world, is_master=False)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
 
 
 class Group:

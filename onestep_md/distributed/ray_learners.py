@@ -19,7 +19,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from onestep_md.distributed.group import Group, PeerLost
+from onestep_md.distributed.group import Group, PeerLost, join, open_store
 from onestep_md.distributed.learners import Learners
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.distributed.ray_pool import RayEvaluators
@@ -28,6 +28,7 @@ from onestep_md.interruption import StopRequest
 
 try:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+    from ray.train.backend import Backend, BackendConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 except ImportError as error:
     raise ConfigError(
@@ -40,6 +41,30 @@ GOODBYE = 90.0  # s that the learners have to write a checkpoint when the run is
 
 Show = Callable[[float, str], None]
 Work = Callable[[Learners, Evaluators, Show], None]
+
+
+class _Gloo(TorchConfig):
+    """How Ray Train connects the learners, by a port that is bound as soon as it is chosen."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _GlooBackend
+
+
+class _GlooBackend(Backend):
+    share_cuda_visible_devices = True
+
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        """Connect all workers, at every start of them."""
+        world = len(worker_group)
+        host = worker_group.execute_single(0, ray.util.get_node_ip_address)
+        port = worker_group.execute_single(0, open_store, host, world)
+        ray.get(
+            [
+                worker_group.execute_single_async(rank, join, host, port, rank, world)
+                for rank in range(world)
+            ]
+        )
 
 
 class Board:
@@ -160,7 +185,7 @@ def run_learners(
     scratch.mkdir(parents=True)
     trainer = TorchTrainer(
         lambda: _learn(work, pools, threads, board),
-        torch_config=TorchConfig(backend="gloo"),
+        torch_config=_Gloo(),
         scaling_config=ScalingConfig(
             num_workers=len(pools.sizes),
             use_gpu=gpus,

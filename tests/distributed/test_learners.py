@@ -4,19 +4,21 @@ Every learner is a process of its own that runs this file.
 """
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.distributed.group import Group, PeerLost
+from onestep_md.distributed.group import Group, PeerLost, join, open_store
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
+from onestep_md.files import write_text
 from onestep_md.flow.step import StepFlow
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.state import start_state
@@ -119,11 +121,23 @@ def test_two_learners_take_the_steps_of_one(by_two, case):
         )
 
 
+def test_the_port_of_the_learners_is_theirs_from_the_moment_it_is_chosen():
+    ports = {open_store("127.0.0.1", 2) for _ in range(3)}  # as of three runs at once
+    assert len(ports) == 3
+    for port in ports:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("", port))
+
+
 def main(folder, rank):
     """Train, then lose the second learner."""
     torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    place = folder / "port"
+    if rank == 0:
+        write_text(place, str(open_store("127.0.0.1", 2)))
+    while not place.exists():
+        time.sleep(0.01)
+    join("127.0.0.1", int(place.read_text()), rank, 2)
     group = Group()
     torch.save([trained(group, *case) for case in CASES], folder / f"{rank}.pt")
     if rank == 1:
