@@ -23,7 +23,7 @@ from onestep_md.config import Config, load_config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, RunFolderError
 from onestep_md.estimators.estimate import Estimate
-from onestep_md.estimators.weights import normalised_weights
+from onestep_md.estimators.weights import ess, resample
 from onestep_md.exploration.explored import Exploration
 from onestep_md.files import write_json
 from onestep_md.interruption import interruptible
@@ -168,11 +168,9 @@ def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) 
     while not parts or (drawn < _DRAWN and time.time() < started + 0.3 * (deadline - started)):
         parts.append(draw_samples(sampler.flow, sampler.chart, pool, _AT_ONCE, 1, generator))
         drawn += len(parts[-1].u)
-    w = normalised_weights(np.concatenate([part.log_w for part in parts]))
-    n = max(_FEWEST, int(1.0 / (w * w).sum()))  # as many as they are worth
-    # systematic resampling, at evenly spaced quantiles: hardly a frame twice
-    quantiles = (np.arange(n) + np.random.default_rng(0).random()) / n
-    chosen = np.minimum(np.searchsorted(np.cumsum(w), quantiles), len(w) - 1)
+    log_w = np.concatenate([part.log_w for part in parts])
+    n = max(_FEWEST, int(ess(log_w) * len(log_w)))
+    chosen = resample(log_w, n, np.random.default_rng(0))
     x = np.concatenate([part.x for part in parts])[chosen]
     u, grad_u = pool.evaluate(x)
     return Exploration(

@@ -19,6 +19,7 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.harmonic import harmonic_log_z
 from onestep_md.estimators.quadrature import Coordinates, relax, torsion_quadrature
+from onestep_md.estimators.weights import log_mean_weight, relative_weights
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.exploration.from_energy import anneal_molecule
@@ -226,6 +227,6 @@ def annealed_log_z(
             anneal_molecule(config.model_copy(update=update), molecule, evaluators, display)
         )
     log_z = np.array([found.log_z for found in values])
-    z = np.exp(log_z - log_z.max())
-    error = z.std(ddof=1) / z.mean() / math.sqrt(len(z))
-    return Estimate(float(log_z.max() + math.log(z.mean())), float(error))
+    z = relative_weights(log_z)
+    error = float(z.std(ddof=1) / z.mean() / math.sqrt(len(z)))
+    return Estimate(log_mean_weight(log_z), error)

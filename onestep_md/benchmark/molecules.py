@@ -22,6 +22,7 @@ from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.estimate import Estimate, stored_text, z_score
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
+from onestep_md.estimators.limits import DISAGREEMENT
 from onestep_md.files import write_json, write_text
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line
@@ -47,7 +48,6 @@ EQUAL = {
     "spiroheptane": _MIRRORED,
     "trimethylphosphine": [("first", "second"), ("first", "third")],
 }
-_FAR = 3.0  # combined errors
 
 
 @dataclass(frozen=True)
@@ -240,9 +240,10 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     for kind, all_z in kinds.items():
         z = np.array([value for value in all_z if value is not None])
         if z.size:
+            far = (np.abs(z) > DISAGREEMENT).sum()
             lines.append(
                 f"{kind}: {z.size} comparisons, mean of z^2 {(z**2).mean():.2f}, largest |z| "
-                f"{np.abs(z).max():.1f}, {(np.abs(z) > _FAR).sum()} above {_FAR:.0f}"
+                f"{np.abs(z).max():.1f}, {far} above {DISAGREEMENT:.0f}"
             )
     return lines
 

@@ -21,8 +21,9 @@ from onestep_md.benchmark.weights_figure import draw_weight_kinds
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
+from onestep_md.estimators.bounds import elbo, log_z
 from onestep_md.estimators.estimate import Estimate
-from onestep_md.estimators.evidence import elbo, log_z
+from onestep_md.estimators.limits import DISAGREEMENT
 from onestep_md.files import write_json
 from onestep_md.flow.base import Flow
 from onestep_md.flow.losses import push_forward
@@ -80,7 +81,7 @@ def compare_weights(run: Path, n: int, trust: bool = False) -> list[str]:
 
 
 def _above(bound: Estimate, known: float) -> bool:
-    return bound.value > known + 3.0 * bound.error
+    return bound.value > known + DISAGREEMENT * bound.error
 
 
 def log_weights_of_kind(

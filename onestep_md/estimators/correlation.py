@@ -1,10 +1,9 @@
-"""Correlated series: how many independent samples dynamics frames are worth, and how to cut them.
+"""Statistical inefficiency of correlated series, and how they are thinned and cut into blocks.
 
 The statistical inefficiency g = 1 + 2 sum_t C(t) makes n frames worth n / g independent ones. It
 is measured within walkers (trajectories without jumps), around the mean over all walkers, so that
-walkers that are stuck in different basins count as what they are. Samples of an annealing, whose
-order keeps relatives side by side, are such series too: walkers are the islands of its population
-and g is what families of particles cost. Also the one door to pymbar.
+walkers in different basins raise it. Samples of an annealing are such series too: their order
+keeps particles of one ancestor together, and walkers are the islands of its population.
 """
 
 import logging
@@ -14,7 +13,7 @@ import numpy as np
 
 
 def import_pymbar() -> ModuleType:
-    """Imports pymbar on first use (it takes seconds), with its banner and notes kept silent."""
+    """Import pymbar on first use, since it takes seconds, and silence its notes."""
     logging.getLogger("pymbar").setLevel(logging.ERROR)
     import pymbar
 
@@ -22,7 +21,7 @@ def import_pymbar() -> ModuleType:
 
 
 def split_by_walker(n: int, walkers: np.ndarray | None) -> list[np.ndarray]:
-    """Returns the frame indices of every walker, in their order; one walker if None."""
+    """Return the frame indices of every walker in order; None is one walker."""
     if walkers is None:
         return [np.arange(n)]
     walkers = np.asarray(walkers)
@@ -33,12 +32,12 @@ def split_by_walker(n: int, walkers: np.ndarray | None) -> list[np.ndarray]:
 
 
 def statistical_inefficiency(series: np.ndarray, walkers: np.ndarray | None = None) -> float:
-    """Returns g >= 1 of a series of frames.
+    """Return g >= 1 of a series of frames.
 
     Args:
-        series: (n,) in time order within a walker; values that are not finite are set to the
-            largest or smallest finite one, because only their rank can be compared.
-        walkers: (n,) walker id of every frame; one walker if not given.
+        series: (n,) in time order within a walker; infinite values are set to the largest or
+            smallest finite one, because only their rank can be compared.
+        walkers: (n,) walker of every frame; None is one walker.
     """
     series = np.asarray(series, dtype=np.float64)
     finite = series[np.isfinite(series)]
@@ -49,8 +48,8 @@ def statistical_inefficiency(series: np.ndarray, walkers: np.ndarray | None = No
     return float(import_pymbar().timeseries.statistical_inefficiency_multiple(parts))
 
 
-def decorrelated(n: int, inefficiency: float, walkers: np.ndarray | None = None) -> np.ndarray:
-    """Returns rising indices that keep every ceil(g)-th frame of every walker."""
+def thin(n: int, inefficiency: float, walkers: np.ndarray | None = None) -> np.ndarray:
+    """Return rising indices that keep every ceil(g)-th frame of every walker."""
     stride = int(np.ceil(inefficiency))
     return np.sort(np.concatenate([part[::stride] for part in split_by_walker(n, walkers)]))
 
@@ -58,7 +57,7 @@ def decorrelated(n: int, inefficiency: float, walkers: np.ndarray | None = None)
 def contiguous_blocks(
     n: int, length: float, walkers: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Cuts every walker into equal blocks of at least `length` frames, or one if it is shorter.
+    """Cut every walker into equal blocks of at least `length` frames, or one if it is shorter.
 
     Returns:
         The block of every frame (n,), numbered from 0, and whether any walker was cut.

@@ -10,7 +10,7 @@ ESS_NOTE = (
     "* k-hat above 0.25: the error of this ESS needs a moment of the weights that may not exist, "
     "and is too small; other sets of samples differ by more"
 )
-_LONG = 1e4  # error from which powers of ten are written
+_LONG = 1e4  # smallest error that is written with powers of ten
 _TINY = 0.01  # percent below which an ESS has one digit and no error
 
 
@@ -18,7 +18,7 @@ _TINY = 0.01  # percent below which an ESS has one digit and no error
 class Estimate:
     """A number and its standard error (one sigma; nan where it is not known).
 
-    What the samples cannot tell has no value (nan), and a `reason`; so has an infinite one.
+    A number that the samples cannot give is nan and has a `reason`; an infinite one has one too.
     """
 
     value: float
@@ -26,13 +26,13 @@ class Estimate:
     reason: str = ""
 
     def format(self, unit: str = "kT") -> str:
-        """Returns "2.31 +- 0.04 kT": the error is cut to one digit, to two if the first is 1."""
+        """Return "2.31 +- 0.04 kT": the error is cut to one digit, to two if the first is 1."""
         if isnan(self.value) and self.reason:
             return NO_ESTIMATE
         return f"{self._digits()} {unit}".rstrip()
 
     def as_dict(self) -> dict[str, float | str]:
-        """For JSON files, which have no infinities: what was printed goes with the numbers."""
+        """Return a dict for JSON files; the text in it has the infinities that JSON lacks."""
         return asdict(self) | {"text": self.format("")}
 
     def _digits(self) -> str:
@@ -52,7 +52,7 @@ class Estimate:
         return f"{value:.{shown}f} +- {error:.{shown}f}"
 
     def format_kt_and_kj(self, kT: float) -> str:
-        """Returns "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"; kT in kJ/mol."""
+        """Return "2.31 +- 0.04 kT = 5.76 +- 0.10 kJ/mol"; kT in kJ/mol."""
         if isnan(self.value):
             return self.format("kT")
         in_kj = Estimate(self.value * kT, self.error * kT)
@@ -63,14 +63,14 @@ UNKNOWN = Estimate(nan, nan)
 
 
 def no_estimate(reason: str) -> Estimate:
-    """Returns a number that samples cannot tell, and why."""
+    """Return the estimate of a number that the samples cannot give."""
     return Estimate(nan, nan, reason)
 
 
 def read_estimate(pair: dict | None) -> Estimate:
     """Read what `as_dict` wrote; UNKNOWN where nothing was measured.
 
-    JSON's null is nan, or the infinity that the text beside it tells.
+    JSON's null is nan, or the infinity in the text beside it.
     """
     if pair is None:
         return UNKNOWN
@@ -81,7 +81,7 @@ def read_estimate(pair: dict | None) -> Estimate:
 
 
 def stored_text(pair: dict | None) -> str:
-    """Text of an estimate as results.json holds it, of older runs too; a dash if not measured."""
+    """Return the text of an estimate in results.json, of older runs too; a dash for None."""
     if pair is None:
         return "-"
     if "text" in pair:
@@ -92,7 +92,7 @@ def stored_text(pair: dict | None) -> str:
 
 
 def percent_text(fraction: Estimate, error_known: bool = True) -> str:
-    """Text of an ESS: "67.2 +- 1.0 %"; "67.2 +- 1.0* %" if the error is a lower bound."""
+    """Return the text of an ESS: "67.2 +- 1.0 %"; "67.2 +- 1.0* %" for an error too small."""
     percent = Estimate(100.0 * fraction.value, 100.0 * fraction.error, fraction.reason)
     if percent.value < _TINY:
         return f"{percent.value:.1g} %"
@@ -101,13 +101,13 @@ def percent_text(fraction: Estimate, error_known: bool = True) -> str:
 
 
 def stored_ess(row: dict) -> str:
-    """The same of a row of results.json."""
+    """Return the text of the ESS in a row of results.json."""
     value, error = (nan if row[key] is None else row[key] for key in ("ess", "ess_error"))
     return percent_text(Estimate(value, error), row.get("ess_error_known", True))
 
 
 def stored_forward(row: dict) -> str:
-    """The forward ESS of a row of results.json; a dash where there is none."""
+    """Return the text of the forward ESS in a row of results.json; a dash for None."""
     pair = row.get("forward_ess")
     if pair is None:
         return "-"
@@ -115,7 +115,7 @@ def stored_forward(row: dict) -> str:
 
 
 def _power(number: float, decimals: int) -> str:
-    """Returns "-2.9e5" for -290,000 and decimals = -4."""
+    """Return "-2.9e5" for -290,000 and decimals = -4."""
     if number == 0.0:
         return "0"
     mantissa, exponent = f"{number:.9e}".split("e")
@@ -124,7 +124,7 @@ def _power(number: float, decimals: int) -> str:
 
 
 def z_score(a: Estimate, b: Estimate) -> float:
-    """Returns (a - b) / sqrt(error_a^2 + error_b^2); nan where an error is unknown.
+    """Return (a - b) / sqrt(error_a^2 + error_b^2); nan where an error is unknown.
 
     No error counts as smaller than rounding: those of an exact flow are below the last digit.
     """

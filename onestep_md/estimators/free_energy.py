@@ -3,8 +3,8 @@
 delta_f of a region relative to the reference region is -log(p / p_reference) in kT. Weighted flow
 samples are independent and are resampled one by one; dynamics frames are correlated and are
 resampled in contiguous blocks (Kuensch 1989), pooled over walkers so that walkers that disagree
-widen the error bars. Samples of an annealing count as frames, see `correlation`. Called at the end
-of a run; `estimate.z_score` compares the two.
+widen the error bars. Samples of an annealing count as frames, see `correlation`;
+`estimate.z_score` compares two free energies.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from onestep_md.estimators.weights import ess, harmless, khat, normalised_weight
 
 BLOCKS = 20  # blocks to aim for; fewer make the error bars themselves uncertain
 FEWEST_BLOCKS = 4  # below it no error bar is given
-MOSTLY = 0.95  # share of bootstrap replicates that must visit a region for it to get an error bar
+MOSTLY = 0.95  # fraction of replicates that must visit a region for it to get an error bar
 
 
 @dataclass(frozen=True)
 class RegionFreeEnergy:
     """Population and free energy of one region.
 
-    An error is inf where too few independent visits were seen to know it; a region that was never
-    visited has delta_f = inf.
+    An error is inf where there are too few independent visits; a region without any has
+    delta_f = inf.
     """
 
     name: str
@@ -34,23 +34,23 @@ class RegionFreeEnergy:
     probability: Estimate
     delta_f: Estimate  # kT
     n_samples_inside: int  # raw count, before weighting
-    effective: float  # what these are worth: Kish's ESS of their weights, or independent frames
+    effective: float  # effective samples: Kish's ESS of their weights, or independent frames
     khat: float  # tail index of their weights; nan for fewer than 25, -inf for equal ones
-    harmless: bool  # no weight is large enough for it to matter, see `weights.harmless`
+    harmless: bool  # no weight is large enough for k-hat to matter, see `weights.harmless`
 
     @property
     def few(self) -> bool:
-        """Whether the region hangs on so few samples that not even its error bar is known."""
+        """Whether the region has too few samples for an error bar."""
         return self.effective < ENOUGH_IN_REGION
 
     @property
     def heavy_tail(self) -> bool:
-        """Whether there are enough by their ESS, and their k-hat says that they are not."""
+        """Whether there are enough samples by their ESS but not by their k-hat."""
         return not self.few and khat_fails(self.khat, self.n_samples_inside, self.harmless)
 
     @property
     def mark(self) -> str:
-        """Word for the row of a table; nothing if all is well."""
+        """Mark of the row in a table; empty if all is well."""
         return "FEW SAMPLES" if self.few else "HEAVY TAIL" if self.heavy_tail else ""
 
 
@@ -65,7 +65,7 @@ def region_free_energies(
     """Free energies from independent weighted samples.
 
     Args:
-        names: the regions.
+        names: names of the regions.
         inside: bool (n, regions), whether a sample lies in a region.
         log_w: (n,) log weights; zeros for unweighted samples.
         reference: name of the region with delta_f = 0; None for the most populated one.
@@ -87,11 +87,11 @@ def region_free_energies(
     for row in sums:
         counts = np.bincount(generator.integers(n, size=n), minlength=n)
         row[:] = counts @ weighted
-    worth = [_worth(np.asarray(log_w)[column]) for column in inside.T]
+    worth = [_effective(np.asarray(log_w)[column]) for column in inside.T]
     return _assemble(names, inside, weighted.sum(axis=0), sums, reference, ess(log_w) * n, worth)
 
 
-def _worth(log_w: np.ndarray) -> tuple[float, float, bool]:
+def _effective(log_w: np.ndarray) -> tuple[float, float, bool]:
     """Effective samples, k-hat and harmlessness of the weights inside a region."""
     if not np.isfinite(log_w).any():
         return 0.0, float("nan"), False
@@ -111,9 +111,9 @@ def dynamics_free_energies(
     """Free energies from correlated, equally weighted dynamics frames.
 
     Args:
-        names: the regions.
+        names: names of the regions.
         inside: bool (n, regions), in time order within a walker.
-        walkers: (n,) walker id of every frame; None for one trajectory.
+        walkers: (n,) walker of every frame; None is one walker.
         reference: name of the region with delta_f = 0; None for the most populated one.
         generator: draws the bootstrap replicates.
         replicates: number of bootstrap replicates.
@@ -155,7 +155,7 @@ def _assemble(
     worth: list[tuple[float, float, bool]],
     widen: float = 1.0,
 ) -> list[RegionFreeEnergy]:
-    """Turns sums over samples (regions + 1,) and over replicates (replicates, regions + 1)."""
+    """Turn sums over samples and over replicates, (..., regions + 1), into free energies."""
     with np.errstate(invalid="ignore"):  # replicates may have no weight at all
         p, p_replicates = total[:-1] / total[-1], sums[:, :-1] / sums[:, -1:]
     first = int(np.argmax(p)) if reference is None else names.index(reference)
@@ -165,7 +165,7 @@ def _assemble(
             name=name,
             reference=names[first],
             probability=_probability(p[i], p_replicates[:, i], widen, n_effective),
-            delta_f=_relative(i == first, delta[i], delta_replicates[:, i], widen),
+            delta_f=_with_error(i == first, delta[i], delta_replicates[:, i], widen),
             n_samples_inside=int(inside[:, i].sum()),
             effective=float(worth[i][0]),
             khat=worth[i][1],
@@ -181,8 +181,10 @@ def _delta_f(p: np.ndarray, first: int) -> np.ndarray:
         return np.log(p[..., first, None]) - np.log(p)
 
 
-def _relative(is_reference: bool, delta: float, replicates: np.ndarray, widen: float) -> Estimate:
-    """delta_f with its error: the spread of the replicates, inf where that cannot be known."""
+def _with_error(
+    is_reference: bool, delta: float, replicates: np.ndarray, widen: float
+) -> Estimate:
+    """delta_f with its error, the spread of the replicates; inf where they do not give one."""
     finite = replicates[np.isfinite(replicates)]
     if is_reference and np.isfinite(delta):
         error = 0.0
@@ -194,7 +196,7 @@ def _relative(is_reference: bool, delta: float, replicates: np.ndarray, widen: f
 
 
 def _probability(p: float, replicates: np.ndarray, widen: float, n_effective: float) -> Estimate:
-    """Population with its error; never or always seen in n trials is uncertain by 1 / n."""
+    """Population with its error; zero or all of n samples have an error of 1 / n."""
     if p <= 0.0 or p >= 1.0:
         error = 1.0 / n_effective
     else:

@@ -1,7 +1,7 @@
 r"""Log Z of a molecule whose energy is quadratic about its minimum, in Cartesian coordinates.
 
-A closed form that knows no z-matrix, in the convention of `coordinates/internal.py`: rigid motion
-is integrated out without its constant log(8 pi^2 V), dx = dx_0 dOmega exp(log_det) dq.
+A closed form without a z-matrix, in the convention of `coordinates/internal.py`: rigid motion is
+integrated out without its constant log(8 pi^2 V), dx = dx_0 dOmega exp(log_det) dq.
 
 Near the minimum x = (a displacement by c) (a rotation by omega about the centroid) (3N - 6 normal
 displacements xi). Moved by c, all N atoms move: a length of sqrt(N) |c| in R^3N. Turned by omega,
@@ -14,10 +14,10 @@ and dc is dx_0, domega is the Haar measure of volume 8 pi^2, which leaves
 
     log Z = -u_0 + 3/2 log N + 1/2 log det I + (3N - 6)/2 log 2 pi - 1/2 log det' H
 
-with det' H the determinant of d2u/dx2 on the displacements that are no rigid motion. Of a linear
-molecule one rotation does not exist: I has two equal moments, Omega is a direction of volume 4 pi
-instead of 8 pi^2, and 3N - 5 displacements remain. Bent molecules have the third rotation, and the
-constant that is left out is theirs; so a linear one of more than two atoms has log 2 pi less.
+with det' H the determinant of d2u/dx2 on the displacements that are no rigid motion. A linear
+molecule lacks one rotation: I has two equal moments, Omega is a direction of volume 4 pi instead
+of 8 pi^2, and 3N - 5 displacements remain. The constant that is left out is that of bent
+molecules, so a linear one of more than two atoms has log 2 pi less.
 """
 
 import math

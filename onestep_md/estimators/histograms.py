@@ -7,8 +7,8 @@ import numpy as np
 from onestep_md.estimators.weights import normalised_weights
 
 _BINS = 80
-_EDGE = 1e-3  # of the reference lies beyond either end of a histogram
-_MARGIN = 0.2  # of its width is shown on either side
+_EDGE = 1e-3  # fraction of the reference beyond either quantile
+_MARGIN = 0.2  # shown beyond either quantile, in units of their distance
 
 
 def histograms(
@@ -20,9 +20,9 @@ def histograms(
     """Histograms of one quantity in several ensembles, as arrays to save.
 
     Args:
-        kind: of the quantity, in the names of the arrays.
+        kind: name of the quantity in the names of the arrays.
         ensembles: by name, values (n, k) of n samples and their log weights (n,).
-        reference: values of any shape, which decide what range is shown.
+        reference: values of any shape; their quantiles set the range.
         positive: whether the quantity cannot be negative.
 
     Returns:
@@ -39,7 +39,7 @@ def histograms(
 
 
 def pair_distances(positions: np.ndarray, pairs: np.ndarray | None = None) -> np.ndarray:
-    """Distances (n, k) at positions (n, atoms, D) of `pairs` (k, 2), or of all pairs once."""
+    """Distances (n, k) of `pairs` (k, 2), or of all pairs, at positions (n, atoms, D)."""
     i, j = np.triu_indices(positions.shape[1], 1) if pairs is None else pairs.T
     return np.linalg.norm(positions[:, i] - positions[:, j], axis=-1)
 
@@ -47,10 +47,10 @@ def pair_distances(positions: np.ndarray, pairs: np.ndarray | None = None) -> np
 def histogram(
     values: np.ndarray, log_w: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Density and its standard error in every bin, by weighted samples of several values each.
+    """Density and its standard error in every bin, of weighted samples with several values each.
 
     Args:
-        values: (n, k); those of one sample are not independent.
+        values: (n, k); the k of one sample are not independent.
         log_w: (n,) log weights.
         edges: (bins + 1,) of equal width.
     """
@@ -59,7 +59,7 @@ def histogram(
     index = np.floor((values - edges[0]) / width)
     inside = (index >= 0) & (index < bins)
     flat = (np.arange(n)[:, None] * bins + np.where(inside, index, 0).astype(int))[inside]
-    share = np.bincount(flat, minlength=n * bins).reshape(n, bins) / (values.shape[1] * width)
+    each = np.bincount(flat, minlength=n * bins).reshape(n, bins) / (values.shape[1] * width)
     w = normalised_weights(log_w)
-    density = w @ share
-    return density, np.sqrt(np.square(w) @ np.square(share - density))
+    density = w @ each
+    return density, np.sqrt(np.square(w) @ np.square(each - density))

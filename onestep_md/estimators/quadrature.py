@@ -1,4 +1,4 @@
-r"""Log Z by quadrature over the torsions of a molecule, with nothing trained.
+r"""Log Z by quadrature over the torsions of a molecule, without any training.
 
 F(q) = u(x(q)) - log|det dx/dq| is a function of torsions tau, which turn, and of other coordinates
 y, which are stiff. At every node of a grid in tau, y is relaxed to the minimum y* of F, and F is
@@ -6,12 +6,12 @@ expanded there: H its Hessian, s = dF/dtau. With S = -H_yy^{-1} H_ytau
 
     F(tau + delta, y) ~ F* + s delta + (y - y* - S delta)^T H_yy (y - y* - S delta) / 2,
 
-of which every cell of the grid has its integral in closed form. Without torsions to turn it is the
-harmonic limit. What is expanded is only a proposal: samples of it, drawn cell by cell, carry the
-exact weights exp(-F) / proposal, and log Z is their mean, free of any bias of the expansion.
-A first set of them corrects mean and covariance of y about the minima, where springs are no
-springs, and is then thrown away. Rings have several minima y* at the same tau; then every cell is
-a mixture of them, the wells.
+which has a closed integral over every cell of the grid. Without torsions that turn it is the
+harmonic limit. The expansion is only a proposal: samples of it carry the exact weights
+exp(-F) / proposal, and log Z is the logarithm of their mean, without any bias of the expansion. A
+first set of samples corrects mean and covariance of y about the minima, where F is not quadratic,
+and is then discarded. Rings have several minima y* at the same tau, the wells; then every cell is
+a mixture of them.
 """
 
 import itertools
@@ -22,18 +22,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from onestep_md.estimators.estimate import Estimate
-from onestep_md.estimators.weights import ess, relative_weights
+from onestep_md.estimators.weights import ess, log_mean_weight, relative_weights
 
 Energy = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-_NUDGE = 0.01  # in units of a coordinate's width: step of the numerical Hessian
-_SOFTEST = 0.05  # least curvature, in units of the widths
+_NUDGE = 0.01  # step of the numerical Hessian, in widths of a coordinate
+_SOFTEST = 0.05  # least curvature, in kT per squared width
 _FARTHEST = 3.0  # largest step of a relaxation, in widths
 _STEEPEST = 20.0  # kT across half a cell
-_WIDER = 1.15  # variance of the proposal: tails a little heavier than those of a minimum
+_WIDER = 1.15  # variance of the proposal, for tails a little heavier than those of a minimum
 _ROWS = 20_000  # conformations evaluated at a time
 _SAMPLES = 500  # drawn at a time
-_ENOUGH = 10.0  # effective samples per stiff coordinate from which their covariance is taken
+_ENOUGH = 10.0  # effective samples per stiff coordinate, at least, for their covariance
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Quadrature:
     """Samples of the proposal with their exact weights.
 
     Attributes:
-        log_z: with its standard error.
+        log_z: log Z with its standard error.
         q: (n, dim) coordinates.
         log_w: (n,) log weights.
     """
@@ -58,12 +58,12 @@ class Quadrature:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What is known of the coordinates beforehand.
+    """Kinds and widths of the coordinates.
 
     Attributes:
         turning: columns of the torsions on the grid.
-        angular: (dim,) bool, which coordinates are periodic.
-        width: (dim,) the length over which a coordinate typically varies.
+        angular: (dim,) bool, whether a coordinate is periodic.
+        width: (dim,) typical variation of a coordinate, in nm or rad.
     """
 
     turning: np.ndarray
@@ -72,11 +72,11 @@ class Coordinates:
 
     @property
     def stiff(self) -> np.ndarray:
-        """The other columns."""
+        """Columns of the other coordinates."""
         return np.setdiff1d(np.arange(len(self.width)), self.turning)
 
     def difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """From b to a along the last axis, the short way round."""
+        """A - b along the last axis, the short way round where periodic."""
         d = a - b
         turn = 2.0 * math.pi
         return np.where(self.angular, d - turn * np.round(d / turn), d)
@@ -90,35 +90,35 @@ def torsion_quadrature(
     n: int,
     generator: np.random.Generator,
 ) -> Quadrature:
-    """Log Z from n weighted samples.
+    """Compute log Z from n weighted samples.
 
     Args:
-        energy: F and its gradient at (n, dim); F is inf outside of the coordinates' domain.
+        energy: F and its gradient at (n, dim); F is inf outside the domain of the coordinates.
         wells: (wells, dim) one geometry of every well of the stiff coordinates.
-        known: of the coordinates.
-        points: of the grid, for every torsion that turns.
+        known: kinds and widths of the coordinates.
+        points: number of grid points of every torsion that turns.
         n: number of samples.
-        generator: draws them.
+        generator: draws the samples.
     """
     cells = _Cells(energy, wells, known, points)
     cells.adapt(*_weighted(energy, cells, n, generator))
     _, q, log_w = _weighted(energy, cells, n, generator)
     w = relative_weights(log_w)
-    error = w.std(ddof=1) / w.mean() / math.sqrt(n)
-    return Quadrature(Estimate(float(log_w.max() + np.log(w.mean())), float(error)), q, log_w)
+    error = float(w.std(ddof=1) / w.mean() / math.sqrt(n))
+    return Quadrature(Estimate(log_mean_weight(log_w), error), q, log_w)
 
 
 def _weighted(
     energy: Energy, cells: "_Cells", n: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The row that every sample is from (n,), the samples (n, dim) and their log weights (n,)."""
+    """Row of every sample (n,), the samples (n, dim) and their log weights (n,)."""
     drawn = [cells.sample(len(part), generator) for part in _parts(np.empty(n), _SAMPLES)]
     row, q, log_density = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     return row, q, -_evaluate(energy, q)[0] - log_density
 
 
 class _Cells:
-    """The grid with the expansion at its nodes, one array row per cell and well."""
+    """The grid with the expansion at its nodes; arrays have one row per cell and well."""
 
     def __init__(self, energy: Energy, wells: np.ndarray, known: Coordinates, points: int):
         self.known, self.points, self.wells = known, points, len(wells)
@@ -132,7 +132,7 @@ class _Cells:
         stiff = known.stiff
         value, vectors = _curvature(hessian, known)
         half = vectors / np.sqrt(value)[:, None, :]
-        # root root^T = H_yy^{-1}, triangular: its columns mean the same in every cell
+        # root root^T = H_yy^{-1}; triangular, so that its columns mean the same in every cell
         self.root = np.linalg.cholesky(half @ half.transpose(0, 2, 1))
         self.log_det = np.log(value).sum(-1) - 2.0 * np.log(known.width[stiff]).sum()
         mixed = hessian[:, stiff][:, :, known.turning]
@@ -148,11 +148,11 @@ class _Cells:
         z = self._standardised(q, row[:, None])[1][:, 0]
         w = relative_weights(log_w)
         for well in range(self.wells):
-            mine = row % self.wells == well
-            if w[mine].sum() ** 2 < _ENOUGH * z.shape[1] * (w[mine] ** 2).sum():
+            inside = row % self.wells == well
+            if w[inside].sum() ** 2 < _ENOUGH * z.shape[1] * (w[inside] ** 2).sum():
                 continue
-            mean = np.average(z[mine], axis=0, weights=w[mine])
-            covariance = np.atleast_2d(np.cov(z[mine].T, aweights=w[mine], ddof=0))
+            mean = np.average(z[inside], axis=0, weights=w[inside])
+            covariance = np.atleast_2d(np.cov(z[inside].T, aweights=w[inside], ddof=0))
             spread = np.linalg.cholesky(covariance)
             rows = np.arange(well, len(self.q), self.wells)
             self.q[np.ix_(rows, self.known.stiff)] += self.root[rows] @ mean
@@ -162,7 +162,7 @@ class _Cells:
     def sample(
         self, n: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and samples (n, dim) of them, and the logarithm of the samples' density (n,)."""
+        """Draw rows (n,) and samples (n, dim) in them; the logarithm of their density (n,)."""
         p = np.exp(self.log_p)
         row = generator.choice(len(p), size=n, p=p / p.sum())
         uniform = generator.random((n, len(self.known.turning)))
@@ -179,7 +179,7 @@ class _Cells:
         return row, q, self._log_density(q, row // self.wells)
 
     def _standardised(self, q: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turns (n, rows, k) from the nodes, and y (n, rows, m) about the minima in its widths."""
+        """Torsions (n, rows, k) from the nodes; y (n, rows, m) about minima, in widths."""
         away = self.known.difference(q[:, None], self.q[rows])
         delta = away[..., self.known.turning]
         y = away[..., self.known.stiff]
@@ -203,16 +203,16 @@ class _Cells:
 def relax(
     energy: Energy, q: np.ndarray, known: Coordinates, rounds: int = 6
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Newton steps in the stiff coordinates, each only as far as F falls.
+    """Take Newton steps in the stiff coordinates, each only where F falls.
 
     Args:
         energy: F and its gradient.
-        q: (n, dim) where they start.
+        q: (n, dim) starting points.
         known: of the coordinates.
         rounds: number of steps.
 
     Returns:
-        F (n,), gradient (n, dim) and Hessian (n, dim, dim), where the steps ended: q (n, dim).
+        F (n,), gradient (n, dim), Hessian (n, dim, dim) and q (n, dim) after the steps.
     """
     q, stiff = q.copy(), known.stiff
     f, gradient = _evaluate(energy, q)

@@ -2,8 +2,7 @@
 
 A flow sample x ~ q carries log w = log p~(x) - log q(x), with p~ = exp(-u) unnormalised. A sample
 of infinite energy has log w = -inf and weight zero, and it counts: dropping it would change q.
-Every function takes log_w of shape (n,) and none of them clips or smooths what it is given.
-Used by `evidence`, `free_energy` and by whoever writes or draws weighted samples.
+Every function takes log_w of shape (n,), and none clips or smooths it.
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ from onestep_md.estimators.limits import ENOUGH_SAMPLES, HARMLESS, NEGLIGIBLE
 
 
 def checked_log_w(log_w: np.ndarray) -> np.ndarray:
-    """Returns log_w as float64 (n,), after refusing what no estimator can use."""
+    """Return log_w as float64 (n,); refuse values that no estimator can use."""
     log_w = np.asarray(log_w, dtype=np.float64)
     if log_w.ndim != 1 or log_w.size == 0:
         raise ValueError(f"log_w must have shape (n,) with n > 0, not {log_w.shape}")
@@ -25,16 +24,16 @@ def checked_log_w(log_w: np.ndarray) -> np.ndarray:
 
 
 def relative_weights(log_w: np.ndarray) -> np.ndarray:
-    """Returns w / max(w), in [0, 1], shape (n,); all zero where every log weight is -inf."""
+    """Return w / max(w), in [0, 1], shape (n,); all zero where every log weight is -inf."""
     log_w = checked_log_w(log_w)
     return np.exp(log_w - log_w.max()) if np.isfinite(log_w.max()) else np.zeros_like(log_w)
 
 
 def normalised_weights(log_w: np.ndarray) -> np.ndarray:
-    """Returns the weights (n,) in float64, summing to 1.
+    """Return the weights (n,) in float64, summing to 1.
 
     Raises:
-        OneStepError: every weight is zero, so there is no distribution to speak of.
+        OneStepError: every weight is zero.
     """
     relative = relative_weights(log_w)
     if not relative.any():
@@ -46,28 +45,28 @@ def normalised_weights(log_w: np.ndarray) -> np.ndarray:
 
 
 def stored_weights(log_w: np.ndarray) -> np.ndarray:
-    """Returns the weights (n,) to store: where no sample has any, nan, and so every average."""
+    """Return the weights (n,) to store; nan, as every average then is, if all are zero."""
     relative = relative_weights(log_w)
     return normalised_weights(log_w) if relative.any() else np.full(relative.size, np.nan)
 
 
 def log_mean_weight(log_w: np.ndarray) -> float:
-    """Returns log <w>, the logarithm of the mean weight; some weight must not be zero."""
+    """Return log <w>, the logarithm of the mean weight; some weight must not be zero."""
     # max + log <w / w_max>
     return float(np.max(log_w) + np.log(relative_weights(log_w).mean()))
 
 
 def ess(log_w: np.ndarray) -> float:
-    """Returns Kish's effective sample size as a fraction of n, in [0, 1]."""
+    """Return Kish's effective sample size as a fraction of n, in [0, 1]."""
     relative = relative_weights(log_w)
     # ESS / n = (sum w)^2 / (n sum w^2)
     return float(relative.sum() ** 2 / (relative.size * (relative**2).sum() or 1.0))
 
 
 def ess_error(log_w: np.ndarray) -> float:
-    """Returns the standard error of `ess` (a fraction), by the delta method.
+    """Return the standard error of `ess` (a fraction), by the delta method.
 
-    It needs <w^4> and sees only the tail that was drawn: see `ess_error_known`.
+    The method needs <w^4>, which the drawn tail may underestimate: see `ess_error_known`.
     """
     w = relative_weights(log_w)
     fraction = ess(log_w)
@@ -81,7 +80,7 @@ def ess_error(log_w: np.ndarray) -> float:
 
 
 def clipped_ess(log_w: np.ndarray, fraction: float = 1e-4) -> float:
-    """Returns `ess` with the top `fraction` of the weights set to the smallest of them.
+    """Return `ess` with the top `fraction` of the weights set to the smallest of them.
 
     A convention of published tables, biased upwards; with fraction * n <= 1 it equals `ess`.
     """
@@ -92,7 +91,7 @@ def clipped_ess(log_w: np.ndarray, fraction: float = 1e-4) -> float:
 
 
 def khat(log_w: np.ndarray) -> float:
-    """Returns the PSIS tail index k-hat of the weights (arXiv 1507.02646).
+    """Return the PSIS tail index k-hat of the weights (arXiv 1507.02646).
 
     Weights have finite moments below order 1/k. Equal weights have no tail: -inf. Too few samples
     (n < 25), or a tail in which nearly all weights are zero or tied: nan.
@@ -113,8 +112,8 @@ def khat(log_w: np.ndarray) -> float:
     return k if np.isfinite(k) else float("nan")
 
 
-def heaviest(log_w: np.ndarray) -> float:
-    """Returns the largest normalised weight, the share of one sample in all; nan without any."""
+def largest_weight(log_w: np.ndarray) -> float:
+    """Return the largest normalised weight; nan if all are zero."""
     relative = relative_weights(log_w)
     return float(1.0 / relative.sum()) if relative.any() else float("nan")
 
@@ -136,25 +135,25 @@ def harmless(log_w: np.ndarray, error: float) -> bool:
         log_w: (n,) log weights.
         error: relative standard error of a sum of weights, that of log Z or of a population.
     """
-    return bool(heaviest(log_w) <= HARMLESS * np.fmax(error, NEGLIGIBLE))
+    return bool(largest_weight(log_w) <= HARMLESS * np.fmax(error, NEGLIGIBLE))
 
 
 def ess_sets(log_w: np.ndarray) -> tuple[float, ...]:
-    """Returns `ess` of every full set of ENOUGH_SAMPLES samples; nothing if there are not two.
+    """Return `ess` of every full set of ENOUGH_SAMPLES samples; nothing if there are not two.
 
-    Samples of a flow are independent, so that consecutive parts are sets as good as new ones. But
-    the ESS of a set hangs on its size: a larger one finds heavier weights. Parts of a single set
-    would be smaller sets, of a higher ESS that scatters less, and say nothing of it.
+    Samples of a flow are independent, so consecutive parts are as good as new sets. The ESS of a
+    set depends on its size, since a larger one finds heavier weights: smaller parts would have a
+    higher ESS that scatters less.
     """
     log_w = checked_log_w(log_w)
     count = log_w.size // ENOUGH_SAMPLES
     if count < 2:
         return ()
-    return tuple(ess(of) for of in log_w[: count * ENOUGH_SAMPLES].reshape(count, -1))
+    return tuple(ess(part) for part in log_w[: count * ENOUGH_SAMPLES].reshape(count, -1))
 
 
 def resample(log_w: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
-    """Draws n indices in proportion to the weights, by systematic resampling.
+    """Draw n indices in proportion to the weights, by systematic resampling.
 
     Returns:
         Rising indices (n,); sample i occurs floor(n w_i) or ceil(n w_i) times.

@@ -8,8 +8,8 @@ import numpy as np
 
 from onestep_md.analysis.torsions import torsion_angles
 from onestep_md.coordinates.molecule import find_molecule_isomers
+from onestep_md.estimators.distances import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.estimators.histograms import histograms, pair_distances
-from onestep_md.estimators.torsions import TorsionComparison, TorsionSamples, compare_torsions
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.targets.molecule import Molecule

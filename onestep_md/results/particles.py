@@ -9,8 +9,12 @@ import torch
 
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.correlation import statistical_inefficiency
+from onestep_md.estimators.distances import (
+    ParticleComparison,
+    ParticleSamples,
+    compare_particles,
+)
 from onestep_md.estimators.histograms import histograms, pair_distances
-from onestep_md.estimators.particles import Comparison, ParticleSamples, compare
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.targets.particles import Particles
@@ -42,12 +46,12 @@ def particle_ensembles(
     return ensembles
 
 
-def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, Comparison]:
+def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, ParticleComparison]:
     """Raw, reweighted and annealing samples against the reference."""
     generator = np.random.default_rng(seed)
     reference = ensembles["reference"]
     return {
-        name: compare(ensembles[name], reference, generator)
+        name: compare_particles(ensembles[name], reference, generator)
         for name in ("raw", "reweighted", "annealing")
         if name in ensembles
     }
@@ -70,7 +74,7 @@ def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.n
     )
 
 
-def table(rows: dict[str, Comparison], dim: int) -> list[str]:
+def table(rows: dict[str, ParticleComparison], dim: int) -> list[str]:
     """Lines of text, one per kind of samples."""
     lines = [
         "",

@@ -12,9 +12,9 @@ from scipy.special import expit
 
 from onestep_md.estimators.bounds import (
     _bar_error,
-    _left_after_thinning,
-    above_all,
+    _inefficiency_after_thinning,
     bar,
+    count_above,
     elbo,
     eubo,
     expected_above,
@@ -123,9 +123,9 @@ def test_thinning_by_the_inefficiency_leaves_some_of_it():
     rho, n = 0.9, 400_000
     chain = lfilter([1.0], [1.0, -rho], generator.standard_normal(n))
     left = statistical_inefficiency(chain[::19])
-    assert left == pytest.approx(_left_after_thinning(19.0), abs=0.1)
+    assert left == pytest.approx(_inefficiency_after_thinning(19.0), abs=0.1)
     assert left > 1.15
-    assert _left_after_thinning(1.0) == 1.0
+    assert _inefficiency_after_thinning(1.0) == 1.0
     # one frame per walker: nothing is thinned, and bar still allows for what is left
     log_w, frames = flow(generator, 2000), target(generator, 500)
     with_correlation = bar(log_w, frames, 19.0, np.arange(500)).error
@@ -197,7 +197,7 @@ def test_one_frame_that_the_flow_never_draws_ends_the_forward_ess():
     assert 0.0 < found.value < 1e-10 and found.error < 2.0 * found.value
     series[7] = np.inf
     assert forward_ess(log_z(log_w), series).value == 0.0
-    assert above_all(log_w, series) >= 1
+    assert count_above(log_w, series) >= 1
 
 
 def test_the_number_of_heavier_frames_is_as_expected_of_a_flow_that_misses_nothing():
@@ -205,7 +205,7 @@ def test_the_number_of_heavier_frames_is_as_expected_of_a_flow_that_misses_nothi
     for seed in range(200):
         generator = np.random.default_rng(seed)
         log_w, series = flow(generator, 500), target(generator, 2000)
-        counts.append(above_all(log_w, series))
+        counts.append(count_above(log_w, series))
         expected.append(expected_above(log_w, 2000))
     # light tails: at the most
     assert 0.2 * np.mean(expected) < np.mean(counts) < np.mean(expected)

@@ -6,8 +6,8 @@ from scipy.signal import lfilter
 
 from onestep_md.estimators.correlation import (
     contiguous_blocks,
-    decorrelated,
     statistical_inefficiency,
+    thin,
 )
 
 
@@ -54,13 +54,13 @@ def test_series_without_variation_or_with_infinities():
     assert statistical_inefficiency(series) == pytest.approx(clean, rel=0.02)
 
 
-def test_decorrelated_keeps_every_gth_frame_of_each_walker():
+def test_thinning_keeps_every_gth_frame_of_each_walker():
     walkers = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
-    assert decorrelated(9, 1.0).tolist() == list(range(9))
-    assert decorrelated(9, 2.5).tolist() == [0, 3, 6]
-    assert decorrelated(9, 2.0, walkers).tolist() == [0, 1, 4, 5, 8]
+    assert thin(9, 1.0).tolist() == list(range(9))
+    assert thin(9, 2.5).tolist() == [0, 3, 6]
+    assert thin(9, 2.0, walkers).tolist() == [0, 1, 4, 5, 8]
     with pytest.raises(ValueError, match="walkers"):
-        decorrelated(8, 2.0, walkers)
+        thin(8, 2.0, walkers)
 
 
 def test_blocks_are_contiguous_and_stay_within_walkers():

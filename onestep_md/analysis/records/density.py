@@ -13,7 +13,7 @@ from onestep_md.analysis.records.measurements import (
     nulls_as_nan,
     read_measurements,
 )
-from onestep_md.estimators.particles import Comparison
+from onestep_md.estimators.distances import ParticleComparison
 
 FILES = ("results.json", "steps.npz")
 
@@ -36,7 +36,7 @@ class DensityRecord(Measurements[DensitySamples]):
     target_x: np.ndarray  # (m, dim)
     modes: int | None  # how many the target has, if that is known
     modes_found: Mapping[int, int | None]  # K -> how many of them have their share
-    particles: Mapping[str, Comparison]  # by kind of samples; empty where there are none
+    particles: Mapping[str, ParticleComparison]  # by kind of samples; empty where there are none
     histograms: Mapping[str, np.ndarray]  # of particles: of distances and energies, or empty
 
     @property
@@ -72,7 +72,9 @@ def read_density(folder: Path, results: dict) -> DensityRecord:
         target_x=target_x,
         modes=results["modes"],
         modes_found={int(k): count for k, count in results["modes_found"].items()},
-        particles={kind: Comparison(**nulls_as_nan(row)) for kind, row in particles.items()},
+        particles={
+            kind: ParticleComparison(**nulls_as_nan(row)) for kind, row in particles.items()
+        },
         histograms=_histograms(folder) if particles else {},
     )
 

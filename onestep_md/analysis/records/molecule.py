@@ -19,9 +19,9 @@ from onestep_md.analysis.records.measurements import (
     read_measurements,
     text_of,
 )
+from onestep_md.estimators.distances import TorsionComparison
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.limits import khat_limit
-from onestep_md.estimators.torsions import TorsionComparison
 
 FILES = ("topology.pdb", "samples.dcd", "steps.npz", "results.json", "free_energy.json")
 

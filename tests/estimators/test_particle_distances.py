@@ -5,7 +5,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from onestep_md.estimators.particles import ParticleSamples, aligned_w2, compare, energy_w2
+from onestep_md.estimators.distances import (
+    ParticleSamples,
+    aligned_w2,
+    compare_particles,
+    energy_w2,
+)
 
 
 @pytest.fixture
@@ -72,8 +77,8 @@ def test_weights_turn_wrong_samples_into_right_ones(generator):
     v, u = generator.standard_normal(n), 1.0 + generator.standard_normal(n)
     log_w = -0.5 * u**2 + 0.5 * (u - 1.0) ** 2
     target = ParticleSamples(x, v, v, np.zeros(n))
-    raw = compare(ParticleSamples(x, u, u, np.zeros(n)), target, generator)
-    reweighted = compare(ParticleSamples(x, u, 2.0 * u + 5.0, log_w), target, generator)
+    raw = compare_particles(ParticleSamples(x, u, u, np.zeros(n)), target, generator)
+    reweighted = compare_particles(ParticleSamples(x, u, 2.0 * u + 5.0, log_w), target, generator)
     assert raw.energy_w2 == pytest.approx(1.0, abs=0.05) and raw.coupled == 1000
     assert raw.mean_energy == pytest.approx(1.0, abs=4 * raw.d_mean_energy)
     assert raw.d_mean_energy == pytest.approx(n**-0.5, rel=0.05)
@@ -86,7 +91,7 @@ def test_weights_turn_wrong_samples_into_right_ones(generator):
 def test_samples_without_weight_need_no_energy(generator):
     x = positions(generator, 3, 3, 2)
     u, log_w = np.array([1.0, np.inf, 3.0]), np.array([0.0, -np.inf, 0.0])
-    found = compare(
+    found = compare_particles(
         ParticleSamples(x, u, u, log_w),
         ParticleSamples(x, u[[0, 2, 2]], u, np.zeros(3)),
         generator,

@@ -1,13 +1,14 @@
-r"""How far samples of identical particles are from those of the target.
+r"""How far samples are from those of the target: in torsions, in aligned positions, in energy.
 
-    W2    sqrt min over couplings of <min_{R, P} |x - P y R^T|^2>: every pair is aligned over
-          rotations and reflections R and over permutations P of the particles
-    E-W2  the 2-Wasserstein distance of the energies
+    T-W2  sqrt min over couplings of <sum_t d(a_t, b_t)^2> over the torsions of a molecule, in
+          radians, d the shorter way round the circle (Tan et al., arXiv 2502.18462)
+    W2    sqrt min over couplings of <min_{R, P} |x - P y R^T|^2> of identical particles, every
+          pair aligned over rotations and reflections R and permutations P (ASBS, arXiv 2506.22565)
+    E-W2  the 2-Wasserstein distance of the reduced potentials
 
-as published for these targets (ASBS, arXiv 2506.22565). W2 of two finite sets of the SAME density
-is not zero, so it is also computed between two sets of the target's own samples. The virial mean
-<x . grad u> is the number of coordinates for samples of exp(-u), by partial integration, and
-judges without any reference.
+T-W2 and W2 of two finite sets of the SAME density are not zero, so they are computed between two
+sets of the exploration as well. The virial mean <x . grad u> is the number of coordinates for
+samples of exp(-u), by partial integration, and needs no reference.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,21 +19,58 @@ from scipy.optimize import linear_sum_assignment
 
 from onestep_md.estimators.weights import normalised_weights, resample
 
-_FEW = 4  # particles, of which all permutations are tried
-_STARTS, _TURNS = 3, 3  # of the alignment of more: rotations, and matchings from each
-_COUPLED, _COUPLED_FEW = 200, 1000  # samples whose W2 is computed; all pairs of them are aligned
+_FEW = 4  # particles; up to so many, all permutations are tried
+_STARTS, _TURNS = 3, 3  # rotations from which more are aligned, and matchings from each
+_COUPLED_TORSIONS = 2000  # samples whose T-W2 is computed
+# samples whose W2 is computed; all pairs of them are aligned
+_COUPLED_PARTICLES, _COUPLED_FEW = 200, 1000
+
+
+@dataclass(frozen=True)
+class TorsionSamples:
+    """Torsions, energies and weights of samples.
+
+    Attributes:
+        angles: (n, torsions) radians.
+        u: (n,) reduced potentials, +inf allowed where the weight is zero.
+        log_w: (n,) log weights; zeros for equal ones.
+    """
+
+    angles: np.ndarray
+    u: np.ndarray
+    log_w: np.ndarray
+
+
+@dataclass(frozen=True)
+class TorsionComparison:
+    """How far samples of a molecule are from those of the target.
+
+    Attributes:
+        torsion_w2: T-W2 in radians, of `coupled` samples against as many; nan without torsions.
+        energy_w2: E-W2 in kT, of all samples.
+        coupled: number of samples in `torsion_w2`.
+    """
+
+    torsion_w2: float
+    energy_w2: float
+    coupled: int
+
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON files, which have no nan."""
+        values = asdict(self)
+        return {key: v if np.isfinite(v) else None for key, v in values.items()}
 
 
 @dataclass(frozen=True)
 class ParticleSamples:
-    """Samples of one kind.
+    """Positions, energies and weights of samples of identical particles.
 
     Attributes:
         positions: (n, particles, D) mean-free.
         u: (n,) energies in kT.
         virial: (n,) x . grad u.
         log_w: (n,) log weights; zeros for equal ones.
-        inefficiency: how many samples are worth an independent one.
+        inefficiency: number of samples that are worth one independent one.
     """
 
     positions: np.ndarray
@@ -43,15 +81,16 @@ class ParticleSamples:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Samples of one kind beside those of the target; energies in kT, errors standard.
+class ParticleComparison:
+    """How far samples of particles are from those of the target; energies in kT, errors standard.
 
     Attributes:
         w2: aligned W2, of `coupled` samples against as many.
         energy_w2: E-W2, of all samples.
-        mean_energy, d_mean_energy: and its error.
-        virial, d_virial: its mean, the number of coordinates if the samples are right.
-        coupled: see w2.
+        mean_energy, d_mean_energy: mean energy and its error.
+        virial, d_virial: mean virial, the number of coordinates if the samples are right, and its
+            error.
+        coupled: number of samples in `w2`.
     """
 
     w2: float
@@ -67,34 +106,58 @@ class Comparison:
         return asdict(self)
 
 
-def compare(
-    samples: ParticleSamples, target: ParticleSamples, generator: np.random.Generator
-) -> Comparison:
-    """Weighted samples are resampled for the distances and averaged with their weights.
+def compare_torsions(
+    samples: TorsionSamples, target: TorsionSamples, generator: np.random.Generator
+) -> TorsionComparison:
+    """Resample weighted samples and measure how far they are from the target's.
 
     Args:
-        samples: of any weights.
-        target: of equal weights.
-        generator: of the resampling, of the choice of samples and of the alignment.
+        samples: with any weights.
+        target: with equal weights.
+        generator: resamples and chooses the samples that are coupled.
     """
-    n = len(samples.u)
-    chosen = resample(samples.log_w, n, generator)
-    few = samples.positions.shape[1] <= _FEW
-    coupled = min(n, len(target.u), _COUPLED_FEW if few else _COUPLED)
-    ours = generator.permutation(chosen)[:coupled]
-    theirs = generator.permutation(len(target.u))[:coupled]
+    chosen, ours, theirs = _draw(samples.log_w, len(target.u), _COUPLED_TORSIONS, generator)
+    return TorsionComparison(
+        torsion_w2=torus_w2(samples.angles[ours], target.angles[theirs]),
+        energy_w2=energy_w2(samples.u[chosen], target.u),
+        coupled=len(ours),
+    )
+
+
+def compare_particles(
+    samples: ParticleSamples, target: ParticleSamples, generator: np.random.Generator
+) -> ParticleComparison:
+    """Resample weighted samples for the distances; means are taken with the weights.
+
+    Args:
+        samples: with any weights.
+        target: with equal weights.
+        generator: resamples, chooses the samples that are coupled, and aligns them.
+    """
+    most = _COUPLED_FEW if samples.positions.shape[1] <= _FEW else _COUPLED_PARTICLES
+    chosen, ours, theirs = _draw(samples.log_w, len(target.u), most, generator)
     w2 = aligned_w2(samples.positions[ours], target.positions[theirs], generator)
     mean_energy, d_mean_energy = _weighted_mean(samples, samples.u)
     virial, d_virial = _weighted_mean(samples, samples.virial)
-    return Comparison(
+    return ParticleComparison(
         w2=w2,
         energy_w2=energy_w2(samples.u[chosen], target.u),
         mean_energy=mean_energy,
         d_mean_energy=d_mean_energy,
         virial=virial,
         d_virial=d_virial,
-        coupled=coupled,
+        coupled=len(ours),
     )
+
+
+def _draw(
+    log_w: np.ndarray, m: int, most: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All n samples resampled, and as many of them as of the m of the target that are coupled."""
+    n = len(log_w)
+    chosen = resample(log_w, n, generator)
+    coupled = min(n, m, most)
+    return chosen, generator.permutation(chosen)[:coupled], generator.permutation(m)[:coupled]
 
 
 def energy_w2(u: np.ndarray, v: np.ndarray) -> float:
@@ -104,6 +167,17 @@ def energy_w2(u: np.ndarray, v: np.ndarray) -> float:
     middle, width = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
     a, b = (np.sort(e)[(middle * len(e)).astype(int)] for e in (u, v))
     return float(np.sqrt((width * np.square(a - b)).sum()))
+
+
+def torus_w2(a: np.ndarray, b: np.ndarray) -> float:
+    """T-W2 of two sets of angles, (m, torsions) each, of equal weights; nan without torsions."""
+    if a.shape[1] == 0:
+        return float("nan")
+    square = np.zeros((len(a), len(b)))
+    for ours, theirs in zip(a.T, b.T, strict=True):
+        turn = np.abs(ours[:, None] - theirs) % (2.0 * np.pi)
+        square += np.minimum(turn, 2.0 * np.pi - turn) ** 2
+    return float(np.sqrt(square[linear_sum_assignment(square)].mean()))
 
 
 def aligned_w2(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> float:
@@ -158,7 +232,7 @@ def _singular_sum(h: np.ndarray) -> np.ndarray:
 
 def _weighted_mean(samples: ParticleSamples, f: np.ndarray) -> tuple[float, float]:
     """Mean of f (n,) and its standard error by the delta method."""
-    seen = np.isfinite(samples.log_w)  # what has no weight may have no energy either
+    seen = np.isfinite(samples.log_w)  # a sample without weight may have no energy either
     w, f = normalised_weights(samples.log_w[seen]), f[seen]
     mean = float((w * f).sum())
     # d mean = sum_i w_i (f_i - mean)

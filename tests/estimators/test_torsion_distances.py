@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from onestep_md.estimators.torsions import TorsionSamples, compare_torsions, torus_w2
+from onestep_md.estimators.distances import TorsionSamples, compare_torsions, torus_w2
 
 
 def samples(angles, u=None, log_w=None):
