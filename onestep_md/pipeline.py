@@ -5,17 +5,17 @@ trained in turn, and sampled one by one, each in a run folder of its own. Every 
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.analysis.report.page import write_report
 from onestep_md.config import Config, several_text
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import TargetError
-from onestep_md.estimators.estimate import stored_ess
+from onestep_md.estimators.estimate import percent_text
 from onestep_md.files import write_text
 from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.interruption import interruptible
@@ -259,9 +259,9 @@ def summary(folder: Path, names: list[str]) -> list[str]:
     """One line per molecule and number of steps."""
     lines = ["", f"{'molecule':<20} {'K':>3}  ESS"]
     for name in names:
-        results = json.loads((folder / name / "results.json").read_text())
-        for row in results["evidence"]:
-            lines.append(f"{name:<20} {row['steps']:>3}  {stored_ess(row)}")
+        for row in read_results(folder / name).evidence:
+            ess = percent_text(row.reverse_ess, row.ess_error_known)
+            lines.append(f"{name:<20} {row.steps:>3}  {ess}")
     return lines
 
 

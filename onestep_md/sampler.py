@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from onestep_md import pipeline
+from onestep_md.analysis.records.folder import write_evidence
 from onestep_md.config import Config, load_configs
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Evidence
-from onestep_md.files import write_json
 from onestep_md.kinds import load_target
 from onestep_md.results.evidence import evidence_table, measure
 from onestep_md.run_folder import load_run_config
@@ -112,7 +112,7 @@ class BoltzmannSampler:
             raise RunFolderError(f"{folder} is not empty; choose another folder with --out")
         samples, evidence = self._measured(n, steps, seed)
         self.target.write_samples(folder, samples, seed)
-        write_json(folder / "evidence.json", evidence.as_dict())
+        write_evidence(folder / "evidence.json", evidence)
         done = f"{n} samples in {samples.seconds:.1f} s: {folder}"
         return [*evidence_table([evidence]), *evidence.warnings(), done]
 

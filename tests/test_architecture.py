@@ -30,7 +30,7 @@ HOMES = {
     "scipy": {"estimators", "coordinates", "exploration", "targets"},
     "networkx": {"coordinates", "targets"},
     "e3nn": {"flow"},
-    "pydantic": {"config"},
+    "pydantic": {"analysis", "config"},
     "ruamel": {"config"},
     "typer": COMMANDS,
     "rich": COMMANDS,

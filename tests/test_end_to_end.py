@@ -1,6 +1,5 @@
 """The command line from YAML to report, in this process and on Ray; interruption, resume."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 import onestep_md
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.training.checkpoint import latest_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -79,20 +79,20 @@ def test_run_folder_is_complete_and_consistent(finished):
     np.testing.assert_allclose(
         ensemble.log_w[finite], (-ensemble.u - ensemble.log_q)[finite], rtol=0, atol=1e-8
     )
-    for name in ("report.html", "resampled.dcd", "free_energy.txt", "config.yaml", "log.txt"):
+    for name in ("report.html", "resampled.dcd", "results.txt", "config.yaml", "log.txt"):
         assert (finished / name).stat().st_size > 0, name
-    results = json.loads((finished / "results.json").read_text())
-    assert [row["steps"] for row in results["evidence"]] == [0, 1, 2]
-    assert list(results["distances"]) == ["raw", "reweighted", results["explored_by"]]
-    assert 0.0 < results["distances"]["reweighted"]["torsion_w2"] < 3.0
+    results = read_results(finished)
+    assert [row.steps for row in results.evidence] == [0, 1, 2]
+    assert list(results.distances) == ["raw", "reweighted", results.explored_by]
+    assert 0.0 < results.distances["reweighted"].torsion_w2 < 3.0
     assert (finished / "figures" / "distances.png").stat().st_size > 0
     # 64 samples in every step, and moves of 32 chains in those of the one-step map
-    moved = results["evaluations"]["training"] - 24 * 64
+    moved = results.cost["training"].evaluations - 24 * 64
     assert moved % 32 == 0 and 0 < moved < 24 * 32
-    assert results["evaluations"]["sampling"] == 3 * 400
-    for row in results["evidence"]:
-        assert row["negative_determinants"] == 0
-        assert row["round_trip"] < 1e-9
+    assert results.cost["sampling"].evaluations == 3 * 400
+    for row in results.evidence:
+        assert row.negative_determinants == 0
+        assert row.round_trip < 1e-9
 
 
 def test_stored_frames_have_the_stored_energies(finished):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.command_line import main
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -56,14 +57,13 @@ def test_run_folder_is_complete_and_consistent(finished):
     assert x.shape == (400, 2)
     np.testing.assert_allclose(log_w, -u - log_q, rtol=0, atol=1e-9)
     assert abs(np.load(finished / "weights.npy").sum() - 1.0) < 1e-12
-    results = json.loads((finished / "results.json").read_text())
-    assert results["fingerprint"]["log_z"] == 0.0 and results["modes"] == 9
-    for row in results["evidence"]:
-        lower, upper = row["elbo"], row["eubo"]
-        assert lower["value"] < 3 * lower["error"]  # log Z is 0
-        assert upper["value"] > -3 * upper["error"]
-        assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
-    for name in ("report.html", "evidence.txt", "config.yaml", "log.txt"):
+    results = read_results(finished)
+    assert results.known_log_z.value == 0.0 and results.modes == 9
+    for row in results.evidence:
+        assert row.elbo.value < 3 * row.elbo.error  # log Z is 0
+        assert row.eubo.value > -3 * row.eubo.error
+        assert row.negative_determinants == 0 and row.round_trip < 1e-9
+    for name in ("report.html", "results.txt", "config.yaml", "log.txt"):
         assert (finished / name).stat().st_size > 0
 
 
@@ -92,25 +92,27 @@ def test_particles_have_their_own_numbers(tmp_path):
     folder = tmp_path / "dw4"
     small = settings("flow.layers=2", "train.pretraining=20")
     run("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *small)
-    results = json.loads((folder / "results.json").read_text())
-    for row in results["evidence"]:
-        assert row["negative_determinants"] == 0 and row["round_trip"] < 1e-9
-        assert row["log_det_error"] < 1e-9
-        assert row["auxiliaries"] == (8 if row["steps"] else 1)
-        assert (row["ess_joint"] is None) == (row["steps"] == 0)
-    for row in results["evidence"]:  # these maps are hardly trained
-        below, above = row["elbo"]["value"], row["eubo"]["value"]
-        if below is None or above is None:
-            assert any("no estimate" in text for text in row["warnings"])
+    results = read_results(folder)
+    for row in results.evidence:
+        assert row.negative_determinants == 0 and row.round_trip < 1e-9
+        assert row.log_det_error < 1e-9
+        assert row.auxiliaries == (8 if row.steps else 1)
+        assert np.isnan(row.ess_joint.value) == (row.steps == 0)
+    for row in results.evidence:  # these maps are hardly trained
+        if np.isnan(row.elbo.value) or np.isnan(row.eubo.value):
+            assert any("no estimate" in text for text in row.warnings())
         else:
-            assert below < above
-    assert "draws of the auxiliary coordinates" in (folder / "evidence.txt").read_text()
-    rows = results["particles"]
+            assert row.elbo.value < row.eubo.value
+    # the virial is made of the gradients that came with the energies of the samples
+    drawn = sum(row.n for row in results.evidence)
+    assert results.cost["sampling"].evaluations == drawn
+    assert "draws of the auxiliary coordinates" in (folder / "results.txt").read_text()
+    rows = results.particles
     assert list(rows) == ["raw", "reweighted", "annealing"]
-    assert 0 < rows["annealing"]["w2"] < rows["raw"]["w2"]
-    assert rows["annealing"]["energy_w2"] < rows["raw"]["energy_w2"]
-    assert abs(rows["annealing"]["mean_energy"] + 22.5) < 2.0
-    assert "aligned W2" in (folder / "evidence.txt").read_text()
+    assert 0 < rows["annealing"].w2 < rows["raw"].w2
+    assert rows["annealing"].energy_w2 < rows["raw"].energy_w2
+    assert abs(rows["annealing"].mean_energy + 22.5) < 2.0
+    assert "aligned W2" in (folder / "results.txt").read_text()
     html = (folder / "report.html").read_text()
     assert "A weight is made of 8 draws of the auxiliary coordinates" in html
     assert "Particles" in html and (folder / "figures" / "particles.png").stat().st_size > 0
@@ -147,16 +149,16 @@ def test_methods_that_follow_paths(method, tmp_path):
     chosen = settings(f"train.method={method}", "train.steps=10")
     run("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *chosen)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    results = json.loads((folder / "results.json").read_text())
-    assert results["evaluations"]["training"] == 10 * 64
+    results = read_results(folder)
+    assert results.cost["training"].evaluations == 10 * 64
     assert all(np.isfinite(row["loss_state"]) for row in rows)
 
 
 def test_a_finished_run_can_be_the_teacher(finished, tmp_path):
     chosen = settings("train.method=cdds", f"train.teacher={finished}")
     run("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *chosen)
-    results = json.loads((tmp_path / "cdds" / "results.json").read_text())
-    assert results["evaluations"]["training"] == 0  # distillation needs no energies
+    results = read_results(tmp_path / "cdds")
+    assert results.cost["training"].evaluations == 0  # distillation needs no energies
 
 
 def test_a_teacher_of_another_target_is_refused(finished, tmp_path):
@@ -176,8 +178,8 @@ def test_a_multi_step_teacher_is_distilled_at_its_own_times(tmp_path):
     start = ("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *student)
     assert "at the times of train.grid: brownian" in run(*start, expect=3)
     run(*start, "--set", "train.grid=brownian", "--resume")
-    results = json.loads((tmp_path / "cdds" / "results.json").read_text())
-    assert results["evaluations"]["training"] == 0
+    results = read_results(tmp_path / "cdds")
+    assert results.cost["training"].evaluations == 0
 
 
 def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):

@@ -4,7 +4,6 @@ A run that has ended is resumed with samples, or weights of held-out frames, tha
 """
 
 import io
-import json
 import re
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.benchmark.densities import collect, write_table
 from onestep_md.benchmark.particles import evidence_lines, molecule_lines
 from onestep_md.benchmark.reference import summary
@@ -112,8 +112,8 @@ def test_it_ends_and_says_why(
     said = run(name, folder, "--resume")
     for sentence in sentences:
         assert sentence in said
-    found = json.loads((folder / "results.json").read_text())
-    assert any(sentences[0] in text for text in found["warnings"])
+    found = read_results(folder)
+    assert any(sentences[0] in text for text in found.warnings)
     html = (folder / "report.html").read_text()
     html = html[html.index("</style>") : html.index("<details>")]
     html = re.sub(r'src="[^"]*"', "", html)

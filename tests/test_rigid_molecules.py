@@ -1,6 +1,5 @@
 """Molecules that no torsion turns in, and linear ones: the harmonic limit, and whole runs."""
 
-import json
 import math
 from unittest.mock import Mock
 
@@ -10,6 +9,7 @@ import torch
 from small_molecules import harmonic_log_z, write_molecule
 from typer.testing import CliRunner
 
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.config import load_config
 from onestep_md.coordinates.chart import fit_chart
 from onestep_md.exploration.from_energy import build_force_field_chart
@@ -141,13 +141,13 @@ def test_runs_from_end_to_end(name, lines, tmp_path):
     done = CliRunner().invoke(app, [str(path), "--out", str(folder), "--local"])
     assert done.exit_code == 0, done.output
     assert "T-W2" not in done.output and "rigid" in done.output
-    results = json.loads((folder / "results.json").read_text())
+    results = read_results(folder)
     expected = harmonic_log_z(load_target(load_config(path)).molecule)
-    for evidence in results["evidence"]:
-        outside = results["outside"][str(evidence["steps"])]
-        assert sum(outside.values()) == evidence["infinite"]
-        log_z = evidence["log_z"]
-        assert abs(log_z["value"] - expected) < 0.1 + 4.0 * log_z["error"]
+    for evidence in results.evidence:
+        outside = results.isomers.outside[evidence.steps]
+        assert sum(outside.values()) == evidence.infinite
+        log_z = evidence.log_z
+        assert abs(log_z.value - expected) < 0.1 + 4.0 * log_z.error
     page = (folder / "report.html").read_text()
     assert "T-W2" not in page and "E-W2" in page
     more = ["--n", "100", "--steps", "1", "--local", "--out", str(tmp_path / "more")]

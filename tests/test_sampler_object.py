@@ -56,9 +56,10 @@ def test_the_command_writes_what_the_object_draws(molecule, tmp_path):
     options = ["--n", "100", "--seed", "5", "--out", str(folder), "--local"]
     done = CliRunner().invoke(app, [str(MODELS / "alanine-cartesian"), *options])
     assert done.exit_code == 0, done.output
-    evidence = json.loads((folder / "evidence.json").read_text())
+    stored = json.loads((folder / "evidence.json").read_text())
     expected = molecule.evidence(100, seed=5)
-    assert evidence["log_z"]["value"] == pytest.approx(expected.log_z.value, abs=1e-12)
+    assert stored["evidence"]["log_z"]["value"] == pytest.approx(expected.log_z.value, abs=1e-12)
+    assert stored["format"] == 2 and stored["warnings"] == expected.warnings()
     with pytest.raises(RunFolderError, match="not empty"):
         molecule.write(folder, 100)
 

@@ -1,6 +1,5 @@
 """Several molecules trained together: their configuration, what they share, and interruptions."""
 
-import json
 import pkgutil
 import signal
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from onestep_md import pipeline
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.config import load_configs, several_text
 from onestep_md.errors import ConfigError, Interrupted, RunFolderError
 from onestep_md.sampler import load
@@ -124,14 +124,14 @@ def test_molecules_share_networks_and_have_results_of_their_own(finished):
     for key in shared:
         assert torch.equal(flows[0][key], flows[1][key])
     for name, atoms in (("alanine", 22), ("glycine", 19)):
-        results = json.loads((finished / name / "results.json").read_text())
-        assert [row["steps"] for row in results["evidence"]] == [0, 1]
-        assert results["fingerprint"]["atoms"] == atoms
-        assert results["evaluations"]["training"] > 0
+        results = read_results(finished / name)
+        assert [row.steps for row in results.evidence] == [0, 1]
+        assert results.fingerprint["atoms"] == atoms
+        assert results.cost["training"].evaluations > 0
         assert (finished / name / "report.html").exists()
         assert len((finished / name / "samples.dcd").read_bytes()) > 20 * atoms * 12
-    assert results["isomers"]["held"] == ["2 trans amides"]
-    assert results["outside"]["1"]["an inverted stereocentre"] == 0
+    assert results.isomers.held == ("2 trans amides",)
+    assert results.isomers.outside[1]["an inverted stereocentre"] == 0
 
 
 def test_more_samples_are_drawn_of_each(finished, tmp_path):

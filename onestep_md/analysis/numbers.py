@@ -33,9 +33,11 @@ def signed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def number(value: float, spec: str = ".2f", scale: float = 1.0) -> str:
+def number(value: float | None, spec: str = ".2f", scale: float = 1.0) -> str:
     """A number by format specification; a dash where there is none."""
-    return f"{value * scale:{spec}}".replace("-", "−") if math.isfinite(value) else DASH
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value * scale:{spec}}".replace("-", "−")
 
 
 def count(n: int) -> str:

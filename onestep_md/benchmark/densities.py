@@ -1,12 +1,15 @@
 """The table of `python -m onestep_md.benchmark densities`: measured rows beside published ones."""
 
 import csv
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from onestep_md.analysis.records.density import DensityRecord
+from onestep_md.analysis.records.folder import AnyRecord, read_record
+from onestep_md.benchmark.cells import cell
 from onestep_md.estimators.estimate import ESS_NOTE
 from onestep_md.estimators.weights import resample
 
@@ -22,7 +25,7 @@ _TRANSPORT_SAMPLES = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """One K of one target and method, the means over its seeds."""
+    """One K of one target and method, the means over its seeds; nan where one is not known."""
 
     target: str
     method: str
@@ -31,49 +34,46 @@ class Row:
     ess: float
     ess_error: float  # standard deviation over the seeds; of a single one its standard error
     ess_error_known: bool  # the latter is too small where the weights lack a fourth moment
-    log_z_error: float | None  # mean |estimate - known|
+    log_z_error: float  # mean |estimate - known|
     log_z_expected: float  # standard error of one estimate, root mean square
-    elbo: float | None  # mean of ELBO - known log Z; the ELBO itself where that is not known
-    eubo: float | None
-    transport: float | None  # squared 2-Wasserstein distance of the resampled samples
+    elbo: float  # mean of ELBO - known log Z; the ELBO itself where that is not known
+    eubo: float
+    transport: float  # squared 2-Wasserstein distance of the resampled samples
     evaluations: float
     seconds: float
 
 
 def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
     """Rows of finished runs of one target with several seeds."""
-    runs = [json.loads((folder / "results.json").read_text()) for folder in folders]
-    known = runs[0]["fingerprint"]["log_z"]
-    zero = 0.0 if known is None else known
+    runs = [read_record(folder) for folder in folders]
+    zero = runs[0].results.known_log_z.value
+    known = math.isfinite(zero)
     rows = []
-    for i, first in enumerate(runs[0]["evidence"]):
-        evidence = [run["evidence"][i] for run in runs]
-        ess = _numbers([row["ess"] for row in evidence])
-        errors = _numbers([row["log_z"]["error"] for row in evidence])
-        transports = [_transport(folder, first["steps"], run["exact_samples"])
-                      for folder, run in zip(folders, runs, strict=True)]  # fmt: skip
+    for i, first in enumerate(runs[0].results.evidence):
+        evidence = [run.results.evidence[i] for run in runs]
+        ess = np.array([row.ess for row in evidence])
+        log_z = np.array([row.log_z.value for row in evidence])
+        errors = np.array([row.log_z.error for row in evidence])
+        bounds = np.array([[row.elbo.value, row.eubo.value] for row in evidence])
+        elbo, eubo = (bounds - (zero if known else 0.0)).mean(axis=0)
         rows.append(
             Row(
                 target=target,
                 method=method,
-                steps=first["steps"],
+                steps=first.steps,
                 seeds=len(runs),
                 ess=float(ess.mean()),
-                ess_error=float(
-                    ess.std(ddof=1) if len(ess) > 1 else _numbers([first["ess_error"]])[0]
-                ),
-                ess_error_known=len(ess) > 1 or first.get("ess_error_known", True),
-                log_z_error=None if known is None else float(
-                    np.abs(_numbers([row["log_z"]["value"] for row in evidence]) - known).mean()
-                ),
+                ess_error=float(ess.std(ddof=1)) if len(ess) > 1 else first.ess_error,
+                ess_error_known=len(ess) > 1 or first.ess_error_known,
+                log_z_error=float(np.abs(log_z - zero).mean()),
                 log_z_expected=float(np.sqrt(np.square(errors).mean())),
-                elbo=_mean([_minus(row["elbo"]["value"], zero) for row in evidence]),
-                eubo=_mean([_minus(_value(row["eubo"]), zero) for row in evidence]),
-                transport=_mean(transports),
-                evaluations=float(np.mean([sum(run["evaluations"].values()) for run in runs])),
-                seconds=float(np.mean([sum(run["seconds"].values()) for run in runs])),
+                elbo=float(elbo),
+                eubo=float(eubo),
+                transport=float(np.mean([_transport(run, first.steps) for run in runs])),
+                evaluations=float(np.mean([run.results.evaluations for run in runs])),
+                seconds=float(np.mean([run.results.seconds for run in runs])),
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -90,9 +90,9 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
         lines.append(
             f"| {row.target} | {row.method} | {row.steps} | {row.seeds} | "
             f"{row.ess:.3f} +- {row.ess_error:.3f}{'' if row.ess_error_known else '*'} | "
-            f"{_show(row.log_z_error, '.4f')}, {_show(row.log_z_expected, '.4f')} | "
-            f"{_show(row.elbo, '.3f')} | {_show(row.eubo, '.3f')} | "
-            f"{_show(row.transport, '.3f')} | {row.evaluations:.2g} | {row.seconds:.0f} | "
+            f"{cell(row.log_z_error, '.4f')}, {cell(row.log_z_expected, '.4f')} | "
+            f"{cell(row.elbo, '.3f')} | {cell(row.eubo, '.3f')} | "
+            f"{cell(row.transport, '.3f')} | {row.evaluations:.2g} | {row.seconds:.0f} | "
             f"{beside} |"
         )
     lines.append("")
@@ -111,40 +111,17 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
     return lines
 
 
-def _transport(folder: Path, steps: int, exact: bool) -> float | None:
+def _transport(run: AnyRecord, steps: int) -> float:
     """Squared 2-Wasserstein distance to exact samples, both of finite size; needs POT."""
-    if not exact:
-        return None
+    if not isinstance(run, DensityRecord) or not run.results.exact_samples:
+        return math.nan
     try:
         import ot
     except ImportError:  # the `bench` extra
-        return None
-    generator = np.random.default_rng(0)
-    with np.load(folder / "steps.npz") as arrays:
-        x, log_w = arrays[f"k{steps}_x"], arrays[f"k{steps}_log_w"]
-        target = arrays["target_x"][:_TRANSPORT_SAMPLES]
-    if not np.isfinite(log_w).any():
-        return None
-    ours = x[generator.permutation(resample(log_w, _TRANSPORT_SAMPLES, generator))]
-    return float(ot.emd2([], [], ot.dist(ours, target)))
-
-
-def _numbers(values: list[float | None]) -> np.ndarray:
-    """What was no number in a run, stored as null, is NaN here."""
-    return np.array(values, dtype=float)
-
-
-def _value(estimate: dict | None) -> float | None:
-    return None if estimate is None else estimate["value"]
-
-
-def _minus(value: float | None, zero: float) -> float | None:
-    return None if value is None else value - zero
-
-
-def _mean(values: list) -> float | None:
-    return None if any(value is None for value in values) else float(np.mean(values))
-
-
-def _show(value: float | None, form: str) -> str:
-    return "-" if value is None or np.isnan(value) else format(value, form)
+        return math.nan
+    samples, generator = run.steps[steps], np.random.default_rng(0)
+    if not samples.weighted:
+        return math.nan
+    drawn = resample(samples.log_w, _TRANSPORT_SAMPLES, generator)
+    ours = samples.x[generator.permutation(drawn)]
+    return float(ot.emd2([], [], ot.dist(ours, run.target_x[:_TRANSPORT_SAMPLES])))

@@ -17,15 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from onestep_md.analysis.records.folder import write_evidence
 from onestep_md.benchmark.gpu_speed import likelihood_seconds, step_seconds
 from onestep_md.benchmark.jobs import Row, Send
 from onestep_md.config import Config, load_config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, RunFolderError
-from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.weights import ess, resample
 from onestep_md.exploration.explored import Exploration
-from onestep_md.files import write_json
 from onestep_md.interruption import interruptible
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
@@ -215,20 +214,16 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
             samples, evidence = measure(
                 sampler, pool, sample.n, steps, config.seed, sample.auxiliaries
             )
-            write_json(folder / f"evidence_{steps}.json", evidence.as_dict())
+            write_evidence(folder / f"evidence_{steps}.json", evidence)
             values = {"ess": evidence.ess, "log_z": evidence.log_z.value}
             text = (
                 f"ESS {100 * evidence.ess:.1f} +- {100 * evidence.ess_error:.1f} %, log Z "
-                f"{evidence.log_z.format('')}, BAR {_text(evidence.bar)}, EUBO "
-                f"{_text(evidence.eubo)}, {samples.seconds:.1f} s for {sample.n} samples"
+                f"{evidence.log_z.format('')}, BAR {evidence.bar.format('')}, EUBO "
+                f"{evidence.eubo.format('')}, {samples.seconds:.1f} s for {sample.n} samples"
             )
             send(Row(TRAINING, f"{training.system}, K = {steps}", text, values=values))
     finally:
         pool.close()
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.format("")
 
 
 def _trained(

@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from onestep_md import pipeline
+from onestep_md.analysis.records.folder import RESULTS, read_results
+from onestep_md.analysis.records.molecule import MoleculeResults, read_molecule
 from onestep_md.analysis.torsions import region_membership
 from onestep_md.benchmark.molecule_reference import is_of, make_reference
 from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
-from onestep_md.estimators.estimate import Estimate, stored_text, z_score
+from onestep_md.estimators.estimate import UNKNOWN, Estimate, z_score
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
 from onestep_md.estimators.limits import DISAGREEMENT
 from onestep_md.files import write_json, write_text
@@ -51,8 +53,22 @@ EQUAL = {
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A free-energy difference between two regions, in kT, and what it should be."""
+
+    names: tuple[str, str]
+    one_step: Estimate
+    expected: Estimate
+
+    @property
+    def z(self) -> float:
+        """In combined errors; nan where one of the two is not known."""
+        return z_score(self.one_step, self.expected)
+
+
+@dataclass(frozen=True)
 class Row:
-    """One molecule; errors and z-scores are None where there is nothing to compare with."""
+    """One molecule beside its reference."""
 
     name: str
     what: str
@@ -60,13 +76,12 @@ class Row:
     explored_by: str
     minutes: float
     ess: float
-    log_z: dict
-    bar: dict | None
-    reference: dict | None  # of molecules.json, its part `log_z`
-    z_log_z: float | None
-    z_bar: float | None
-    regions: tuple[dict, ...]  # name, one step, replica exchange, z
-    equal: tuple[dict, ...]  # names, difference, z
+    log_z: Estimate
+    bar: Estimate
+    reference: Estimate  # UNKNOWN where nobody knows it
+    method: str  # of the reference
+    regions: tuple["Difference", ...]
+    equal: tuple["Difference", ...]  # zero by the symmetry of the molecule
 
 
 def make_references(files: Sequence[Path], path: Path, duration: float) -> None:
@@ -82,7 +97,9 @@ def make_references(files: Sequence[Path], path: Path, duration: float) -> None:
         found = make_reference(config, duration, display)
         # read again: others may have been added meanwhile
         write_json(path, dict(sorted((known_references(path) | {file.stem: found}).items())))
-        display.say(f"{file.stem}: log Z {_text(found['log_z'])} ({found['log_z']['method']})")
+        log_z = found["log_z"]
+        text = Estimate(log_z["value"], log_z["error"]).format("")
+        display.say(f"{file.stem}: log Z {text} ({log_z['method']})")
 
 
 def known_references(path: Path) -> dict:
@@ -116,12 +133,11 @@ def measure_molecules(
 
 def _finish(config: Config, folder: Path) -> None:
     """Run a molecule, or what is left of its run; nothing if it has ended."""
-    finished = folder / "results.json"
-    if not finished.exists():
+    if not (folder / RESULTS).exists():
         resume = (folder / "config.yaml").exists()
         pipeline.run({folder.name: config}, folder, resume, local=True, address=None)
         return
-    theirs = json.loads(finished.read_text())["fingerprint"]["system_sha256"]
+    theirs = _results(folder).fingerprint["system_sha256"]
     ours = load_molecule(config.target, config.folder).fingerprint.system_sha256
     if theirs != ours:
         raise RunFolderError(
@@ -131,69 +147,80 @@ def _finish(config: Config, folder: Path) -> None:
 
 def collect(file: Path, config: Config, folder: Path, reference: dict | None) -> Row:
     """What a finished run found, beside its reference."""
-    results = json.loads((folder / "results.json").read_text())
-    (one,) = (row for row in results["evidence"] if row["steps"] == 1)
+    results = _results(folder)
+    one = results.headline
     if reference is not None and not is_of(reference, config, _identity(results)):
         raise RunFolderError(
             f"the reference of {file.stem} is one of another System, temperature or regions; make "
             "it again with --reference."
         )
-    log_z = None if reference is None else reference["log_z"]
+    log_z = {} if reference is None else reference["log_z"]
     regions, equal = _regions(file.stem, config, folder, reference)
     return Row(
         name=file.stem,
         what=file.read_text().splitlines()[0].lstrip("# ").split(". GAFF2")[0],
-        atoms=results["fingerprint"]["atoms"],
-        explored_by=results["explored_by"],
-        minutes=sum(results["seconds"].values()) / 60.0,
-        ess=one["ess"],
-        log_z=one["log_z"],
-        bar=one["bar"],
-        reference=log_z,
-        z_log_z=_z(one["log_z"], log_z),
-        z_bar=_z(one["bar"], log_z),
+        atoms=results.fingerprint["atoms"],
+        explored_by=results.explored_by,
+        minutes=results.seconds / 60.0,
+        ess=one.ess,
+        log_z=one.log_z,
+        bar=one.bar,
+        reference=Estimate(log_z["value"], log_z["error"]) if log_z else UNKNOWN,
+        method=log_z.get("method", ""),
         regions=regions,
         equal=equal,
     )
 
 
-def _identity(results: dict) -> str:
-    """Of the target, as `Fingerprint.identity` writes it."""
-    kept = results["fingerprint"]
+def _results(folder: Path) -> MoleculeResults:
+    """What a finished run of a molecule found."""
+    results = read_results(folder)
+    if not isinstance(results, MoleculeResults):
+        raise RunFolderError(f"{folder} is not a run of a molecule")
+    return results
+
+
+def _identity(results: MoleculeResults) -> str:
+    """Identity of the target, as `Fingerprint.identity` writes it."""
+    kept = results.fingerprint
     return f"system {kept['system_sha256'][:12]} at {kept['temperature']} K"
 
 
 def _regions(
     name: str, config: Config, folder: Path, reference: dict | None
-) -> tuple[tuple[dict, ...], tuple[dict, ...]]:
+) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
     """Free energies by one step beside replica exchange, and differences that should be zero."""
     if not config.regions:
         return (), ()
     names = list(config.regions)
-    dynamics = {} if reference is None else {row["name"]: row for row in reference["regions"]}
-    rows = []
-    for region in free_energies(config, folder, names[0])[1:]:
-        ours, theirs = _pair(region.delta_f), None
-        if region.name in dynamics:
-            found = dynamics[region.name]
-            theirs = {"value": found["delta_f"], "error": found["d_delta_f"]}
-        rows.append({"name": region.name, "reference": names[0], "ours": ours, "theirs": theirs,
-                     "z": _z(ours, theirs)})  # fmt: skip
-    pairs = []
-    for first, second in EQUAL.get(name, []):
-        found = _pair(free_energies(config, folder, first)[names.index(second)].delta_f)
-        z = _z(found, {"value": 0.0, "error": 0.0})
-        pairs.append({"names": [first, second], "ours": found, "z": z})
-    return tuple(rows), tuple(pairs)
+    known = {} if reference is None else {row["name"]: row for row in reference["regions"]}
+    regions = tuple(
+        Difference((region.name, names[0]), region.delta_f, _known(known.get(region.name)))
+        for region in free_energies(config, folder, names[0])[1:]
+    )
+    equal = tuple(
+        Difference((first, second), found.delta_f, Estimate(0.0, 0.0))
+        for first, second in EQUAL.get(name, [])
+        for found in free_energies(config, folder, first)
+        if found.name == second
+    )
+    return regions, equal
+
+
+def _known(region: dict | None) -> Estimate:
+    if region is None or None in (region["delta_f"], region["d_delta_f"]):
+        return UNKNOWN
+    return Estimate(region["delta_f"], region["d_delta_f"])
 
 
 def free_energies(config: Config, folder: Path, reference: str) -> list[RegionFreeEnergy]:
-    """Of all regions, relative to one of them, from the one-step samples of a finished run."""
-    results = json.loads((folder / "results.json").read_text())
-    with np.load(folder / "steps.npz") as arrays:
-        angles, log_w = arrays["k1_torsions"], arrays["k1_log_w"]
-    inside = region_membership(angles, results["torsions"], config.regions)
+    """Free energies of all regions relative to one, from the samples of a finished run."""
+    record = read_molecule(folder, _results(folder))
+    inside = region_membership(
+        record.samples.torsions, list(record.results.torsions), config.regions
+    )
     generator = np.random.default_rng(config.seed)
+    log_w = record.samples.log_w
     return region_free_energies(list(config.regions), inside, log_w, reference, generator)
 
 
@@ -206,39 +233,42 @@ def table(rows: Sequence[Row], failures: dict[str, str]) -> list[str]:
         "|" + "---|" * 10,
     ]
     for row in rows:
-        beside = "-" if row.reference is None else _beside(row.reference)
+        beside = f"{row.reference.format('')} ({row.method})" if row.method else "-"
+        scores = [_signed(z_score(value, row.reference)) for value in (row.log_z, row.bar)]
         lines.append(
             f"| {row.what} | {row.atoms} | {row.explored_by} | {row.minutes:.1f} | "
-            f"{100 * row.ess:.0f} % | {stored_text(row.log_z)} | {_text(row.bar)} | {beside} | "
-            f"{_signed(row.z_log_z)} | {_signed(row.z_bar)} |"
+            f"{100 * row.ess:.0f} % | {row.log_z.format('')} | {row.bar.format('')} | {beside} | "
+            f"{scores[0]} | {scores[1]} |"
         )
     lines += [f"| {name} | | | | | failed: {text} |" for name, text in failures.items()]
     lines += ["", "| free energy in kT | one step | replica exchange | z |", "|" + "---|" * 4]
-    for row in rows:
-        for region in row.regions:
-            lines.append(
-                f"| {row.name}: {region['name']} - {region['reference']} | "
-                f"{_text(region['ours'])} | {_text(region['theirs'])} | {_signed(region['z'])} |"
-            )
+    lines += [
+        f"| {row.name}: {' - '.join(pair.names)} | {pair.one_step.format('')} | "
+        f"{pair.expected.format('')} | {_signed(pair.z)} |"
+        for row in rows
+        for pair in row.regions
+    ]
     lines += ["", "| equal by symmetry | difference in kT | z |", "|" + "---|" * 3]
-    for row in rows:
-        for pair in row.equal:
-            title = f"{row.name}: {' = '.join(pair['names'])}"
-            lines.append(f"| {title} | {_text(pair['ours'])} | {_signed(pair['z'])} |")
+    lines += [
+        f"| {row.name}: {' = '.join(pair.names)} | {pair.one_step.format('')} | "
+        f"{_signed(pair.z)} |"
+        for row in rows
+        for pair in row.equal
+    ]
     return [*lines, "", *_summary(rows)]
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
     """How large the z-scores are, kind by kind."""
     kinds = {
-        "log Z, one step": [row.z_log_z for row in rows],
-        "log Z, BAR": [row.z_bar for row in rows],
-        "free energies": [region["z"] for row in rows for region in row.regions],
-        "equal by symmetry": [pair["z"] for row in rows for pair in row.equal],
+        "log Z, one step": [z_score(row.log_z, row.reference) for row in rows],
+        "log Z, BAR": [z_score(row.bar, row.reference) for row in rows],
+        "free energies": [pair.z for row in rows for pair in row.regions],
+        "equal by symmetry": [pair.z for row in rows for pair in row.equal],
     }
     lines = []
     for kind, all_z in kinds.items():
-        z = np.array([value for value in all_z if value is not None])
+        z = np.array([value for value in all_z if math.isfinite(value)])
         if z.size:
             far = (np.abs(z) > DISAGREEMENT).sum()
             lines.append(
@@ -248,27 +278,5 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _beside(reference: dict) -> str:
-    return f"{stored_text(reference)} ({reference['method']})"
-
-
-def _pair(estimate: Estimate) -> dict:
-    return {"value": estimate.value, "error": estimate.error}
-
-
-def _text(pair: dict | None) -> str:
-    return "-" if pair is None else stored_text(pair)
-
-
-def _signed(z: float | None) -> str:
-    return "-" if z is None else f"{z:+.1f}"
-
-
-def _z(a: dict | None, b: dict | None) -> float | None:
-    """(a - b) in combined errors; None where one of the two is not known."""
-    if a is None or b is None:
-        return None
-    numbers = [a["value"], a["error"], b["value"], b["error"]]
-    if any(number is None or not math.isfinite(number) for number in numbers):
-        return None
-    return z_score(Estimate(*numbers[:2]), Estimate(*numbers[2:]))
+def _signed(z: float) -> str:
+    return f"{z:+.1f}" if math.isfinite(z) else "-"

@@ -2,19 +2,15 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from onestep_md.analysis.records.folder import read_results
+from onestep_md.analysis.records.molecule import MoleculeResults, Region
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.config import Config
 from onestep_md.errors import RunFolderError
-from onestep_md.estimators.estimate import (
-    ESS_NOTE,
-    Estimate,
-    stored_ess,
-    stored_forward,
-    stored_text,
-    z_score,
-)
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text, z_score
 from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.files import write_json
 from onestep_md.kinds.molecule import load_molecule_target
@@ -62,54 +58,53 @@ def write_reference(config: Config, path: Path) -> None:
 
 def summary(run: Path, reference_path: Path) -> list[str]:
     """Markdown table of a finished run; regions beside the reference where there is one."""
-    results = json.loads((run / "results.json").read_text())
-    environment = json.loads((run / "environment.json").read_text())
-    regions = json.loads((run / "free_energy.json").read_text())["regions"]
-    rows = {row["steps"]: row for row in results["evidence"]}
-    if 1 not in rows:
-        raise RunFolderError(f"{run}: no one-step samples to summarise")
-    seconds, count = results["seconds"], results["evaluations"]
+    results = read_results(run)
+    one = results.row(1)
+    if not isinstance(results, MoleculeResults) or one is None:
+        raise RunFolderError(f"{run}: no one-step samples of a molecule to summarise")
     lines = [
-        machine_line(environment),
+        machine_line(json.loads((run / "environment.json").read_text())),
         "",
         "| quantity | measured |",
         "|---|---|",
-        f"| whole run | {sum(seconds.values()) / 60:.1f} min |",
-        f"| energy evaluations | {sum(count.values()):.2e} |",
-        f"| drawing 10^4 one-step samples | {10 * rows[1]['seconds_per_1000']:.1f} s |",
+        f"| whole run | {results.seconds / 60:.1f} min |",
+        f"| energy evaluations | {results.evaluations:.2e} |",
+        f"| drawing 10^4 one-step samples | {10 * one.seconds_per_1000:.1f} s |",
     ]
-    for steps, row in rows.items():
+    for row in results.evidence:
+        trip = "-" if row.round_trip is None else f"{row.round_trip:.0e}"
         lines.append(
-            f"| K = {steps} | ESS {stored_ess(row)}, forward {stored_forward(row)}, "
-            f"log Z {stored_text(row['log_z'])}, ELBO {stored_text(row['elbo'])}, "
-            f"EUBO {stored_text(row['eubo'])}, BAR {stored_text(row['bar'])}, "
-            f"det <= 0: {row['negative_determinants']}/{row['checked']}, "
-            f"round trip {_number(row['round_trip']):.0e} |"
+            f"| K = {row.steps} | ESS {percent_text(row.reverse_ess, row.ess_error_known)}, "
+            f"forward {percent_text(row.forward_ess)}, log Z {row.log_z.format('')}, "
+            f"ELBO {row.elbo.format('')}, EUBO {row.eubo.format('')}, BAR {row.bar.format('')}, "
+            f"det <= 0: {row.negative_determinants}/{row.checked}, round trip {trip} |"
         )
-        if row.get("ess_sets"):
-            low, high = 100 * min(row["ess_sets"]), 100 * max(row["ess_sets"])
-            sets = f"{len(row['ess_sets'])} sets of 10,000 samples"
-            lines.append(f"| K = {steps}, ESS of {sets} | {low:.1f} to {high:.1f} % |")
+        if row.ess_sets:
+            low, high = 100 * min(row.ess_sets), 100 * max(row.ess_sets)
+            sets = f"{len(row.ess_sets)} sets of 10,000 samples"
+            lines.append(f"| K = {row.steps}, ESS of {sets} | {low:.1f} to {high:.1f} % |")
     if reference_path.exists():
-        known = json.loads(reference_path.read_text())
-        by_name = {region["name"]: region for region in known["regions"]}
-        for region in regions:
-            other = by_name[region["name"]]
-            # the reference may have another zero: compare relative to the region used here
-            zero = by_name[region["reference"]]["delta_f"]
-            if region["name"] == region["reference"]:
-                continue
-            ours = Estimate(_number(region["delta_f"]), _number(region["d_delta_f"]))
-            theirs = Estimate(_number(other["delta_f"]) - zero, _number(other["d_delta_f"]))
-            few = "; FEW SAMPLES" if region.get("few_samples") else ""
-            worth = region.get("effective_samples")
-            worth = "" if worth is None else f" ({worth:.0f} effective samples{few})"
-            lines.append(
-                f"| F({region['name']}) - F({region['reference']}) | {ours.format()}{worth}, "
-                f"reference {theirs.format()}, z = {z_score(ours, theirs):+.1f} |"
-            )
-    if not all(row.get("ess_error_known", True) for row in rows.values()):
+        lines += _beside(results.regions, json.loads(reference_path.read_text())["regions"])
+    if not all(row.ess_error_known for row in results.evidence):
         lines += ["", f"{ESS_NOTE}."]
+    return lines
+
+
+def _beside(regions: Sequence[Region], known: list[dict]) -> list[str]:
+    """A line for every region with its free energy in a reference."""
+    by_name, lines = {region["name"]: region for region in known}, []
+    for region in (region.one_step for region in regions):
+        if region.name == region.reference:
+            continue
+        # the reference may have another zero: compare relative to the region used here
+        other, zero = by_name[region.name], by_name[region.reference]["delta_f"]
+        theirs = Estimate(_number(other["delta_f"]) - zero, _number(other["d_delta_f"]))
+        few = "; FEW SAMPLES" if region.few else ""
+        lines.append(
+            f"| F({region.name}) - F({region.reference}) | {region.delta_f.format()} "
+            f"({region.effective:.0f} effective samples{few}), reference {theirs.format()}, "
+            f"z = {z_score(region.delta_f, theirs):+.1f} |"
+        )
     return lines
 
 

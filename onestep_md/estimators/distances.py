@@ -11,7 +11,7 @@ sets of the exploration as well. The virial mean <x . grad u> is the number of c
 samples of exp(-u), by partial integration, and needs no reference.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -55,11 +55,6 @@ class TorsionComparison:
     energy_w2: float
     coupled: int
 
-    def as_dict(self) -> dict[str, float | None]:
-        """For JSON files, which have no nan."""
-        values = asdict(self)
-        return {key: v if np.isfinite(v) else None for key, v in values.items()}
-
 
 @dataclass(frozen=True)
 class ParticleSamples:
@@ -100,10 +95,6 @@ class ParticleComparison:
     virial: float
     d_virial: float
     coupled: int
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON files."""
-        return asdict(self)
 
 
 def compare_torsions(

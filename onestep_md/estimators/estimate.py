@@ -1,11 +1,12 @@
 """A number with its standard error: how it is written, and whether two of them agree."""
 
-from dataclasses import asdict, dataclass
-from math import hypot, inf, isfinite, isnan, nan
+from dataclasses import dataclass
+from math import hypot, isfinite, isnan, nan
 
 from onestep_md.estimators.limits import ROUNDING
 
 NO_ESTIMATE = "no estimate"
+NOT_MEASURED = "-"
 ESS_NOTE = (
     "* k-hat above 0.25: the error of this ESS needs a moment of the weights that may not exist, "
     "and is too small; other sets of samples differ by more"
@@ -27,13 +28,9 @@ class Estimate:
 
     def format(self, unit: str = "kT") -> str:
         """Return "2.31 +- 0.04 kT": the error is cut to one digit, to two if the first is 1."""
-        if isnan(self.value) and self.reason:
-            return NO_ESTIMATE
+        if isnan(self.value):
+            return NO_ESTIMATE if self.reason else NOT_MEASURED
         return f"{self._digits()} {unit}".rstrip()
-
-    def as_dict(self) -> dict[str, float | str]:
-        """Return a dict for JSON files; the text in it has the infinities that JSON lacks."""
-        return asdict(self) | {"text": self.format("")}
 
     def _digits(self) -> str:
         if not isfinite(self.value):
@@ -67,30 +64,6 @@ def no_estimate(reason: str) -> Estimate:
     return Estimate(nan, nan, reason)
 
 
-def read_estimate(pair: dict | None) -> Estimate:
-    """Read what `as_dict` wrote; UNKNOWN where nothing was measured.
-
-    JSON's null is nan, or the infinity in the text beside it.
-    """
-    if pair is None:
-        return UNKNOWN
-    value, error = pair["value"], pair["error"]
-    if value is None:
-        value = {"inf": inf, "-inf": -inf}.get(pair.get("text", ""), nan)
-    return Estimate(float(value), nan if error is None else float(error), pair.get("reason", ""))
-
-
-def stored_text(pair: dict | None) -> str:
-    """Return the text of an estimate in results.json, of older runs too; a dash for None."""
-    if pair is None:
-        return "-"
-    if "text" in pair:
-        return pair["text"]
-    if pair["value"] is None:
-        return "-inf"
-    return Estimate(pair["value"], nan if pair["error"] is None else pair["error"]).format("")
-
-
 def percent_text(fraction: Estimate, error_known: bool = True) -> str:
     """Return the text of an ESS: "67.2 +- 1.0 %"; "67.2 +- 1.0* %" for an error too small."""
     percent = Estimate(100.0 * fraction.value, 100.0 * fraction.error, fraction.reason)
@@ -98,20 +71,6 @@ def percent_text(fraction: Estimate, error_known: bool = True) -> str:
         return f"{percent.value:.1g} %"
     text = percent.format("%" if isfinite(percent.value) else "")
     return text if error_known else text.replace(" %", "* %")
-
-
-def stored_ess(row: dict) -> str:
-    """Return the text of the ESS in a row of results.json."""
-    value, error = (nan if row[key] is None else row[key] for key in ("ess", "ess_error"))
-    return percent_text(Estimate(value, error), row.get("ess_error_known", True))
-
-
-def stored_forward(row: dict) -> str:
-    """Return the text of the forward ESS in a row of results.json; a dash for None."""
-    pair = row.get("forward_ess")
-    if pair is None:
-        return "-"
-    return percent_text(read_estimate(pair))
 
 
 def _power(number: float, decimals: int) -> str:

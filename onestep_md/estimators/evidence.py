@@ -3,7 +3,7 @@
 `bounds` and `weights` have the numbers, `limits` the thresholds.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from onestep_md.estimators.bounds import (
     log_z,
 )
 from onestep_md.estimators.correlation import statistical_inefficiency
-from onestep_md.estimators.estimate import Estimate, percent_text, z_score
+from onestep_md.estimators.estimate import UNKNOWN, Estimate, percent_text, z_score
 from onestep_md.estimators.weights import (
     checked_log_w,
     clipped_ess,
@@ -44,15 +44,15 @@ class Evidence:
     khat: float
     heaviest: float  # largest weight, as a fraction of the sum of all
     harmless: bool  # no weight is large enough for k-hat to matter, see `weights.harmless`
-    forward_ess: Estimate | None  # ESS by target samples; None without them
+    forward_ess: Estimate  # ESS by target samples; UNKNOWN without them
     held_out: int  # target samples behind EUBO, BAR and the forward ESS
     unusable: int  # target samples whose weight is not a number
     above: int  # target samples that weigh more than every sample of the flow
     above_limit: float  # largest such number for a flow that misses nothing
     log_z: Estimate
     elbo: Estimate
-    eubo: Estimate | None  # None without target samples
-    bar: Estimate | None
+    eubo: Estimate  # UNKNOWN without target samples
+    bar: Estimate
     negative_determinants: int
     checked: int  # samples whose sign of the determinant was computed
     log_det_error: float | None  # largest |dense log-determinant - that of the weight|
@@ -60,12 +60,48 @@ class Evidence:
     infinite: int  # samples of zero weight (infinite energy)
     seconds_per_1000: float
     auxiliaries: int  # draws of auxiliary coordinates behind a weight
-    ess_joint: Estimate | None  # ESS with the first draw alone; None if there is no other
+    ess_joint: Estimate  # ESS with the first draw alone; UNKNOWN if there is no other
 
     @property
     def ess_error_known(self) -> bool:
         """Whether the weights have the fourth moment that the error of their ESS needs."""
         return self.khat <= limits.ESS_KHAT_LIMIT
+
+    @property
+    def reverse_ess(self) -> Estimate:
+        """The ESS of the flow's samples with its error."""
+        return Estimate(self.ess, self.ess_error)
+
+    @property
+    def ess_differs(self) -> bool:
+        """Whether that ESS and the forward ESS contradict each other."""
+        score = z_score(self.reverse_ess, self.forward_ess)
+        return limits.ess_differs(self.ess, self.forward_ess.value, score, self.ess_error_known)
+
+    @property
+    def khat_limit(self) -> float:
+        """k-hat above which n weights are not to be trusted (arXiv 1507.02646)."""
+        return limits.khat_limit(self.n)
+
+    @property
+    def khat_fails(self) -> bool:
+        """Whether the tail of the weights is heavy, or of unknown weight, and matters."""
+        return limits.khat_fails(self.khat, self.n, self.harmless)
+
+    @property
+    def folds(self) -> bool:
+        """Whether more of the checked samples are folded than weights can bear."""
+        return self.negative_determinants > limits.FOLDED_LIMIT * max(self.checked, 1)
+
+    @property
+    def inverse_fails(self) -> bool:
+        """Whether inverting the map missed by too much; a miss that is no number is one."""
+        return self.round_trip is not None and not self.round_trip <= limits.ROUND_TRIP_LIMIT
+
+    @property
+    def log_det_fails(self) -> bool:
+        """Whether the log-determinant in the weights is wrong."""
+        return self.log_det_error is not None and not self.log_det_error <= limits.LOG_DET_LIMIT
 
     def warnings(self) -> list[str]:
         """Return one sentence per failed diagnostic, which names the number that it spoils."""
@@ -77,19 +113,10 @@ class Evidence:
         )
         return [f"K = {self.steps}: {text}" for text in texts]
 
-    def as_dict(self) -> dict:
-        """Return plain dicts, lists and numbers: estimates as {value, error, reason, text}."""
-        values = asdict(self)
-        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
-            if isinstance(value, Estimate):
-                values[name] = value.as_dict()
-        known = {"ess_error_known": self.ess_error_known}
-        return values | known | {"warnings": self.warnings()}
-
 
 def _warn_of_weights(e: Evidence) -> list[str]:
     """Warnings about the weights of the flow's samples."""
-    texts, limit = [], limits.khat_limit(e.n)
+    texts = []
     if e.n < limits.ENOUGH_SAMPLES:
         texts.append(
             f"only {e.n} samples, fewer than {limits.ENOUGH_SAMPLES}: ESS itself is uncertain"
@@ -101,9 +128,9 @@ def _warn_of_weights(e: Evidence) -> list[str]:
         )
     if not e.harmless and np.isnan(e.khat):
         texts.append("k-hat could not be computed, so nothing vouches for the weights and log Z")
-    elif limits.khat_fails(e.khat, e.n, e.harmless):
+    elif e.khat_fails:
         texts.append(
-            f"k-hat = {e.khat:.2f} is above {limit:.2f}: weights unreliable: the flow "
+            f"k-hat = {e.khat:.2f} is above {e.khat_limit:.2f}: weights unreliable: the flow "
             "misses part of the target; train longer"
         )
     if 0 < e.infinite < e.n:
@@ -124,7 +151,7 @@ def _warn_of_missing(e: Evidence) -> list[str]:
         ("BAR", e.bar),
         ("forward ESS", e.forward_ess),
     ):
-        if value is None or not value.reason or (name == "ELBO" and e.infinite):
+        if not value.reason or (name == "ELBO" and e.infinite):
             continue
         if np.isnan(value.value):
             texts.append(f"no estimate of {name}: {value.reason}")
@@ -142,15 +169,12 @@ def _warn_of_missing(e: Evidence) -> list[str]:
 def _warn_of_target(e: Evidence) -> list[str]:
     """Warnings where the flow's samples and those of the target disagree."""
     texts = []
-    ours = Estimate(e.ess, e.ess_error)
-    theirs = e.forward_ess
-    score = 0.0 if theirs is None else z_score(ours, theirs)
-    if theirs and limits.ess_differs(e.ess, theirs.value, score, e.ess_error_known):
-        percents = [percent_text(value) for value in (ours, theirs)]
+    if e.ess_differs:
+        percents = [percent_text(value) for value in (e.reverse_ess, e.forward_ess)]
         cause = (
             "the flow hardly visits part of the target, and its own samples cannot tell; train "
             "longer"
-            if score > 0
+            if e.ess > e.forward_ess.value
             else "heavy samples of the flow lie where the target samples have hardly been; "
             "explore longer"
         )
@@ -164,13 +188,13 @@ def _warn_of_target(e: Evidence) -> list[str]:
             "the flow: it hardly visits the place where they are, and its weights, log Z and ESS "
             "do not know of it"
         )
-    if e.bar is not None and abs(z_score(e.log_z, e.bar)) > limits.DISAGREEMENT:
+    if abs(z_score(e.log_z, e.bar)) > limits.DISAGREEMENT:
         texts.append(
             f"log Z from the flow ({e.log_z.format('')}) and from BAR ({e.bar.format('')}) "
             "disagree: the flow misses part of the target, the map folds, or the "
             "exploration is too short"
         )
-    if e.eubo is not None and z_score(e.log_z, e.eubo) > limits.DISAGREEMENT:
+    if z_score(e.log_z, e.eubo) > limits.DISAGREEMENT:
         texts.append(
             f"EUBO ({e.eubo.format('')}) lies below log Z ({e.log_z.format('')}), which cannot "
             "be: the map folds, or the exploration misses part of the target"
@@ -186,13 +210,13 @@ def _warn_of_map(e: Evidence) -> list[str]:
             f"{e.negative_determinants} of {e.checked} samples have a negative determinant: the "
             "map folds there, and log Z, ESS and weights count the folded part more than once"
         )
-    if e.round_trip is not None and not e.round_trip <= limits.ROUND_TRIP_LIMIT:
+    if e.inverse_fails:
         texts.append(
             f"inverting the map misses by up to {e.round_trip:.1e}, limit "
             f"{limits.ROUND_TRIP_LIMIT:.0e}: EUBO, BAR and the exactness of the weights are in "
             "doubt"
         )
-    if e.log_det_error is not None and not e.log_det_error <= limits.LOG_DET_LIMIT:
+    if e.log_det_fails:
         texts.append(
             f"the log-determinant in the weights is off by up to {e.log_det_error:.1e} from that "
             f"of the dense Jacobian, limit {limits.LOG_DET_LIMIT:.0e}: log Z and the weights "
@@ -234,7 +258,7 @@ def evaluate_evidence(
         auxiliaries: number of draws behind log_w and log_w_target.
     """
     log_w = checked_log_w(log_w)
-    z, joint = log_z(log_w), None
+    z, joint = log_z(log_w), UNKNOWN
     if auxiliaries > 1:
         assert log_w_joint is not None
         log_w_joint = checked_log_w(log_w_joint)
@@ -277,7 +301,7 @@ def _compare_with_target(
     usable = np.zeros(0, bool) if log_w_target is None else np.asarray(log_w_target) > -np.inf
     counts = {"held_out": int(usable.sum()), "unusable": int((~usable).sum())}
     if not usable.any():
-        nothing = {"eubo": None, "bar": None, "forward_ess": None}
+        nothing = {"eubo": UNKNOWN, "bar": UNKNOWN, "forward_ess": UNKNOWN}
         return counts | nothing | {"above": 0, "above_limit": 0.0}
     log_w_target = np.asarray(log_w_target)[usable]
     walkers = None if walkers is None else np.asarray(walkers)[usable]

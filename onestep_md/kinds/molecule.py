@@ -32,7 +32,7 @@ from onestep_md.flow.networks.topology import UNIT, Topology
 from onestep_md.kinds.coordinates import new_step_flow
 from onestep_md.progress import Display
 from onestep_md.results.conformations import unflipped_rings
-from onestep_md.results.molecule import write_results
+from onestep_md.results.molecule import write_molecule_results
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
@@ -152,7 +152,7 @@ class MoleculeTarget:
         display: Display,
         exploration_seconds: float,
     ) -> None:
-        write_results(
+        write_molecule_results(
             config, self.molecule, model, evaluators, folder, display, exploration_seconds
         )
 

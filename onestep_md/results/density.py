@@ -2,19 +2,23 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from onestep_md.analysis.records.density import (
+    DensityResults,
+    DensitySamples,
+    write_density_arrays,
+)
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.limits import MODE_SHARE
 from onestep_md.estimators.weights import stored_weights
-from onestep_md.files import replacing, write_json, write_text
+from onestep_md.files import replacing
 from onestep_md.progress import Display
-from onestep_md.results.evidence import cost, evidence_table, measure
+from onestep_md.results.evidence import cost, evidence_table, measure_all, say_results
 from onestep_md.results.particles import compare_all, particle_ensembles, particle_histograms
 from onestep_md.results.particles import table as particle_table
 from onestep_md.sampling.draw import Samples, TargetSamples
@@ -44,54 +48,34 @@ def write_density_results(
     sampler = sampler_of(model)
     known = _exact_samples(target, config)
     reference = known or sampler.held_out
-    arrays: dict[str, Any] = {"target_x": _shown(particles, reference.x, config.seed)}
-    evidence, modes = [], {}
-    for steps in config.sample.steps:
-        samples, row = measure(
-            sampler,
-            evaluators,
-            config.sample.count(steps),
-            steps,
-            config.seed,
-            config.sample.auxiliaries,
-            reference,
-        )
-        evidence.append(row)
-        arrays[f"k{steps}_log_w"], arrays[f"k{steps}_x"] = samples.log_w, samples.x
-        modes[steps] = found_modes(samples.x, target.density.modes)
-        if steps == _EXPORTED_STEPS:
-            write_samples(folder, samples)
-            exported = samples
-    with replacing(folder / "steps.npz") as aside:
-        np.savez(aside, **arrays)
-
-    table = evidence_table(evidence) + comparison(evidence, target, modes)
-    compared = None
-    if particles:
-        ensembles = particle_ensembles(particles, model, exported, evaluators)
-        compared = compare_all(ensembles, config.seed)
-        table += particle_table(compared, particles.dim)
-        histograms: dict[str, Any] = particle_histograms(ensembles)
-        with replacing(folder / "particles.npz") as aside:
-            np.savez(aside, **histograms)
-    warnings = [text for row in evidence for text in row.warnings()] + evaluators.gaps.warnings()
-    for line in (*table, *(f"WARNING {text}" for text in warnings)):
-        display.say(line)
-    write_text(folder / "evidence.txt", "\n".join(table) + "\n")
-    write_json(
-        folder / "results.json",
-        {
-            "kind": "density",
-            "fingerprint": target.fingerprint.as_dict(),
-            "evidence": [row.as_dict() for row in evidence],
-            "exact_samples": known is not None,
-            "modes_found": modes,
-            "modes": None if target.density.modes is None else len(target.density.modes),
-            "particles": compared and {k: row.as_dict() for k, row in compared.items()},
-            **cost(model, exploration_seconds, evaluators.evaluations - counted, start),
-            "warnings": warnings,
-        },
+    measured = measure_all(config, sampler, evaluators, reference)
+    exported, evidence = measured[_EXPORTED_STEPS][0], [row for _, row in measured.values()]
+    write_samples(folder, exported)
+    ensembles = particle_ensembles(particles, model, exported) if particles else {}
+    write_density_arrays(
+        folder,
+        {k: DensitySamples(samples.log_w, samples.x) for k, (samples, _) in measured.items()},
+        _shown(particles, reference.x, config.seed),
+        particle_histograms(ensembles) if particles else {},
     )
+
+    known_modes = target.density.modes
+    modes = {k: found_modes(samples.x, known_modes) for k, (samples, _) in measured.items()}
+    results = DensityResults(
+        fingerprint=target.fingerprint.as_dict(),
+        evidence=tuple(evidence),
+        cost=cost(model, exploration_seconds, evaluators.evaluations - counted, start),
+        evidence_warnings=tuple(text for row in evidence for text in row.warnings()),
+        run_warnings=tuple(evaluators.gaps.warnings()),
+        exact_samples=known is not None,
+        modes=None if known_modes is None else len(known_modes),
+        modes_found=modes,
+        particles=compare_all(ensembles, config.seed) if particles else {},
+    )
+    table = evidence_table(evidence) + comparison(evidence, target, modes)
+    if particles:
+        table += particle_table(results.particles, particles.dim)
+    say_results(folder, table, results, display)
 
 
 def write_samples(folder: Path, samples: Samples) -> None:

@@ -1,13 +1,20 @@
 """The evidence of K-step samples: measured, and as a table over K."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
+from onestep_md.analysis.records.folder import write_results
+from onestep_md.analysis.records.results import Cost, Phase, Results
+from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
+from onestep_md.estimators.estimate import ESS_NOTE, percent_text
 from onestep_md.estimators.evidence import Evidence, evaluate_evidence
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
+from onestep_md.files import write_text
+from onestep_md.progress import Display
 from onestep_md.sampling.certificates import affordable_jacobians, certify
 from onestep_md.sampling.draw import (
     Samples,
@@ -24,19 +31,36 @@ _ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian
 
 def cost(
     model: Model, exploration_seconds: float, sampling_evaluations: int, sampling_start: float
-) -> dict[str, dict[str, float]]:
-    """Energy evaluations and seconds of the three stages, for results.json."""
+) -> Mapping[Phase, Cost]:
+    """Energy evaluations and seconds of the three stages."""
+    explored, state = model.exploration.evaluations, model.state
+    sampling_seconds = time.monotonic() - sampling_start
     return {
-        "evaluations": {
-            "exploration": model.exploration.evaluations,
-            "training": model.state.evaluations,
-            "sampling": sampling_evaluations,
-        },
-        "seconds": {
-            "exploration": exploration_seconds,
-            "training": model.state.seconds,
-            "sampling": time.monotonic() - sampling_start,
-        },
+        "exploration": Cost(evaluations=explored, seconds=exploration_seconds),
+        "training": Cost(evaluations=state.evaluations, seconds=state.seconds),
+        "sampling": Cost(evaluations=sampling_evaluations, seconds=sampling_seconds),
+    }
+
+
+def measure_all(
+    config: Config,
+    sampler: Sampler,
+    evaluators: Evaluators,
+    target: TargetSamples | None = None,
+) -> dict[int, tuple[Samples, Evidence]]:
+    """Draw the samples of every K of `sample.steps`, and collect their evidence."""
+    sample = config.sample
+    return {
+        steps: measure(
+            sampler,
+            evaluators,
+            sample.count(steps),
+            steps,
+            config.seed,
+            sample.auxiliaries,
+            target,
+        )
+        for steps in sample.steps
     }
 
 
@@ -88,14 +112,14 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
         f"{'round trip':>10}"
     ]
     for row in evidence:
-        ess = percent_text(Estimate(row.ess, row.ess_error), row.ess_error_known)
-        forward = "-" if row.forward_ess is None else percent_text(row.forward_ess)
+        ess = percent_text(row.reverse_ess, row.ess_error_known)
+        forward = percent_text(row.forward_ess)
         trip = "-" if row.round_trip is None else f"{row.round_trip:.1e}"
         folded = f"{row.negative_determinants}/{row.checked}"
         lines.append(
             f"{row.steps:>2}  {ess:>16}  {forward:>15}  {100 * row.ess_clipped:6.1f} %  "
             f"{row.khat:5.2f}  {row.log_z.format(''):>20}  {row.elbo.format(''):>20}  "
-            f"{_text(row.eubo):>20}  {_text(row.bar):>20}  {folded:>10}  {trip:>10}"
+            f"{row.eubo.format(''):>20}  {row.bar.format(''):>20}  {folded:>10}  {trip:>10}"
         )
     for row in evidence:
         if row.ess_sets:
@@ -104,7 +128,7 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
                 f"K = {row.steps}: ESS of {len(row.ess_sets)} sets of {ENOUGH_SAMPLES} of these "
                 f"samples: {low:.3g} to {high:.3g} %"
             )
-        if row.ess_joint:
+        if row.auxiliaries > 1:
             lines.append(
                 f"weights of K = {row.steps} from {row.auxiliaries} draws of the auxiliary "
                 f"coordinates; from the flow's own alone: ESS {percent_text(row.ess_joint)}"
@@ -114,5 +138,9 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
     return lines
 
 
-def _text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.format("")
+def say_results(folder: Path, table: list[str], results: Results, display: Display) -> None:
+    """Show the table and the warnings, and write results.txt and results.json."""
+    for line in (*table, *(f"WARNING {text}" for text in results.warnings)):
+        display.say(line)
+    write_text(folder / "results.txt", "\n".join(table) + "\n")
+    write_results(folder, results)

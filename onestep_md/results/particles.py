@@ -4,30 +4,26 @@ For the one-step samples: raw, reweighted, and beside them the samples
 of the annealing that the flow has learned from; the reference of all three are its held-out ones.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
-from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.correlation import statistical_inefficiency
-from onestep_md.estimators.distances import (
-    ParticleComparison,
-    ParticleSamples,
-    compare_particles,
-)
+from onestep_md.estimators.distances import ParticleComparison, ParticleSamples, compare_particles
 from onestep_md.estimators.histograms import histograms, pair_distances
-from onestep_md.sampling.draw import Samples
+from onestep_md.sampling.draw import Samples, virials
 from onestep_md.sampling.model import Model
 from onestep_md.targets.particles import Particles
 
 
 def particle_ensembles(
-    density: Particles, model: Model, samples: Samples, evaluators: Evaluators
+    density: Particles, model: Model, samples: Samples
 ) -> dict[str, ParticleSamples]:
     """Raw, reweighted, annealing and reference samples."""
-    _, grad_u = evaluators.evaluate(samples.x)
     explored = model.exploration
     ensembles = {
-        name: _samples(density, samples.x, samples.u, grad_u, log_w)
+        name: _samples(density, samples.x, samples.u, samples.virial, log_w)
         for name, log_w in (("raw", np.zeros_like(samples.u)), ("reweighted", samples.log_w))
         if np.isfinite(log_w).any()
     }
@@ -39,7 +35,7 @@ def particle_ensembles(
             density,
             explored.frames[chosen],
             u,
-            explored.grad_u[chosen],
+            virials(explored.frames[chosen], explored.grad_u[chosen]),
             np.zeros_like(u),
             worth,
         )
@@ -74,7 +70,7 @@ def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.n
     )
 
 
-def table(rows: dict[str, ParticleComparison], dim: int) -> list[str]:
+def table(rows: Mapping[str, ParticleComparison], dim: int) -> list[str]:
     """Lines of text, one per kind of samples."""
     lines = [
         "",
@@ -94,9 +90,9 @@ def _samples(
     density: Particles,
     x: np.ndarray,
     u: np.ndarray,
-    grad_u: np.ndarray,
+    virial: np.ndarray,
     log_w: np.ndarray,
     inefficiency: float = 1.0,
 ) -> ParticleSamples:
     positions = density.positions(torch.from_numpy(x)).numpy()
-    return ParticleSamples(positions, u, (x * grad_u).sum(1), log_w, inefficiency)
+    return ParticleSamples(positions, u, virial, log_w, inefficiency)

@@ -48,6 +48,7 @@ class Samples:
             are auxiliary coordinates, the estimate that the weight is made of.
         log_w: (n,) -u - log_q, -inf where u is +inf.
         log_w_joint: (n,) the same with the flow's own auxiliary coordinates alone.
+        virial: (n,) x . grad u, the number of coordinates in the mean over the target.
         seconds: wall time for drawing them, energies and weights included.
     """
 
@@ -56,6 +57,7 @@ class Samples:
     log_q: np.ndarray
     log_w: np.ndarray
     log_w_joint: np.ndarray
+    virial: np.ndarray
     seconds: float
 
     @property
@@ -111,7 +113,14 @@ def draw_samples(
             # outside the chart log_det_chart is -inf: log_q = +inf there and the weight is zero
             first.append(chart.log_base(z) - log_det - log_det_chart)
             log_q.append(_averaged(first[-1], flow, chart, s, steps, generator, auxiliaries))
-        u = np.concatenate([evaluators.collect(ticket)[0] for ticket in pending])
+        energies = [evaluators.collect(ticket) for ticket in pending]
+    u = np.concatenate([energy for energy, _ in energies])
+    virial = np.concatenate(
+        [
+            virials(part.numpy(), grad_u)
+            for part, (_, grad_u) in zip(positions, energies, strict=True)
+        ]
+    )
     density, joint = torch.cat(log_q).numpy(), torch.cat(first).numpy()
     u = np.where(np.isfinite(density), u, np.inf)
     log_w, log_w_joint = (
@@ -119,7 +128,13 @@ def draw_samples(
         for of in (density, joint)
     )
     seconds = time.perf_counter() - start
-    return Samples(torch.cat(positions).numpy(), u, density, log_w, log_w_joint, seconds)
+    configurations = torch.cat(positions).numpy()
+    return Samples(configurations, u, density, log_w, log_w_joint, virial, seconds)
+
+
+def virials(x: np.ndarray, grad_u: np.ndarray) -> np.ndarray:
+    """Virials x . grad u, (n,), of configurations and gradients (n, ...)."""
+    return (x * grad_u).reshape(len(x), -1).sum(1)
 
 
 def log_weights_at(

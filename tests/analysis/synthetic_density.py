@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from onestep_md.analysis.records.density import DensityResults
+from onestep_md.analysis.records.folder import write_results
+from onestep_md.analysis.records.results import Cost
 from onestep_md.estimators.evidence import evaluate_evidence
 
 LOG_Z = 2.5
@@ -96,16 +99,22 @@ def _write_json(folder, dim, evidence, modes, n_modes, known):
         "log_z": LOG_Z if known else None,
         "digest": "5b1f0c3a9d27e4518a6f0b3c5d7e9f10a2b4c6d8e0f1a3b5c7d9e1f203142536",
     }
-    results = {
-        "fingerprint": fingerprint,
-        "evidence": [row.as_dict() for row in evidence],
-        "exact_samples": known,
-        "modes_found": {str(k): count if known else None for k, count in modes.items()},
-        "modes": n_modes if known else None,
-        "evaluations": {"exploration": 512_000, "training": 2_304_000, "sampling": 50_000},
-        "seconds": {"exploration": 4.0, "training": 212.0, "sampling": 9.0},
-        "warnings": [text for row in evidence for text in row.warnings()],
+    costs = {
+        "exploration": (512_000, 4.0),
+        "training": (2_304_000, 212.0),
+        "sampling": (50_000, 9.0),
     }
+    results = DensityResults(
+        fingerprint=fingerprint,
+        evidence=tuple(evidence),
+        cost={name: Cost(evaluations=n, seconds=s) for name, (n, s) in costs.items()},
+        evidence_warnings=tuple(text for row in evidence for text in row.warnings()),
+        run_warnings=(),
+        exact_samples=known,
+        modes=n_modes if known else None,
+        modes_found={k: count if known else None for k, count in modes.items()},
+        particles={},
+    )
     environment = {
         "argv": ["run.py", "systems/gmm9.yaml"],
         "seed": 1,
@@ -115,18 +124,9 @@ def _write_json(folder, dim, evidence, modes, n_modes, known):
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
         "fingerprint": fingerprint,
     }
-    (folder / "results.json").write_text(json.dumps(_finite(results)))
+    write_results(folder, results)
     (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "config.yaml").write_text("target:\n  kind: density\n  name: gmm9\nseed: 1\n")
-
-
-def _finite(value):
-    """As `run_folder.write_json`: nan and infinities become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_metrics(path, generator):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+UNKNOWN = {"value": "NaN", "error": "NaN"}
 KT = 2.494338785445972  # kJ/mol at 300 K
 TEMPERATURE = 300.0
 
@@ -64,7 +65,7 @@ def write_run_folder(
     pairs: int = 1,
     torsions: tuple[str, ...] | None = None,
     trouble: bool = False,
-    method: str | None = None,
+    method: str = "dynamics",
 ) -> Path:
     """Write every file that the report reads.
 
@@ -74,7 +75,7 @@ def write_run_folder(
         pairs: residues with phi and psi (or pairs of other torsions).
         torsions: names; phi/psi, or phi_2, psi_2, ... by default.
         trouble: heavy weight tails, folds, a region that disagrees with the exploration.
-        method: of the exploration; None for a run that is older than that setting.
+        method: of the exploration.
     """
     generator = np.random.default_rng(7)
     if torsions is None:
@@ -82,8 +83,8 @@ def write_run_folder(
         torsions = ("phi", "psi") if pairs == 1 else tuple(name for p in numbered for name in p)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {
-        "dynamics_torsions": draw_torsions(5000, pairs, generator)[:, : len(torsions)],
-        "dynamics_u": -30.0 + generator.gamma(33.0, 1.0, 5000),
+        "explored_torsions": draw_torsions(5000, pairs, generator)[:, : len(torsions)],
+        "explored_u": -30.0 + generator.gamma(33.0, 1.0, 5000),
     }
     evidence = []
     for k, width in zip((0, 1, 2, 4, 8), (1.1, 0.68, 0.66, 0.55, 0.52), strict=True):
@@ -115,26 +116,35 @@ def _evidence(k, log_w, trouble):
     log_z = log_w.max() + np.log(w.mean())
     error = np.sqrt((1 / ess - 1) / len(w))
     bad = trouble and k == 1
-    text = "K = 1: k-hat = 0.91 is above 0.70: weights unreliable: train longer"
     return {
         "steps": k,
         "n": len(w),
         "ess": ess,
         "ess_error": 0.008 * ess + 0.002,
         "ess_clipped": 1.02 * ess,
+        "ess_sets": [],
         "khat": 0.91 if bad else 0.41 - 0.03 * k,
+        "heaviest": 0.001,
+        "harmless": False,
+        "forward_ess": UNKNOWN,
+        "held_out": 1000,
+        "unusable": 0,
+        "above": 0,
+        "above_limit": 3.0,
         "log_z": {"value": log_z, "error": error},
-        "elbo": {"value": None, "error": None}
+        "elbo": {"value": "-Infinity", "error": "NaN", "reason": "3 samples are infinite"}
         if np.isinf(log_w).any()
         else {"value": log_w.mean(), "error": 0.01},
         "eubo": {"value": log_z + 0.7 / (k + 1), "error": 0.02},
         "bar": {"value": log_z + (0.5 if bad else 0.006), "error": 0.008},
         "negative_determinants": 14 if bad else 0,
         "checked": 10_000 if k else 0,
+        "log_det_error": None,
         "round_trip": 3e-13 if k else None,
         "infinite": int(np.isinf(log_w).sum()),
         "seconds_per_1000": 0.31 + 0.4 * k,
-        "warnings": [text] if bad else [],
+        "auxiliaries": 1,
+        "ess_joint": UNKNOWN,
     }
 
 
@@ -163,16 +173,30 @@ def _write_json(folder, torsions, evidence, trouble, method):
         "system_sha256": "3f1b6a0c9d27e4518a6f0b3c5d7e9f10a2b4c6d8e0f1a3b5c7d9e1f203142536",
         "u_input": -21.8397,
     }
+    text = "K = 1: k-hat = 0.91 is above 0.70: weights unreliable: train longer"
     results = {
+        "format": 2,
+        "kind": "molecule",
         "fingerprint": fingerprint,
-        "torsions": list(torsions),
         "evidence": evidence,
-        "isomers": {"held": ["1 stereocentre", "2 trans amides"], "sampled": ["5 torsions"]},
-        "outside": {str(row["steps"]): {"an inverted stereocentre": 0} for row in evidence},
-        "evaluations": {"exploration": 3_132_000, "training": 9_216_000, "sampling": 50_000},
-        "seconds": {"exploration": 151.0, "training": 842.0, "sampling": 38.0},
-        "warnings": [text for row in evidence for text in row["warnings"]],
-        "exchange_acceptance": [0.51, 0.58, 0.6, 0.62, 0.61, 0.6, 0.59]
+        "cost": {
+            "exploration": {"evaluations": 3_132_000, "seconds": 151.0},
+            "training": {"evaluations": 9_216_000, "seconds": 842.0},
+            "sampling": {"evaluations": 50_000, "seconds": 38.0},
+        },
+        "evidence_warnings": [text] if trouble else [],
+        "run_warnings": [],
+        "temperature": TEMPERATURE,
+        "kT": KT,
+        "torsions": list(torsions),
+        "explored_by": method,
+        "isomers": {
+            "held": ["1 stereocentre", "2 trans amides"],
+            "sampled": ["5 torsions"],
+            "outside": {str(row["steps"]): {"an inverted stereocentre": 0} for row in evidence},
+        },
+        "distances": {},
+        "acceptance": [0.51, 0.58, 0.6, 0.62, 0.61, 0.6, 0.59]
         if method == "annealing"
         else [0.41, 0.43, 0.44, 0.46, 0.47],
     }
@@ -185,25 +209,32 @@ def _write_json(folder, torsions, evidence, trouble, method):
         error = 0.03 * np.exp(0.4 * value)
         shift = 0.9 if trouble and name == "C7ax" else 0.4 * error
         probability = 0.66 * np.exp(-value)
-        regions.append(
-            {
-                "name": name,
-                "torsions": {torsion: list(limits) for torsion, limits in ranges.items()},
-                "reference": "C5/PII",
-                "delta_f": value,
-                "d_delta_f": error if value else 0.0,
-                "probability": probability,
-                "d_probability": 0.02 * probability**0.5,
-                "dynamics_delta_f": value + shift if value else 0.0,
-                "dynamics_d_delta_f": 1.6 * error if value else 0.0,
-                "dynamics_probability": probability * np.exp(-shift),
-                "dynamics_d_probability": 0.03 * probability**0.5,
-                "per_steps": {},
-            }
-        )
+        one_step = {
+            "name": name,
+            "reference": "C5/PII",
+            "delta_f": {"value": value, "error": error if value else 0.0},
+            "probability": {"value": probability, "error": 0.02 * probability**0.5},
+            "n_samples_inside": 1000,
+            "effective": 400.0,
+            "khat": 0.3,
+            "harmless": False,
+        }
+        explored = one_step | {
+            "delta_f": {
+                "value": value + shift if value else 0.0,
+                "error": 1.6 * error if value else 0.0,
+            },
+            "probability": {
+                "value": probability * np.exp(-shift),
+                "error": 0.03 * probability**0.5,
+            },
+        }
+        limits = {torsion: list(pair) for torsion, pair in ranges.items()}
+        regions.append({"ranges": limits, "flow": {"1": one_step}, "explored": explored})
     if trouble:
-        regions[3].update(d_delta_f=None, dynamics_delta_f=None, dynamics_d_delta_f=None)
-    free_energy = {"temperature": TEMPERATURE, "kT_kJ_per_mol": KT, "regions": regions}
+        regions[3]["flow"]["1"]["delta_f"]["error"] = "NaN"
+        regions[3]["explored"]["delta_f"] = UNKNOWN
+    results["regions"] = regions
     environment = {
         "argv": ["run.py", "systems/alanine.yaml"],
         "seed": 1,
@@ -216,11 +247,8 @@ def _write_json(folder, torsions, evidence, trouble, method):
         "fingerprint": fingerprint,
     }
     config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\n"
-    if method:
-        results["explored_by"] = method
     config += "train:\n  method: buffer\nseed: 1\n"
     (folder / "results.json").write_text(json.dumps(results))
-    (folder / "free_energy.json").write_text(json.dumps(free_energy))
     (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "config.yaml").write_text(config)
 
@@ -247,8 +275,8 @@ def _write_metrics(path, generator):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def edit_json(folder: Path, name: str, change) -> None:
-    """Apply `change(content)` to a JSON file of a run folder."""
-    content = json.loads((folder / name).read_text())
-    change(content)
-    (folder / name).write_text(json.dumps(content))
+def edit_results(folder: Path, change) -> None:
+    """Apply `change(results)` to the results.json of a run folder."""
+    results = json.loads((folder / "results.json").read_text())
+    change(results)
+    (folder / "results.json").write_text(json.dumps(results))

@@ -21,10 +21,12 @@ from onestep_md.analysis.records.folder import read_record
 @pytest.mark.parametrize(("last", "scale"), [(1.8, "linear"), (0.01, "log")])
 def test_losses_of_less_than_a_decade_have_a_linear_axis(edited, last, scale):
     run = edited(lambda results: None)
-    loss = np.geomspace(2.0, last, len(run.metrics["step"]))
+    history = run.history
+    loss = np.geomspace(2.0, last, len(history.metrics["step"]))
     names = ("loss_energy", "loss_flow", "loss_state", "loss_volume")
-    metrics = run.metrics | {name: loss for name in names}
-    losses = training_figure(dataclasses.replace(run, metrics=metrics)).axes[0]
+    metrics = history.metrics | {name: loss for name in names}
+    changed = dataclasses.replace(history, metrics=metrics)
+    losses = training_figure(dataclasses.replace(run, history=changed)).axes[0]
     assert losses.get_yscale() == scale
     assert losses.get_ylim()[0] < last and losses.get_ylim()[1] > 2.0
 

@@ -9,7 +9,7 @@ from synthetic_run import write_run_folder
 from typer.testing import CliRunner
 
 from onestep_md.analysis.figures.evidence import pretraining_figure
-from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.records.folder import read_record, read_results
 from onestep_md.analysis.report.page import write_report
 from onestep_md.errors import RunFolderError
 from onestep_md.report import app
@@ -27,10 +27,10 @@ def test_good_run_has_its_numbers_and_no_links(good_density):
     html = path.read_text()
     assert path == good_density / "report.html"
     assert "weights and log Z can be used" in html and 'class="warning"' not in html
-    row = read_record(good_density).headline
+    row = read_results(good_density).headline
     for words in (
         "nine modes", "2 dimensions", "log Z known, 2.5", "5b1f0c3a9d27e451", "2.87 million",
-        f"{100 * row.ess.value:.3g} %", "All 9 modes are found", "agrees with the known 2.5",
+        f"{100 * row.ess:.3g} %", "All 9 modes are found", "agrees with the known 2.5",
         f"{row.log_z.value:.3f} ±", "exact samples of the target",
     ):  # fmt: skip
         assert words in html, words

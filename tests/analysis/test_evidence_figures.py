@@ -51,9 +51,11 @@ def test_far_off_bounds_are_written_where_nothing_else_is(run, elbo, base, writt
             infinite=int(row.infinite or np.isnan(elbo.get(row.steps, 0.0))),
             **(base if row.steps == 0 else {}),
         )
-        for row in run.evidence
+        for row in run.results.evidence
     ]
-    changed_run = replace(run, evidence=tuple(changed), known_log_z=Estimate(known, 0.0))
+    fingerprint = {"log_z": None if np.isnan(known) else known}
+    update = {"evidence": tuple(changed), "fingerprint": fingerprint}
+    changed_run = replace(run, results=run.results.model_copy(update=update))
     words, texts, outside, points, inside, page = _boxes(changed_run)
     assert set(written) <= set(words)
     boxes = [*texts, *outside]

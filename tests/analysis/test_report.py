@@ -1,16 +1,16 @@
 """The report of made-up runs: good, bad, several residues, no peptide."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from synthetic_run import edit_json, write_run_folder
+from synthetic_run import edit_results, write_run_folder
 
 from onestep_md.analysis.figures import conformations, evidence
 from onestep_md.analysis.numbers import DASH
-from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.records.folder import read_record, read_results
+from onestep_md.analysis.records.samples import write_histograms
 from onestep_md.analysis.report.page import write_report
 from onestep_md.analysis.report.verdict import judge
 
@@ -45,14 +45,11 @@ def test_good_run(good):
 def test_distances_of_newer_runs_are_shown(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     assert "T-W2" not in write_report(folder).read_text()
-    row = {"torsion_w2": 0.1234, "energy_w2": None, "coupled": 2000}
-    edit_json(folder, "results.json", lambda r: r.update(distances={"raw": row, "dynamics": row}))
+    row = {"torsion_w2": 0.1234, "energy_w2": "NaN", "coupled": 2000}
+    edit_results(folder, lambda r: r.update(distances={"raw": row, "dynamics": row}))
     edges, bars = np.linspace(0.2, 1.0, 81), np.stack([np.ones(80), np.full(80, 0.1)])
-    with np.load(folder / "steps.npz") as arrays:
-        kept = dict(arrays)
-    for kind in ("raw", "reweighted", "explored"):
-        kept[f"distance_{kind}"] = bars
-    np.savez(folder / "steps.npz", distance_edges=edges, **kept)
+    kept = {f"distance_{kind}": bars for kind in ("raw", "reweighted", "explored")}
+    write_histograms(folder, {"distance_edges": edges} | kept)
     html = write_report(folder).read_text()
     assert (folder / "figures" / "distances.png").exists()
     assert "more than three bonds apart" in html
@@ -72,46 +69,46 @@ def test_bad_run_says_so_beside_the_numbers(bad):
 
 
 def _region(folder, **changes):
-    edit_json(folder, "free_energy.json", lambda r: r["regions"][-1].update(changes))
+    edit_results(folder, lambda r: r["regions"][-1]["flow"]["1"].update(changes))
 
 
 def test_a_region_that_hangs_on_few_samples_is_marked(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
-    _region(folder, samples_inside=71, effective_samples=4.4, khat=0.88, few_samples=True)
-    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
+    _region(folder, n_samples_inside=71, effective=4.4, khat=0.88)
+    html, verdict = write_report(folder).read_text(), judge(read_results(folder))
     assert verdict.level == "care"
     assert "Fewer than 30 effective samples are in C7ax" in " ".join(verdict.sentences)
     assert "C7ax hangs on 4.4 effective samples, of 71 inside" in " ".join(
         verdict.free_energy_warnings
     )
     assert '<td class="bad">4.4<small>too few</small></td>' in html
-    _region(folder, effective_samples=44.0, few_samples=False, heavy_tail=True)
-    verdict = judge(read_record(folder))
+    _region(folder, effective=44.0)
+    verdict = judge(read_results(folder))
     assert verdict.level == "care" and "Fewer than 30" not in " ".join(verdict.sentences)
     assert "k-hat 0.88 of the samples inside" in " ".join(verdict.free_energy_warnings)
 
 
 def test_the_target_sees_what_the_flow_does_not(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
-    verdict = judge(read_record(folder))
+    verdict = judge(read_results(folder))
     assert verdict.sentences[-1].startswith("Nothing on this page sees what neither")
     seen = {"forward_ess": {"value": 1e-22, "error": 1e-22}, "above": 38, "held_out": 2000}
-    edit_json(folder, "results.json", lambda r: r["evidence"][1].update(seen))
-    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
+    edit_results(folder, lambda r: r["evidence"][1].update(seen))
+    html, verdict = write_report(folder).read_text(), judge(read_results(folder))
     assert verdict.level == "bad"
     assert "is 1e-20 % instead of" in " ".join(verdict.sentences)
     assert "where 38 of 2,000 of them are" in html and '<td class="bad">1e-20</td>' in html
     near = {"forward_ess": {"value": 0.62, "error": 0.1}}
-    edit_json(folder, "results.json", lambda r: r["evidence"][1].update(near))
-    verdict = judge(read_record(folder))
+    edit_results(folder, lambda r: r["evidence"][1].update(near))
+    verdict = judge(read_results(folder))
     assert verdict.level == "good" and any("the ESS is 62" in s for s in verdict.sentences)
 
 
 def test_harmless_tails_and_short_errors_are_told(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     light = {"khat": 2.31, "harmless": True, "heaviest": 2e-4, "ess_sets": [0.61, 0.424]}
-    edit_json(folder, "results.json", lambda r: r["evidence"][1].update(light))
-    html, verdict = write_report(folder).read_text(), judge(read_record(folder))
+    edit_results(folder, lambda r: r["evidence"][1].update(light))
+    html, verdict = write_report(folder).read_text(), judge(read_results(folder))
     assert verdict.level == "good" and 'class="bad">2.31' not in html
     assert "the heaviest sample holds 0.02 % of their sum" in " ".join(verdict.sentences)
     assert "42.4 to 61 %" in html and re.search(r"\d\*</td>", html)
@@ -120,21 +117,18 @@ def test_harmless_tails_and_short_errors_are_told(tmp_path):
 
 def test_what_is_no_estimate_is_written_so(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
-    none = {"value": None, "error": None, "reason": "why", "text": "no estimate"}
-    beyond = none | {"text": "inf"}
+    none = {"value": "NaN", "error": "NaN", "reason": "why"}
+    beyond = none | {"value": "Infinity"}
     changes = {"bar": none, "elbo": none, "eubo": beyond}
-    edit_json(folder, "results.json", lambda r: r["evidence"][1].update(changes))
+    edit_results(folder, lambda r: r["evidence"][1].update(changes))
     html = write_report(folder).read_text()
     assert html.count("<td>no estimate</td>") == 2 and "<td>∞</td>" in html
 
 
 def test_low_exchange_and_run_warnings_are_shown(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
-    edit_json(
-        folder,
-        "results.json",
-        lambda r: r.update(exchange_acceptance=[0.4, 0.02], warnings=["a <b> note of `code`"]),
-    )
+    notes = ["a <b> note of `code`"]
+    edit_results(folder, lambda r: r.update(acceptance=[0.4, 0.02], run_warnings=notes))
     html = write_report(folder).read_text()
     assert "accepts only 2 %" in html and "a &lt;b&gt; note" in html
     assert "note of <code>code</code>" in html
@@ -144,9 +138,9 @@ def test_what_others_wrote_is_text_and_no_markup(tmp_path):
     folder = write_run_folder(tmp_path, n=500)
     evil = "<script>alert(1)</script>"
     (folder / "config.yaml").write_text(f"target:\n  pdb: '<i>.pdb'\nnote: {evil}\n")
-    edit_json(folder, "results.json", lambda r: r["fingerprint"].update(forcefield=[evil]))
-    edit_json(folder, "results.json", lambda r: r["isomers"].update(held=[f"`{evil}`"]))
-    edit_json(folder, "free_energy.json", lambda r: r["regions"][1].update(name=evil))
+    edit_results(folder, lambda r: r["fingerprint"].update(forcefield=[evil]))
+    edit_results(folder, lambda r: r["isomers"].update(held=[f"`{evil}`"]))
+    edit_results(folder, lambda r: r["regions"][1]["flow"]["1"].update(name=evil))
     html = write_report(folder).read_text()
     assert "<script" not in html and "<i>" not in html and html.count("&lt;script&gt;") >= 4
     assert "<h1>&lt;i&gt;</h1>" in html
@@ -162,9 +156,8 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-@pytest.mark.parametrize("method", [None, "dynamics"])
-def test_runs_of_dynamics_are_called_so(tmp_path, method):
-    folder = write_run_folder(tmp_path, n=3000, method=method)
+def test_runs_of_dynamics_are_called_so(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000, method="dynamics")
     words = _words(write_report(folder).read_text())
     assert "anneal" not in words.lower()
     for text in (
@@ -176,8 +169,8 @@ def test_runs_of_dynamics_are_called_so(tmp_path, method):
         "Replica exchange accepted, coldest pair first: 41 %, 43 %",
     ):
         assert text in words
-    run = read_record(folder)
-    assert run.explored_by == "dynamics" and not run.annealed
+    results = read_results(folder)
+    assert results.explored_by == "dynamics" and not results.annealed
 
 
 @pytest.mark.parametrize("trouble", [False, True])
@@ -185,7 +178,7 @@ def test_annealed_runs_mention_no_dynamics(tmp_path, trouble):
     folder = write_run_folder(tmp_path, n=3000, trouble=trouble, method="annealing")
     if trouble:
         acceptance = [0.5, 0.03, 0.6]
-        edit_json(folder, "results.json", lambda r: r.update(exchange_acceptance=acceptance))
+        edit_results(folder, lambda r: r.update(acceptance=acceptance))
     words = _words(write_report(folder).read_text())
     rest = words.replace("without dynamics", "")
     for word in ("dynamics", "replica", "exchange", "frames", "coldest", "trajector"):
@@ -225,19 +218,15 @@ def test_figures_of_annealed_runs_mention_no_dynamics(tmp_path):
 
 def test_one_row_per_residue_and_no_regions(tmp_path):
     folder = write_run_folder(tmp_path, n=3000, pairs=2)
-    edit_json(folder, "free_energy.json", lambda r: r.update(regions=[]))
+    edit_results(folder, lambda r: r.update(regions=[]))
     html = write_report(folder).read_text()
     assert "Ramachandran" in html and "Free energies of conformations" not in html
 
 
 def test_molecule_without_torsions(tmp_path):
     folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=())
-    results = json.loads((folder / "results.json").read_text())
-    results["distances"] = {"raw": {"torsion_w2": None, "energy_w2": 0.1, "coupled": 2000}}
-    results["isomers"] = {"held": [], "sampled": []}
-    (folder / "results.json").write_text(json.dumps(results))
-    regions = json.loads((folder / "free_energy.json").read_text())
-    (folder / "free_energy.json").write_text(json.dumps(regions | {"regions": []}))
+    distances = {"raw": {"torsion_w2": "NaN", "energy_w2": 0.1, "coupled": 2000}}
+    edit_results(folder, lambda r: r.update(distances=distances, regions=[], isomers=None))
     text = write_report(folder).read_text()
     assert "orsion" not in text and "T-W2" not in text and "E-W2" in text
     assert not (folder / "figures" / "torsions.png").exists()
@@ -247,7 +236,7 @@ def test_molecule_without_torsions(tmp_path):
 def test_molecule_without_backbone(tmp_path, torsions):
     folder = write_run_folder(tmp_path, n=3000, pairs=2, torsions=torsions)
     if len(torsions) == 1:
-        edit_json(folder, "free_energy.json", lambda r: r.update(regions=[]))
+        edit_results(folder, lambda r: r.update(regions=[]))
     html = write_report(folder).read_text()
     assert "Ramachandran" not in html
     assert (folder / "figures" / "surface.png").exists() == (len(torsions) > 1)

@@ -2,19 +2,20 @@
 
 import pytest
 from synthetic_density import LOG_Z
-from synthetic_run import edit_json, write_run_folder
+from synthetic_run import edit_results, write_run_folder
 
-from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.records.folder import read_results
 from onestep_md.analysis.report.verdict import judge
 
-NO_ESTIMATE = {"value": None, "error": None, "reason": "why", "text": "no estimate"}
+NO_ESTIMATE = {"value": "NaN", "error": "NaN", "reason": "why"}
+UNKNOWN = NO_ESTIMATE | {"reason": ""}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "level", "words"),
     [
         ("khat", 0.83, "bad", "k-hat 0.83 is above"),
-        ("khat", None, "bad", "could not be computed"),
+        ("khat", "NaN", "bad", "could not be computed"),
         ("negative_determinants", 40, "bad", "40 of 10,000 checked samples are folded"),
         ("negative_determinants", 1, "care", "1 of 10,000 checked samples are folded"),
         ("bar", {"value": -30.0, "error": 0.01}, "bad", "DISAGREE"),
@@ -24,8 +25,8 @@ NO_ESTIMATE = {"value": None, "error": None, "reason": "why", "text": "no estima
 )
 def test_each_failed_test_of_a_molecule_reaches_the_verdict(tmp_path, key, value, level, words):
     folder = write_run_folder(tmp_path, n=3000)
-    edit_json(folder, "results.json", lambda r: r["evidence"][1].update({key: value}))
-    verdict = judge(read_record(folder))
+    edit_results(folder, lambda r: r["evidence"][1].update({key: value}))
+    verdict = judge(read_results(folder))
     assert verdict.level == level
     assert words in " ".join(verdict.sentences)
 
@@ -38,17 +39,17 @@ def test_each_failed_test_of_a_molecule_reaches_the_verdict(tmp_path, key, value
             {"outside": {"0": {"a": 7}, "1": {"an inverted stereocentre": 3}}},
             "3 of 3,000 raw samples (0.1 %) have an inverted stereocentre; they have no weight.",
         ),
-        ({"isomers": {"held": [], "sampled": []}}, "Held as in the input: nothing."),
+        ({"held": [], "sampled": []}, "Held as in the input: nothing."),
         (None, None),  # of a run that is older than the words
     ],
 )
 def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
     folder = write_run_folder(tmp_path, n=3000)
     if found is None:
-        edit_json(folder, "results.json", lambda r: (r.pop("isomers"), r.pop("outside")))
+        edit_results(folder, lambda r: r.update(isomers=None))
     else:
-        edit_json(folder, "results.json", lambda r: r.update(found))
-    judged = judge(read_record(folder))
+        edit_results(folder, lambda r: r["isomers"].update(found))
+    judged = judge(read_results(folder))
     words = " ".join(judged.sentences)
     assert ("Held" in words or "inverted" in words) == (said is not None)
     assert said is None or said in words
@@ -59,15 +60,14 @@ def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
     ("changes", "level", "words"),
     [
         ({"khat": 0.83, "harmless": False}, "bad", "k-hat 0.83 is above"),
-        ({"khat": None, "harmless": False}, "bad", "could not be computed"),
+        ({"khat": "NaN", "harmless": False}, "bad", "could not be computed"),
         ({"log_det_error": 1e-3}, "bad", "weights and log Z are wrong"),
         ({"negative_determinants": 40}, "bad", "40 of 1,000 checked samples are folded"),
         ({"ess": 0.005}, "bad", "worth 50 independent"),
         ({"checked": 0}, "care", "not checked for folds"),
-        ({"eubo": None}, "care", "nothing bounds log Z from above"),
-        ({"eubo": {"value": None, "error": None}}, "care", "nothing bounds log Z from above"),
+        ({"eubo": UNKNOWN}, "care", "nothing bounds log Z from above"),
         (
-            {"eubo": {"value": None, "error": None, "text": "inf"}},
+            {"eubo": {"value": "Infinity", "error": "NaN", "reason": "why"}},
             "care",
             "EUBO is infinite: nothing bounds",
         ),
@@ -86,25 +86,29 @@ def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
         ),
         ({"forward_ess": {"value": 1e-9, "error": 1e-9}}, "bad", "is 1e-07 % instead of"),
         ({}, "good", "the forward ESS use exact samples of the target"),
-        ({"infinite": 3, "elbo": {"value": None, "error": None}}, "good", "−∞ ≤"),
+        ({"infinite": 3, "elbo": UNKNOWN}, "good", "−∞ ≤"),
         ({"eubo": {"value": 2.4, "error": 0.01}}, "bad", "log Z (2.501 ± 0.003) lies above EUBO"),
         ({"elbo": {"value": 2.7, "error": 0.01}}, "bad", "ELBO (2.700 ± 0.010) lies above log Z"),
         ({"log_z": {"value": 2.53, "error": 0.005}}, "bad", "DISAGREES with the known 2.5"),
         ({"bar": {"value": 2.6, "error": 0.01}}, "bad", "BAR DISAGREE"),
-        ({"warnings": ["K = 1: something"]}, "care", "ELBO ≤ log Z ≤ EUBO holds"),
     ],
 )
 def test_each_failed_test_of_a_density_reaches_the_verdict(edited, changes, level, words):
-    verdict = judge(edited(lambda r: r["evidence"][1].update(changes)))
+    verdict = judge(edited(lambda r: r["evidence"][1].update(changes)).results)
     assert verdict.level == level
     assert words in " ".join(verdict.sentences)
 
 
 def test_missed_modes_and_run_warnings(edited):
-    verdict = judge(edited(lambda r: r["modes_found"].update({"1": 7})))
+    verdict = judge(edited(lambda r: r["modes_found"].update({"1": 7})).results)
     assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-2]
-    verdict = judge(edited(lambda r: r.update(warnings=["a note"])))
+    verdict = judge(edited(lambda r: r.update(run_warnings=["a note"])).results)
     assert verdict.level == "care" and verdict.run_warnings == ("a note",)
+    said = ["K = 1: something"]
+    verdict = judge(edited(lambda r: r.update(evidence_warnings=said)).results)
+    assert verdict.level == "care" and verdict.evidence_warnings == tuple(said)
+    verdict = judge(edited(lambda r: r.update(evidence_warnings=["K = 4: something"])).results)
+    assert verdict.level == "good"
 
 
 def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
@@ -115,7 +119,7 @@ def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
             row["eubo"] = {"value": LOG_Z, "error": 0.0}
             row["khat"] = -5.0
 
-    assert judge(edited(exact)).level == "good"
+    assert judge(edited(exact).results).level == "good"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
     [
         {},
         {"khat": 0.83, "harmless": False},
-        {"khat": None, "harmless": False},
+        {"khat": "NaN", "harmless": False},
         {"khat": 2.3, "harmless": True, "heaviest": 2e-4},
         {"log_det_error": 1e-3},
         {"negative_determinants": 40, "checked": 1000},
@@ -133,13 +137,13 @@ def test_an_exact_flow_is_not_suspected_for_its_rounding(edited):
 )
 def test_what_molecules_and_densities_share_is_judged_alike(tmp_path, edited, changes):
     def change(results):
-        row = {"n": 3000, "ess": 0.5, "ess_error": 0.01, "khat": 0.3, "forward_ess": None}
+        row = {"n": 3000, "ess": 0.5, "ess_error": 0.01, "khat": 0.3, "forward_ess": UNKNOWN}
         results["evidence"][1].update(row | changes)
 
-    density = judge(edited(change))
+    density = judge(edited(change).results)
     folder = write_run_folder(tmp_path / "molecule", n=3000)
-    edit_json(folder, "results.json", change)
-    molecule = judge(read_record(folder))
+    edit_results(folder, change)
+    molecule = judge(read_results(folder))
     assert molecule.level == density.level
     assert molecule.sentences[1] == density.sentences[2]  # k-hat, behind the bounds and the ESS
     for word in ("folded", "checked for folds", "determinant in", "not know of it"):

@@ -1,27 +1,44 @@
 """The table of the particle benchmark: every K, and distances beside the published ones."""
 
-import json
+from dataclasses import replace
 
+import numpy as np
+
+from onestep_md.analysis.records.density import DensityResults
+from onestep_md.analysis.records.folder import write_results
+from onestep_md.analysis.records.molecule import MoleculeResults
+from onestep_md.analysis.records.results import Cost
 from onestep_md.benchmark.particles import write_table
+from onestep_md.estimators.distances import ParticleComparison, TorsionComparison
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.evidence import evaluate_evidence
 
 
-def estimate(value):
-    return {"value": value, "error": 0.5}
+def found(kind, ess=0.5, ess_error=0.01, **more):
+    row = evaluate_evidence(0, np.zeros(100), checked=100, round_trip=1e-13)
+    row = replace(row, ess=ess, ess_error=ess_error, log_z=Estimate(29.6, 0.5), infinite=1,
+                  elbo=Estimate(-np.inf, np.nan, "clashes"), eubo=Estimate(31.0, 0.5))  # fmt: skip
+    cost = {"exploration": Cost(evaluations=1_000_000, seconds=60.0),
+            "training": Cost(evaluations=500_000, seconds=120.0)}  # fmt: skip
+    return kind(
+        fingerprint={"dim": 6, "name": "made up"},
+        evidence=(row, replace(row, steps=1)),
+        cost=cost,
+        evidence_warnings=(),
+        run_warnings=(),
+        **more,
+    )
 
 
 def test_table_has_every_k_and_the_published_row(tmp_path):
-    row = {"ess": 0.5, "ess_error": 0.01, "log_z": estimate(29.6), "elbo": estimate(None)}
-    row |= {"eubo": estimate(31.0), "negative_determinants": 0, "checked": 100}
-    row |= {"round_trip": 1e-13}
-    ensemble = {"w2": 0.3, "energy_w2": 0.1, "mean_energy": -22.5, "d_mean_energy": 0.1}
-    ensemble |= {"virial": 6.1, "d_virial": 0.2, "coupled": 1000}
-    results = {
-        "evidence": [row | {"steps": 0}, row | {"steps": 1}],
-        "particles": {"raw": ensemble, "reweighted": ensemble},
-        "evaluations": {"exploration": 1e6, "training": 5e5},
-        "seconds": {"exploration": 60.0, "training": 120.0},
-    }
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    ensemble = ParticleComparison(0.3, 0.1, -22.5, 0.1, 6.1, 0.2, 1000)
+    particles = {"raw": ensemble, "reweighted": ensemble}
+    write_results(
+        tmp_path,
+        found(
+            DensityResults, exact_samples=False, modes=None, modes_found={}, particles=particles
+        ),
+    )
     lines = write_table({"dw4": tmp_path}, tmp_path / "table.md")
     assert (tmp_path / "table.md").read_text().splitlines() == lines
     assert (
@@ -34,17 +51,13 @@ def test_table_has_every_k_and_the_published_row(tmp_path):
 
 
 def test_molecules_have_their_published_weights(tmp_path):
-    row = {"ess": 0.5, "ess_error": 0.01, "log_z": estimate(29.6), "elbo": estimate(29.1)}
-    row |= {"eubo": estimate(31.0), "negative_determinants": 0, "checked": 100}
-    row |= {"round_trip": 1e-13, "steps": 1}
-    distances = {"torsion_w2": 0.25, "energy_w2": 0.5, "coupled": 2000}
-    results = {
-        "evidence": [row],
-        "distances": {"raw": distances, "reweighted": distances, "dynamics": distances},
-        "evaluations": {"exploration": 1e6},
-        "seconds": {"exploration": 60.0},
-    }
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    row = TorsionComparison(0.25, 0.5, 2000)
+    results = found(
+        MoleculeResults, temperature=300.0, kT=2.5, torsions=("phi",), regions=(), isomers=None,
+        explored_by="dynamics", acceptance=(),
+        distances={"raw": row, "reweighted": row, "dynamics": row},
+    )  # fmt: skip
+    write_results(tmp_path, results)
     lines = write_table({"alanine-cartesian": tmp_path}, tmp_path / "table.md")
     assert "| alanine-cartesian | raw | 0.250 | 0.5 |  |" in lines
     assert "| alanine-cartesian | reweighted | 0.250 | 0.5 | 50.0 +- 1.0 % |" in lines

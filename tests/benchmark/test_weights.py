@@ -2,17 +2,26 @@
 
 import csv
 import functools
-import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from onestep_md.analysis.records.density import (
+    DensityResults,
+    DensitySamples,
+    write_density_arrays,
+)
+from onestep_md.analysis.records.folder import write_results
+from onestep_md.analysis.records.results import Cost
 from onestep_md.benchmark.densities import collect, write_table
 from onestep_md.benchmark.weights import KINDS, log_weights_of_kind
 from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.pool import SerialEvaluators
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.evidence import evaluate_evidence
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
@@ -73,22 +82,23 @@ def test_all_kinds_agree_where_the_map_is_the_identity():
 
 def fake_run(folder, ess, log_z):
     folder.mkdir(parents=True)
-    row = {
-        "steps": 1,
-        "ess": ess,
-        "ess_error": 0.03,
-        "log_z": {"value": log_z, "error": 0.01},
-        "elbo": {"value": log_z - 0.5, "error": 0.01},
-        "eubo": {"value": None, "error": None},
-    }
-    results = {
-        "fingerprint": {"name": "gmm9", "dim": 2, "log_z": 0.0},
-        "evidence": [row],
-        "exact_samples": False,
-        "evaluations": {"exploration": 100, "training": 50},
-        "seconds": {"training": 2.0},
-    }
-    (folder / "results.json").write_text(json.dumps(results))
+    row = evaluate_evidence(1, np.zeros(100))
+    row = replace(row, ess=ess, ess_error=0.03, log_z=Estimate(log_z, 0.01),
+                  elbo=Estimate(log_z - 0.5, 0.01))  # fmt: skip
+    results = DensityResults(
+        fingerprint={"name": "gmm9", "dim": 2, "log_z": 0.0},
+        evidence=(row,),
+        cost={"training": Cost(evaluations=150, seconds=2.0)},
+        evidence_warnings=(),
+        run_warnings=(),
+        exact_samples=False,
+        modes=None,
+        modes_found={},
+        particles={},
+    )
+    write_results(folder, results)
+    x = np.zeros((100, 2))
+    write_density_arrays(folder, {1: DensitySamples(np.zeros(100), x)}, x, {})
     return folder
 
 
@@ -100,9 +110,9 @@ def test_table_has_means_and_spreads_over_seeds(tmp_path):
     assert rows[0].ess_error == pytest.approx(math.sqrt(0.02))
     assert rows[0].log_z_expected == pytest.approx(0.01)
     assert rows[0].log_z_error == pytest.approx(0.2)  # mean |error|, not the error of the mean
-    assert rows[0].eubo is None and rows[0].transport is None
+    assert math.isnan(rows[0].eubo) and math.isnan(rows[0].transport)
     assert collect("gmm9", "buffer", folders[:1])[0].ess_error == 0.03
-    failed = fake_run(tmp_path / "c", None, 0.0)  # NaN is stored as null
+    failed = fake_run(tmp_path / "c", math.nan, 0.0)
     assert math.isnan(collect("gmm9", "buffer", [failed])[0].ess)
     lines = write_table(rows, tmp_path / "table")
     assert "0.34, 1.07" in lines[2]  # the published row beside it

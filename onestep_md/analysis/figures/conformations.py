@@ -74,14 +74,14 @@ def _smooth(histogram: np.ndarray) -> np.ndarray:
 
 def surface_figure(run: MoleculeRecord) -> Figure:
     """Explored, raw and reweighted samples side by side, one row per residue, one colour scale."""
-    pairs = torsion_pairs(run.torsions)
+    pairs = torsion_pairs(run.results.torsions)
     raw = run.samples
     ensembles = (
-        (run.explored_by, run.explored_torsions, np.ones(len(run.explored_u))),
+        (run.results.explored_by, run.explored_torsions, np.ones(len(run.explored_u))),
         ("raw one-step", raw.torsions, np.ones(len(raw.u))),
         ("reweighted", raw.torsions, raw.weights),
     )[: 3 if raw.weighted else 2]
-    columns = [[run.torsions.index(name) for name in pair] for pair in pairs]
+    columns = [[run.results.torsions.index(name) for name in pair] for pair in pairs]
     surfaces = [[free_energy_surface(a[:, c], w) for _, a, w in ensembles] for c in columns]
     finite = np.concatenate([s[np.isfinite(s)] for row in surfaces for s in row])
     top = float(np.clip(np.ceil(np.percentile(finite, 99)), 4, 10))
@@ -91,7 +91,7 @@ def surface_figure(run: MoleculeRecord) -> Figure:
     for (row, pair), (column, (title, _, _)) in product(enumerate(pairs), enumerate(ensembles)):
         ax = axes[row, column]
         image = _draw_surface(ax, surfaces[row][column], top)
-        _draw_regions(ax, pair, run.regions)
+        _draw_regions(ax, pair, run.results.regions)
         style.degrees_axis(ax.xaxis, 90)
         style.degrees_axis(ax.yaxis, 90)
         style.label(
@@ -190,14 +190,14 @@ def torsion_profile(
 
 def profile_figure(run: MoleculeRecord) -> Figure:
     """Free energy along each torsion: explored, raw, reweighted, with error bands."""
-    columns = 1 if len(run.torsions) == 1 else 2 if len(run.torsions) <= 4 else 3
-    rows = -(-len(run.torsions) // columns)
+    columns = 1 if len(run.results.torsions) == 1 else 2 if len(run.results.torsions) <= 4 else 3
+    rows = -(-len(run.results.torsions) // columns)
     figure, axes = style.new_figure(2.7 * rows + 0.4, rows, columns)
     raw, generator = run.samples, np.random.default_rng(0)
     n, m = len(raw.u), len(run.explored_u)
     ensembles = (
         (
-            run.explored_by,
+            run.results.explored_by,
             style.DYNAMICS,
             run.explored_torsions,
             np.ones(m),
@@ -207,7 +207,7 @@ def profile_figure(run: MoleculeRecord) -> Figure:
         ("reweighted", style.REWEIGHTED, raw.torsions, raw.weights, np.arange(n)),
     )[: 3 if raw.weighted else 2]
     middles = (np.arange(_PROFILE_BINS) + 0.5) * 360.0 / _PROFILE_BINS - 180.0
-    for index, (ax, name) in enumerate(zip(axes.flat, run.torsions, strict=False)):
+    for index, (ax, name) in enumerate(zip(axes.flat, run.results.torsions, strict=False)):
         highest = 3.0
         for title, colour, angles, weights, block in ensembles:
             profile, low, high = torsion_profile(angles[:, index], weights, block, generator)
@@ -222,7 +222,7 @@ def profile_figure(run: MoleculeRecord) -> Figure:
         style.label(
             ax, f"{style.symbol(name)} (deg)", "free energy (kT)" if index % columns == 0 else ""
         )
-    for ax in list(axes.flat)[len(run.torsions) :]:
+    for ax in list(axes.flat)[len(run.results.torsions) :]:
         ax.set_visible(False)
     handles, titles = axes.flat[0].get_legend_handles_labels()
     figure.legend(
@@ -243,7 +243,7 @@ def energy_figure(run: MoleculeRecord) -> Figure:
     weights = raw.weights
     reweighted_mean = float(weights[finite] @ raw.u[finite])
     shown = (
-        (run.explored_by, style.DYNAMICS, run.explored_u, None,
+        (run.results.explored_by, style.DYNAMICS, run.explored_u, None,
          f"mean {run.explored_u.mean():.1f} kT"),
         ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
@@ -252,7 +252,7 @@ def energy_figure(run: MoleculeRecord) -> Figure:
     for title, colour, u, w, note in shown:
         w = np.full(len(u), 1.0 / max(len(u), 1)) if w is None else w
         heights = np.histogram(u, edges, weights=w)[0] / np.diff(edges)
-        if title == run.explored_by:
+        if title == run.results.explored_by:
             ax.stairs(heights, edges, fill=True, color=colour, alpha=0.18)
         ax.stairs(heights, edges, color=colour, lw=1.8, label=f"{title}, {note}")
     beyond = float(np.mean(~(raw.u <= high)))
@@ -274,7 +274,7 @@ def distance_figure(run: MoleculeRecord) -> Figure:
     kinds = {
         "raw": ("raw one-step", style.RAW),
         "reweighted": ("reweighted", style.REWEIGHTED),
-        "explored": (run.explored_by, style.DYNAMICS),
+        "explored": (run.results.explored_by, style.DYNAMICS),
     }
     draw_histograms(axes[0, 0], run.histograms, "distance", kinds, "explored")
     style.label(axes[0, 0], "distance of two atoms (nm)", "probability density (1/nm)")

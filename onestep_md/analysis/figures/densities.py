@@ -39,7 +39,7 @@ def ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
     finite = np.isfinite(samples.x).all(axis=1)
     x, weights = samples.x[finite], samples.weights[finite]
     equal = np.full(len(x), 1.0 / len(samples.x))
-    title = "target, exact" if run.exact else "target, annealing"
+    title = "target, exact" if run.results.exact_samples else "target, annealing"
     shown = (
         Ensemble("raw one-step", style.RAW, x, equal),
         Ensemble("reweighted", style.REWEIGHTED, x, weights),

@@ -11,23 +11,24 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.numbers import estimate
-from onestep_md.analysis.records.folder import Record
-from onestep_md.analysis.records.measurements import EvidenceRow, Measurements
+from onestep_md.analysis.records.folder import AnyRecord
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
+from onestep_md.estimators.evidence import Evidence
 
 _LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
 
 
-def weight_figure(run: Measurements) -> Figure:
+def weight_figure(run: AnyRecord) -> Figure:
     """Sorted weights with the tail that k-hat describes, and how few samples carry how much."""
     figure, axes = style.new_figure(3.3, 1, 2)
     weights = np.sort(run.samples.weights)[::-1]
-    n, khat, limit = len(weights), run.headline.khat, run.headline.khat_limit
+    head = run.results.headline
+    n, khat, limit = len(weights), head.khat, head.khat_limit
     ax, rank = axes[0, 0], np.arange(1, n + 1)
     positive = weights > 0
     ax.loglog(rank[positive], n * weights[positive], color=style.REWEIGHTED, lw=2, label="samples")
     tail = min(max(5, int(3 * np.sqrt(n))), n)
-    shade = style.GREEN if run.headline.khat_ok else style.WARNING
+    shade = style.WARNING if head.khat_fails else style.GREEN
     for k, dashes, colour, title in (
         (khat, "--", shade, f"tail of k-hat {khat:.2f}"),
         (limit, ":", style.MUTED, f"tail of the limit {limit:.2f}"),
@@ -73,12 +74,13 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
     style.legend(ax, loc="lower right")
 
 
-def steps_figure(run: Record) -> Figure:
+def steps_figure(run: AnyRecord) -> Figure:
     """ESS and log Z against the number of steps K; K = 0 is the base without the network."""
     figure, axes = style.new_figure(4.0, 1, 3)
-    rows, place, known = run.evidence, np.arange(len(run.evidence)), run.known_log_z.value
+    rows, known = run.results.evidence, run.results.known_log_z.value
+    place = np.arange(len(rows))
     ess, bounds, zoom = axes[0]
-    _points(ess, place, [_percent(row.ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
+    _points(ess, place, [_percent(row.reverse_ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
     ess.plot(place, [100 * row.ess_clipped for row in rows], "s--", color=style.MUTED, ms=4, lw=1,
              label="ESS, top 0.01 % clipped")  # fmt: skip
     ess.set_ylim(0, 105)
@@ -89,7 +91,7 @@ def steps_figure(run: Record) -> Figure:
     bounds.margins(y=0.08)
     _bounds(bounds, place, rows, known)
     _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "log mean weight")
-    bar = f"BAR with {run.target_source}"
+    bar = f"BAR with {run.results.target_source}"
     _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", bar)
     titles = ("Effective sample size", "Bounds of log Z (nats)", "log Z, close up (nats)")
     for ax, title in zip(axes[0], titles, strict=True):
@@ -126,7 +128,7 @@ def _points(
                     label=title)  # fmt: skip
 
 
-def _bounds(ax: Axes, place: np.ndarray, rows: tuple[EvidenceRow, ...], known: float) -> None:
+def _bounds(ax: Axes, place: np.ndarray, rows: tuple[Evidence, ...], known: float) -> None:
     """ELBO, log Z and EUBO; those far off the scale of the flow are written, not drawn."""
     # a few clashes, or the base alone, would flatten all others
     flow = [row for row in rows if row.steps] or rows
@@ -179,7 +181,7 @@ def _write_beyond(ax: Axes, written: dict[bool, list[tuple[int, str, str]]]) -> 
     ax.set_ylim(low - room[False] * unit, high + room[True] * unit)
 
 
-def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
+def _zoom(ax: Axes, rows: tuple[Evidence, ...], known: float) -> None:
     """Fit the axis to the flow, and to the base alone (K = 0) unless it lies far off."""
     flow = [end for row in rows if row.steps for end in _ends(row)]
     flow += [known] if math.isfinite(known) else []
@@ -201,7 +203,7 @@ def _zoom(ax: Axes, rows: tuple[EvidenceRow, ...], known: float) -> None:
                     fontsize=9, color=style.REWEIGHTED, path_effects=style.HALO)  # fmt: skip
 
 
-def _ends(row: EvidenceRow) -> list[float]:
+def _ends(row: Evidence) -> list[float]:
     """Ends of the error bars of log Z and BAR, of those that are known."""
     found = []
     for value in (row.log_z, row.bar):
@@ -210,10 +212,11 @@ def _ends(row: EvidenceRow) -> list[float]:
     return found
 
 
-def pretraining_figure(run: Measurements) -> Figure:
+def pretraining_figure(run: AnyRecord) -> Figure:
     """Negative log-likelihood of the explored samples, without its steep beginning."""
     figure, axes = style.new_figure(2.6)
-    axis, step, loss = axes.item(), run.pretraining["step"], run.pretraining["loss"]
+    axis, history = axes.item(), run.history.pretraining
+    step, loss = history["step"], history["loss"]
     axis.plot(step, loss, color=style.GREEN, lw=1.3)
     low, high = np.nanmin(loss), np.nanquantile(loss, 0.95)
     margin = 0.05 * (high - low)
@@ -222,10 +225,10 @@ def pretraining_figure(run: Measurements) -> Figure:
     return figure
 
 
-def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
+def training_figure(run: AnyRecord, energy: str = "energy (kT)") -> Figure:
     """Losses, live one-step ESS, energy evaluations per second, idle time; `energy`: its name."""
     figure, axes = style.new_figure(5.2, 2, 2)
-    m, step = run.metrics, run.metrics["step"]
+    m, step = run.history.metrics, run.history.metrics["step"]
     losses, ess, rate, idle = axes.flat
     for name, colour, title in (
         ("loss_flow", style.DYNAMICS, "flow matching"),
@@ -240,10 +243,10 @@ def training_figure(run: Measurements, energy: str = "energy (kT)") -> Figure:
     style.label(losses, "", "loss", "Losses")
     style.legend(losses, loc="upper right", ncols=2)
     ess.plot(step, 100 * m["ess"], color=style.REWEIGHTED, lw=1.5)
-    base = run.row(0)
+    base = run.results.row(0)
     if base is not None:
-        ess.axhline(100 * base.ess.value, color=style.MUTED, lw=1.2, ls="--", label="base alone")
-    final = 100 * run.headline.ess.value
+        ess.axhline(100 * base.ess, color=style.MUTED, lw=1.2, ls="--", label="base alone")
+    final = 100 * run.results.headline.ess
     ess.axhline(final, color=style.GREEN, lw=1.2, ls="--", label="final samples")
     ess.set_ylim(0, 105)
     style.percent_axis(ess.yaxis)

@@ -1,34 +1,68 @@
-"""Reads a finished run folder as the record of what was sampled: a molecule or a density."""
+"""Writes and reads the results of a run, a molecule's or a density's, and its whole folder."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from onestep_md.analysis.records import density, molecule
-from onestep_md.analysis.records.density import DensityRecord, read_density
-from onestep_md.analysis.records.measurements import reading
-from onestep_md.analysis.records.molecule import MoleculeRecord, read_molecule
+from onestep_md.analysis.records.density import DensityRecord, DensityResults, read_density
+from onestep_md.analysis.records.molecule import MoleculeRecord, MoleculeResults, read_molecule
+from onestep_md.analysis.records.old_results import upgraded
+from onestep_md.analysis.records.record import reading
+from onestep_md.analysis.records.results import FORMAT, OneEvidence, Results
 from onestep_md.analysis.trajectories import check_finished
+from onestep_md.errors import RunFolderError
+from onestep_md.estimators.evidence import Evidence
+from onestep_md.files import write_text
 
-Record = MoleculeRecord | DensityRecord
-_KINDS: dict[str, tuple[tuple[str, ...], Callable[[Path, dict], Record]]] = {
-    "molecule": (molecule.FILES, read_molecule),
-    "density": (density.FILES, read_density),
-}
+RESULTS = "results.json"
+AnyRecord = MoleculeRecord | DensityRecord
+AnyResults = MoleculeResults | DensityResults
+_ADAPTER: TypeAdapter[AnyResults] = TypeAdapter(Annotated[AnyResults, Field(discriminator="kind")])
 
 
-def read_record(folder: Path) -> Record:
+def write_results(folder: Path, results: Results) -> None:
+    """Write results.json."""
+    write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
+
+
+def write_evidence(path: Path, evidence: Evidence) -> None:
+    """Write the evidence of samples that were drawn later, evidence.json."""
+    stored = OneEvidence(evidence=evidence, warnings=tuple(evidence.warnings()))
+    write_text(path, stored.model_dump_json(indent=2) + "\n")
+
+
+def read_results(folder: Path) -> AnyResults:
+    """Read results.json, also that of older runs.
+
+    Raises:
+        RunFolderError: the folder is missing or unfinished, or the file cannot be read.
+    """
+    check_finished(folder, (RESULTS,))
+    with reading(folder):
+        values = json.loads((folder / RESULTS).read_text())
+        version = values.get("format", 1)
+        if version > FORMAT:
+            raise RunFolderError(
+                f"{folder}: results.json has format {version}, and this program reads those up "
+                f"to {FORMAT}. Use a newer onestep_md."
+            )
+        return _ADAPTER.validate_python(upgraded(folder, values) if version == 1 else values)
+
+
+def read_record(folder: Path) -> AnyRecord:
     """Read a finished run folder.
 
     Raises:
         RunFolderError: the folder is missing, unfinished, or one of its files cannot be read.
     """
-    check_finished(folder, ("results.json",))
+    results = read_results(folder)
+    if isinstance(results, MoleculeResults):
+        check_finished(folder, molecule.FILES)
+        with reading(folder):
+            return read_molecule(folder, results)
+    check_finished(folder, density.FILES)
     with reading(folder):
-        results = json.loads((folder / "results.json").read_text())
-        # older runs do not say what they are
-        guess = "density" if "dim" in results["fingerprint"] else "molecule"
-        files, read = _KINDS[results.get("kind", guess)]
-    check_finished(folder, files)
-    with reading(folder):
-        return read(folder, results)
+        return read_density(folder, results)

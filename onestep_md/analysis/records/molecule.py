@@ -1,90 +1,68 @@
-"""A finished run of a molecule as frozen dataclasses: everything its report shows."""
+"""A finished run of a molecule: what it found, its samples, and all that its report shows."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Literal
 
 import mdtraj
 import numpy as np
 
-from onestep_md.analysis.records.measurements import (
-    Measurements,
+from onestep_md.analysis.records.record import Record, read_history, text_of
+from onestep_md.analysis.records.results import Results, Stored
+from onestep_md.analysis.records.samples import (
+    HISTOGRAMS,
+    STEPS,
     Weighted,
-    estimate_of,
-    nulls_as_nan,
-    number_or_nan,
-    read_measurements,
-    text_of,
+    read_arrays,
+    write_histograms,
+    write_steps,
 )
 from onestep_md.estimators.distances import TorsionComparison
-from onestep_md.estimators.estimate import Estimate
-from onestep_md.estimators.limits import khat_limit
+from onestep_md.estimators.free_energy import RegionFreeEnergy
 
-FILES = ("topology.pdb", "samples.dcd", "steps.npz", "results.json", "free_energy.json")
+FILES = ("topology.pdb", "samples.dcd", STEPS)
 
 
-@dataclass(frozen=True)
-class Region:
-    """One region: torsion ranges in degrees, free energies in kT relative to the reference."""
+class Region(Stored):
+    """One region, a box of torsions, and its free energies."""
 
-    name: str
-    ranges: dict[str, tuple[float, float]]
-    reference: str
-    delta_f: Estimate
-    probability: Estimate
-    explored_delta_f: Estimate  # of the exploration
-    explored_probability: Estimate
-    inside: int  # samples in it
-    effective: float  # what they are worth; nan in older runs
-    khat: float  # of their weights; nan where it cannot be told
-    few: bool  # too few to tell a free energy
-    tail: bool  # k-hat fails, and their weights are not harmless
+    ranges: Mapping[str, tuple[float, float]]  # degrees
+    flow: Mapping[int, RegionFreeEnergy]  # K -> from the reweighted samples of that K
+    explored: RegionFreeEnergy  # from the exploration
 
     @property
-    def khat_limit(self) -> float:
-        """k-hat above which the weights inside are not to be trusted."""
-        return khat_limit(self.inside)
+    def name(self) -> str:
+        """As the configuration has it."""
+        return self.one_step.name
+
+    @property
+    def one_step(self) -> RegionFreeEnergy:
+        """From the samples of one step, which are those of the trajectory."""
+        return self.flow[1]
 
 
-@dataclass(frozen=True)
-class StepSamples(Weighted):
-    """Samples of one K: log_w (n,), u (n,) kT, torsions (n, n_torsions) radians."""
-
-    u: np.ndarray
-    torsions: np.ndarray
-
-
-@dataclass(frozen=True)
-class Isomers:
-    """What the ensemble holds and samples, in words; one-step samples that are another isomer."""
+class Isomers(Stored):
+    """What an ensemble holds and what it samples, in words."""
 
     held: tuple[str, ...]
     sampled: tuple[str, ...]
-    outside: dict[str, int]  # what is wrong -> of how many samples
-    n: int  # samples
+    outside: Mapping[int, Mapping[str, int]]  # K -> what is wrong -> of how many samples
 
 
-@dataclass(frozen=True)
-class MoleculeRecord(Measurements[StepSamples]):
-    """All that the report of a molecule needs."""
+class MoleculeResults(Results):
+    """What a run of a molecule finds."""
 
-    kind: ClassVar[str] = "molecule"
-    residues: str
-    formula: str
+    kind: Literal["molecule"] = "molecule"
     temperature: float  # K
     kT: float  # kJ/mol
     torsions: tuple[str, ...]
     regions: tuple[Region, ...]
-    explored_by: str  # "dynamics" or "annealing": where the samples to compare with are from
-    explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
-    explored_u: np.ndarray  # (m,) kT
-    isomers: Isomers | None  # absent in older runs
+    explored_by: Literal["dynamics", "annealing"]
+    isomers: Isomers | None  # None in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
-    histograms: Mapping[str, np.ndarray]  # of interatomic distances; empty in older runs
 
     @property
     def annealed(self) -> bool:
@@ -102,69 +80,61 @@ class MoleculeRecord(Measurements[StepSamples]):
         return f"held-out samples of the {self.explored_by}"
 
 
-def read_molecule(folder: Path, results: dict) -> MoleculeRecord:
+@dataclass(frozen=True)
+class MoleculeSamples(Weighted):
+    """Samples of one K: log_w (n,), u (n,) kT, torsions (n, n_torsions) radians."""
+
+    u: np.ndarray
+    torsions: np.ndarray
+
+
+@dataclass(frozen=True)
+class MoleculeRecord(Record[MoleculeResults, MoleculeSamples]):
+    """All that the report of a molecule needs."""
+
+    residues: str
+    formula: str
+    explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
+    explored_u: np.ndarray  # (m,) kT
+
+
+def write_molecule_arrays(
+    folder: Path,
+    steps: Mapping[int, MoleculeSamples],
+    explored_torsions: np.ndarray,
+    explored_u: np.ndarray,
+    histograms: Mapping[str, np.ndarray],
+) -> None:
+    """Write the samples of every K, the exploration beside them, and histograms of distances."""
+    explored = {"explored_torsions": explored_torsions, "explored_u": explored_u}
+    write_steps(folder, steps, explored)
+    write_histograms(folder, histograms)
+
+
+def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
     """Read a finished run folder whose results.json holds `results`."""
     name = _molecule_name(text_of(folder / "config.yaml")) or folder.resolve().name
-    shared = read_measurements(folder, results, name, _samples)
-    free_energy = json.loads((folder / "free_energy.json").read_text())
-    topology = mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False)
-    with np.load(folder / "steps.npz") as arrays:
-        # the names are older than annealing
-        explored = arrays["dynamics_torsions"], arrays["dynamics_u"]
-        histograms = {name: arrays[name] for name in arrays if name.startswith("distance_")}
+    topology = mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False).topology
+    arrays = read_arrays(folder / STEPS)
+    older = {key: array for key, array in arrays.items() if key.startswith("distance_")}
+    explored = "explored" if "explored_u" in arrays else "dynamics"  # the latter in older runs
+    steps = {
+        row.steps: MoleculeSamples(
+            *(arrays[f"k{row.steps}_{name}"] for name in ("log_w", "u", "torsions"))
+        )
+        for row in results.evidence
+    }
     return MoleculeRecord(
-        **vars(shared),
-        residues="-".join(residue.name.capitalize() for residue in topology.topology.residues),
-        formula=_formula([atom.element.symbol for atom in topology.topology.atoms]),
-        temperature=float(free_energy["temperature"]),
-        kT=float(free_energy["kT_kJ_per_mol"]),
-        torsions=tuple(results["torsions"]),
-        regions=tuple(_region(entry) for entry in free_energy["regions"]),
-        explored_by=results.get("explored_by", "dynamics"),  # absent in older runs
-        explored_torsions=explored[0],
-        explored_u=explored[1],
-        isomers=_isomers(results, len(shared.steps[1].u)),
-        acceptance=tuple(
-            number_or_nan(value) for value in results.get("exchange_acceptance") or ()
-        ),
-        distances={
-            kind: TorsionComparison(**nulls_as_nan(row))
-            for kind, row in results.get("distances", {}).items()
-        },
-        histograms=histograms,
+        name=name,
+        results=results,
+        steps=steps,
+        histograms=read_arrays(folder / HISTOGRAMS) or older,
+        history=read_history(folder),
+        residues="-".join(residue.name.capitalize() for residue in topology.residues),
+        formula=_formula([atom.element.symbol for atom in topology.atoms]),
+        explored_torsions=arrays[f"{explored}_torsions"],
+        explored_u=arrays[f"{explored}_u"],
     )
-
-
-def _region(entry: dict) -> Region:
-    return Region(
-        name=entry["name"],
-        ranges={name: (float(r[0]), float(r[1])) for name, r in entry["torsions"].items()},
-        reference=str(entry["reference"]),
-        delta_f=estimate_of(entry["delta_f"], entry["d_delta_f"]),
-        probability=estimate_of(entry["probability"], entry["d_probability"]),
-        explored_delta_f=estimate_of(
-            entry.get("dynamics_delta_f"), entry.get("dynamics_d_delta_f")
-        ),
-        explored_probability=estimate_of(
-            entry.get("dynamics_probability"), entry.get("dynamics_d_probability")
-        ),
-        inside=int(entry.get("samples_inside", 0)),
-        effective=number_or_nan(entry.get("effective_samples")),
-        khat=number_or_nan(entry.get("khat")),
-        few=bool(entry.get("few_samples", False)),
-        tail=bool(entry.get("heavy_tail", False)),
-    )
-
-
-def _samples(arrays: np.lib.npyio.NpzFile, k: int) -> StepSamples:
-    return StepSamples(arrays[f"k{k}_log_w"], arrays[f"k{k}_u"], arrays[f"k{k}_torsions"])
-
-
-def _isomers(results: dict, n: int) -> Isomers | None:
-    if "isomers" not in results:
-        return None
-    words, outside = results["isomers"], results["outside"]["1"]  # the trajectory's one step
-    return Isomers(tuple(words["held"]), tuple(words["sampled"]), outside, n)
 
 
 def _molecule_name(config: str) -> str:

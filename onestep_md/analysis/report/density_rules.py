@@ -7,8 +7,7 @@ never bad luck of training; it means that something is wrong.
 import math
 
 from onestep_md.analysis.numbers import estimate, number
-from onestep_md.analysis.records.density import DensityRecord
-from onestep_md.analysis.records.measurements import EvidenceRow
+from onestep_md.analysis.records.density import DensityResults
 from onestep_md.analysis.report.rules import (
     UNSEEN,
     Finding,
@@ -20,6 +19,7 @@ from onestep_md.analysis.report.rules import (
     judge_weights,
 )
 from onestep_md.estimators.estimate import z_score
+from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.limits import DISAGREEMENT
 
 TITLES: dict[Level, str] = {
@@ -34,39 +34,40 @@ _EXACT = Finding(
 )
 
 
-def findings(run: DensityRecord) -> list[Finding]:
+def findings(results: DensityResults) -> list[Finding]:
     """What every rule says, in the order of the page."""
-    head = run.headline
-    broken = [finding for row in run.evidence for finding in _broken_bounds(row, run)]
+    head = results.headline
+    broken = [finding for row in results.evidence for finding in _broken_bounds(row, results)]
     return [
-        *(broken or [_judge_bounds(run)]),
-        judge_ess(run),
+        *(broken or [_judge_bounds(results)]),
+        judge_ess(results),
         judge_weights(head),
-        judge_forward_ess(head, run.target_samples),
+        judge_forward_ess(head, results.target_samples),
         judge_map(head),
-        _judge_known(run),
-        judge_log_z(run, "BAR"),
-        _judge_modes(run),
-        _EXACT if run.exact else UNSEEN,
+        _judge_known(results),
+        judge_log_z(results, "BAR"),
+        _judge_modes(results),
+        _EXACT if results.exact_samples else UNSEEN,
     ]
 
 
-def modes_missed(run: DensityRecord, steps: int) -> bool:
+def modes_missed(results: DensityResults, steps: int) -> bool:
     """Whether some known mode lacks its share of the K-step samples."""
-    found = run.modes_found.get(steps)
-    return run.modes is not None and found is not None and found < run.modes
+    found = results.modes_found.get(steps)
+    return results.modes is not None and found is not None and found < results.modes
 
 
-def _broken_bounds(row: EvidenceRow, run: DensityRecord) -> list[Finding]:
+def _broken_bounds(row: Evidence, results: DensityResults) -> list[Finding]:
     """One finding per bound that is violated at this K."""
     suspects = "the map folds, its determinant is wrong, or "
-    outside = "the known value is." if run.exact else "the annealing missed part of the target."
+    exact = results.exact_samples
+    outside = "the known value is." if exact else "the annealing missed part of the target."
     found = []
     for low, high, names, cause in (
         (row.elbo, row.log_z, ("ELBO", "log Z"), "these weights are not of these samples."),
-        (row.elbo, run.known_log_z, ("ELBO", "the known log Z"), "the known value is."),
+        (row.elbo, results.known_log_z, ("ELBO", "the known log Z"), "the known value is."),
         (row.log_z, row.eubo, ("log Z", "EUBO"), outside),
-        (run.known_log_z, row.eubo, ("The known log Z", "EUBO"), outside),
+        (results.known_log_z, row.eubo, ("The known log Z", "EUBO"), outside),
     ):
         score = z_score(low, high)
         if score > DISAGREEMENT:
@@ -79,8 +80,8 @@ def _broken_bounds(row: EvidenceRow, run: DensityRecord) -> list[Finding]:
     return found
 
 
-def _judge_bounds(run: DensityRecord) -> Finding:
-    head = run.headline
+def _judge_bounds(results: DensityResults) -> Finding:
+    head = results.headline
     level: Level = "good" if math.isfinite(head.eubo.value) else "care"
     if not math.isfinite(head.log_z.value):
         text = "There is no estimate of log Z: too few samples have any weight."
@@ -95,12 +96,12 @@ def _judge_bounds(run: DensityRecord) -> Finding:
     lower = "−∞" if head.infinite else estimate(head.elbo)
     return Finding(
         f"ELBO ≤ log Z ≤ EUBO holds at every K; one step: {lower} ≤ {estimate(head.log_z)} ≤ "
-        f"{estimate(head.eubo)} nats. EUBO and BAR use {run.target_samples}."
+        f"{estimate(head.eubo)} nats. EUBO and BAR use {results.target_samples}."
     )
 
 
-def _judge_known(run: DensityRecord) -> Finding:
-    head, known = run.headline, run.known_log_z
+def _judge_known(results: DensityResults) -> Finding:
+    head, known = results.headline, results.known_log_z
     if not math.isfinite(head.log_z.value):
         return Finding("")
     found = f"log Z = {estimate(head.log_z)} nats from K = {head.steps}"
@@ -117,16 +118,17 @@ def _judge_known(run: DensityRecord) -> Finding:
     return Finding(f"{found} agrees with the known {text} within {score:.1f} standard errors.")
 
 
-def _judge_modes(run: DensityRecord) -> Finding:
-    steps = run.headline.steps
-    found = run.modes_found.get(steps)
-    if run.modes is None or found is None:
+def _judge_modes(results: DensityResults) -> Finding:
+    steps = results.headline.steps
+    found = results.modes_found.get(steps)
+    if results.modes is None or found is None:
         return Finding("")
-    if not modes_missed(run, steps):
-        return Finding(f"All {run.modes:,} modes are found by the raw samples at K = {steps}.")
+    if not modes_missed(results, steps):
+        text = f"All {results.modes:,} modes are found by the raw samples at K = {steps}."
+        return Finding(text)
     return Finding(
-        f"Only {found:,} of {run.modes:,} modes are found at K = {steps}: the others hold less "
-        "than a tenth of an equal share of the raw samples. Weights cannot bring back what was "
-        "never drawn; explore longer or train longer.",
+        f"Only {found:,} of {results.modes:,} modes are found at K = {steps}: the others hold "
+        "less than a tenth of an equal share of the raw samples. Weights cannot bring back what "
+        "was never drawn; explore longer or train longer.",
         "bad",
     )

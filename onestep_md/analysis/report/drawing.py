@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from onestep_md.analysis.figures import conformations, densities, evidence
 from onestep_md.analysis.figures.particles import particle_figure
 from onestep_md.analysis.records.density import DensityRecord
-from onestep_md.analysis.records.folder import Record
+from onestep_md.analysis.records.folder import AnyRecord
 from onestep_md.analysis.records.molecule import MoleculeRecord
 
 
-def draw_figures(run: Record) -> Iterator[tuple[str, Figure]]:
+def draw_figures(run: AnyRecord) -> Iterator[tuple[str, Figure]]:
     """Draw one figure after the other, those for which the run has data."""
     if isinstance(run, MoleculeRecord):
         loss = "energy (kT)"
@@ -22,18 +22,18 @@ def draw_figures(run: Record) -> Iterator[tuple[str, Figure]]:
     yield "steps", evidence.steps_figure(run)
     if run.samples.weighted:
         yield "weights", evidence.weight_figure(run)
-    if len(run.pretraining["step"]) > 1:
+    if len(run.history.pretraining["step"]) > 1:
         yield "pretraining", evidence.pretraining_figure(run)
-    if len(run.metrics["step"]) > 1:
+    if len(run.history.metrics["step"]) > 1:
         yield "training", evidence.training_figure(run, loss)
 
 
 def _molecule_figures(run: MoleculeRecord) -> Iterator[tuple[str, Figure]]:
-    pairs = conformations.torsion_pairs(run.torsions)
+    pairs = conformations.torsion_pairs(run.results.torsions)
     if pairs:
         name = "ramachandran" if conformations.is_ramachandran(pairs) else "surface"
         yield name, conformations.surface_figure(run)
-    if run.torsions:
+    if run.results.torsions:
         yield "torsions", conformations.profile_figure(run)
     yield "energies", conformations.energy_figure(run)
     if run.histograms:
@@ -41,9 +41,9 @@ def _molecule_figures(run: MoleculeRecord) -> Iterator[tuple[str, Figure]]:
 
 
 def _density_figures(run: DensityRecord) -> Iterator[tuple[str, Figure]]:
-    if run.particles:
+    if run.results.particles:
         yield "particles", particle_figure(run)
     chosen = densities.chosen_coordinates(run.target_x)
-    if run.dim > 1:
+    if run.results.dim > 1:
         yield "samples", densities.pair_figure(run, (chosen[0], chosen[1]))
     yield "marginals", densities.marginal_figure(run, sorted(chosen))

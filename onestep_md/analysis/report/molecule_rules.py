@@ -3,7 +3,7 @@
 import math
 
 from onestep_md.analysis.figures.style import symbol
-from onestep_md.analysis.records.molecule import Isomers, MoleculeRecord, Region
+from onestep_md.analysis.records.molecule import Isomers, MoleculeResults, Region
 from onestep_md.analysis.report.rules import (
     UNSEEN,
     Finding,
@@ -16,7 +16,7 @@ from onestep_md.analysis.report.rules import (
     judge_weights,
 )
 from onestep_md.estimators.estimate import z_score
-from onestep_md.estimators.limits import DISAGREEMENT, ENOUGH_IN_REGION, LOW_ACCEPTANCE
+from onestep_md.estimators.limits import DISAGREEMENT, ENOUGH_IN_REGION, LOW_ACCEPTANCE, khat_limit
 
 TITLES: dict[Level, str] = {
     "good": "The weights and free energies can be used.",
@@ -25,77 +25,80 @@ TITLES: dict[Level, str] = {
 }
 
 
-def findings(run: MoleculeRecord) -> list[Finding]:
+def findings(results: MoleculeResults) -> list[Finding]:
     """What every rule says, in the order of the page."""
-    head = run.headline
+    head = results.headline
     found = [
-        judge_ess(run),
+        judge_ess(results),
         judge_weights(head),
-        judge_forward_ess(head, run.target_samples),
+        judge_forward_ess(head, results.target_samples),
         judge_map(head),
-        judge_log_z(run, f"BAR against the {run.explored_by}"),
-        _judge_regions(run),
-        _judge_few(run),
+        judge_log_z(results, f"BAR against the {results.explored_by}"),
+        _judge_regions(results),
+        _judge_few(results),
     ]
-    if run.isomers:
-        texts = [_isomers_text(run.isomers), *_outside_texts(run.isomers)]
+    if results.isomers:
+        texts = [_isomers_text(results.isomers), *_outside_texts(results)]
         found += [Finding(text) for text in texts]
     return [*found, UNSEEN]
 
 
-def run_warnings(run: MoleculeRecord) -> list[str]:
+def run_warnings(results: MoleculeResults) -> list[str]:
     """Warnings of the run as a whole: its own, of an exploration that hardly moves, of isomers."""
-    found = list(run.warnings)
-    lowest = min(run.acceptance, default=1.0)
+    found = list(results.run_warnings)
+    lowest = min(results.acceptance, default=1.0)
     if lowest < LOW_ACCEPTANCE:
         found.append(
             f"MALA accepts only {100 * lowest:.0f} % at one step of the annealing: samples stay "
             "near those that they were copied from; raise exploration.moves."
-            if run.annealed
+            if results.annealed
             else f"Replica exchange accepts only {100 * lowest:.0f} % between two of its "
             "temperatures: the dynamics columns mix slowly; add temperatures."
         )
-    return found + (_outside_texts(run.isomers) if run.isomers else [])
+    return found + _outside_texts(results)
 
 
-def free_energy_warnings(run: MoleculeRecord) -> list[str]:
+def free_energy_warnings(results: MoleculeResults) -> list[str]:
     """Warnings that belong beside the table of free energies."""
-    head, found = run.headline, []
-    if not head.khat_ok:
+    head, found = results.headline, []
+    if head.khat_fails:
         khat = "cannot be computed" if math.isnan(head.khat) else f"is {head.khat:.2f}"
         found.append(
             f"k-hat {khat} and should be below {head.khat_limit:.2f}: the error bars of the "
             "reweighted columns may be too small. Train longer."
         )
-    if head.negative:
+    if head.negative_determinants:
         found.append(
-            f"{head.negative:,} of {head.checked:,} checked samples are folded: populations "
-            "around them are too high."
+            f"{head.negative_determinants:,} of {head.checked:,} checked samples are folded: "
+            "populations around them are too high."
         )
-    return found + [text for region in run.regions for text in _region_warnings(run, region)]
+    for region in results.regions:
+        found += _region_warnings(region, results.explored_by)
+    return found
 
 
-def _region_warnings(run: MoleculeRecord, region: Region) -> list[str]:
-    name, found = symbol(region.name), []
-    if disagree(region.delta_f, region.explored_delta_f):
-        score = abs(z_score(region.delta_f, region.explored_delta_f))
+def _region_warnings(region: Region, explored_by: str) -> list[str]:
+    name, ours, found = symbol(region.name), region.one_step, []
+    if disagree(ours.delta_f, region.explored.delta_f):
+        score = abs(z_score(ours.delta_f, region.explored.delta_f))
         found.append(
-            f"{name}: reweighted and {run.explored_by} differ by {score:.1f} combined standard "
+            f"{name}: reweighted and {explored_by} differ by {score:.1f} combined standard "
             "errors; one of them has not sampled this region well."
         )
-    if region.few:
+    if ours.few:
         found.append(
-            f"{name} hangs on {region.effective:.1f} effective samples, of {region.inside:,} "
-            "inside: neither its free energy nor the error bar can be relied on; draw more with "
+            f"{name} hangs on {ours.effective:.1f} effective samples, of "
+            f"{ours.n_samples_inside:,} inside: neither its free energy nor the error bar can be "
+            "relied on; draw more with `python -m onestep_md.sample`, or train longer."
+        )
+    elif ours.heavy_tail:
+        limit = khat_limit(ours.n_samples_inside)
+        found.append(
+            f"{name}: k-hat {ours.khat:.2f} of the samples inside, limit {limit:.2f}: a few heavy "
+            "ones decide, and the error bar may be too small; draw more with "
             "`python -m onestep_md.sample`, or train longer."
         )
-    elif region.tail:
-        found.append(
-            f"{name}: k-hat {region.khat:.2f} of the samples inside, limit "
-            f"{region.khat_limit:.2f}: a few heavy ones decide, and the error bar may be too "
-            "small; draw more with `python -m onestep_md.sample`, or train longer."
-        )
-    if not math.isfinite(region.delta_f.error):
+    if not math.isfinite(ours.delta_f.error):
         found.append(
             f"{name}: too few samples fell into it for an error bar; draw more with "
             "`python -m onestep_md.sample`."
@@ -103,11 +106,11 @@ def _region_warnings(run: MoleculeRecord, region: Region) -> list[str]:
     return found
 
 
-def _judge_regions(run: MoleculeRecord) -> Finding:
+def _judge_regions(results: MoleculeResults) -> Finding:
     scores = [
-        (abs(z_score(region.delta_f, region.explored_delta_f)), region.name)
-        for region in run.regions
-        if region.name != region.reference
+        (abs(z_score(region.one_step.delta_f, region.explored.delta_f)), region.name)
+        for region in results.regions
+        if region.name != region.one_step.reference
     ]
     scores = [(score, name) for score, name in scores if math.isfinite(score)]
     if not scores:
@@ -115,18 +118,18 @@ def _judge_regions(run: MoleculeRecord) -> Finding:
     worst, name = max(scores)
     if worst <= DISAGREEMENT:
         return Finding(
-            f"Reweighted region free energies and those of the {run.explored_by} agree within "
+            f"Reweighted region free energies and those of the {results.explored_by} agree within "
             f"{worst:.1f} combined standard errors."
         )
-    more = "annealing with more particles" if run.annealed else "a longer exploration"
+    more = "annealing with more particles" if results.annealed else "a longer exploration"
     return Finding(
-        f"The free energy of {symbol(name)} differs from that of the {run.explored_by} by "
+        f"The free energy of {symbol(name)} differs from that of the {results.explored_by} by "
         f"{worst:.1f} combined standard errors: {more} tells which is right."
     )
 
 
-def _judge_few(run: MoleculeRecord) -> Finding:
-    few = [symbol(region.name) for region in run.regions if region.few]
+def _judge_few(results: MoleculeResults) -> Finding:
+    few = [symbol(region.name) for region in results.regions if region.one_step.few]
     if not few:
         return Finding("")
     return Finding(
@@ -140,10 +143,12 @@ def _isomers_text(isomers: Isomers) -> str:
     return f"Held as in the input: {held}. Sampled: {sampled}."
 
 
-def _outside_texts(isomers: Isomers) -> list[str]:
+def _outside_texts(results: MoleculeResults) -> list[str]:
+    head = results.headline
+    outside = results.isomers.outside[head.steps] if results.isomers else {}
     return [
-        f"{count:,} of {isomers.n:,} raw samples ({100 * count / isomers.n:.2g} %) have {reason}; "
+        f"{count:,} of {head.n:,} raw samples ({100 * count / head.n:.2g} %) have {reason}; "
         "they have no weight."
-        for reason, count in isomers.outside.items()
+        for reason, count in outside.items()
         if count
     ]

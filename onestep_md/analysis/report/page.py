@@ -7,7 +7,9 @@ inlined, so that the page can be mailed, printed and opened without a network.
 import base64
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -16,7 +18,7 @@ from matplotlib.figure import Figure
 from onestep_md.analysis import numbers
 from onestep_md.analysis.figures import conformations, style
 from onestep_md.analysis.figures.densities import MOST_MARGINALS
-from onestep_md.analysis.records.folder import read_record
+from onestep_md.analysis.records.folder import AnyRecord, read_record
 from onestep_md.analysis.records.molecule import Region
 from onestep_md.analysis.report.density_rules import modes_missed
 from onestep_md.analysis.report.drawing import draw_figures
@@ -25,6 +27,16 @@ from onestep_md.analysis.report.verdict import judge
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, z_score
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
 from onestep_md.files import replacing
+
+_NAMES = {  # how keys of the fingerprint and the environment are shown
+    "temperature": "temperature (K)",
+    "u_input": "input energy (kT)",
+    "argv": "command",
+    "pdb": "PDB",
+    "cpus": "CPU cores",
+    "log_z": "known log Z",
+    "dim": "dimensions",
+}
 
 
 def write_report(run_folder: Path) -> Path:
@@ -46,11 +58,16 @@ def write_report(run_folder: Path) -> Path:
         name: _save(figure, folder / "figures" / f"{name}.png")
         for name, figure in draw_figures(run)
     }
-    template = _environment().get_template(f"{run.kind}.html")
     path = folder / "report.html"
     with replacing(path) as aside:
-        aside.write_text(template.render(run=run, verdict=judge(run), figures=figures))
+        aside.write_text(_render(run, figures))
     return path
+
+
+def _render(run: AnyRecord, figures: dict[str, str]) -> str:
+    results = run.results
+    template = _environment().get_template(f"{results.kind}.html")
+    return template.render(run=run, results=results, verdict=judge(results), figures=figures)
 
 
 def _save(figure: Figure, path: Path) -> str:
@@ -77,6 +94,7 @@ def _environment() -> Environment:
         "estimate": numbers.estimate,
         "number": numbers.number,
         "percent": numbers.percent,
+        "printable": _printable,
         "pale": _pale,
         "prose": _prose,
         "ranges": _ranges,
@@ -107,6 +125,20 @@ def _prose(text: str) -> Markup:
 def _pale(text: str) -> str:
     """A dash that stands for no number in grey, everything else as it is."""
     return Markup('<span class="none">{}</span>').format(text) if text == numbers.DASH else text
+
+
+def _printable(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Facts as rows (name, text) of a table."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = _NAMES.get(key, str(key).replace("_", " "))
+        if isinstance(value, dict):
+            rows.append((name, ", ".join(f"{k} {v}" for k, v in value.items())))
+        elif isinstance(value, list):
+            rows.append((name, " ".join(str(item) for item in value)))
+        elif value is not None:
+            rows.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return rows
 
 
 def _ranges(region: Region) -> str:

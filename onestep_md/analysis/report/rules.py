@@ -10,19 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onestep_md.analysis.numbers import percent
-from onestep_md.analysis.records.folder import Record
-from onestep_md.analysis.records.measurements import EvidenceRow
+from onestep_md.analysis.records.results import Results
 from onestep_md.estimators.estimate import Estimate, z_score
+from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.limits import (
     BLIND,
     DISAGREEMENT,
     ENOUGH_EFFECTIVE,
     ENOUGH_SAMPLES,
-    FOLDED_LIMIT,
     HARMLESS,
-    LOG_DET_LIMIT,
-    ROUND_TRIP_LIMIT,
-    ess_differs,
 )
 
 Level = Literal["good", "care", "bad", "broken"]
@@ -48,54 +44,43 @@ def disagree(a: Estimate, b: Estimate) -> bool:
     return abs(z_score(a, b)) > DISAGREEMENT
 
 
-def failed_columns(row: EvidenceRow, known_log_z: Estimate) -> frozenset[str]:
+def failed_columns(row: Evidence, known_log_z: Estimate) -> frozenset[str]:
     """Columns of the table of evidence whose number failed a test."""
     tests = {
-        "forward ESS": differs(row),
-        "k-hat": not row.khat_ok,
+        "forward ESS": row.ess_differs,
+        "k-hat": row.khat_fails,
         "ELBO": z_score(row.elbo, known_log_z) > DISAGREEMENT,
         "log Z": disagree(row.log_z, row.bar) or disagree(row.log_z, known_log_z),
         "EUBO": any(z_score(z, row.eubo) > DISAGREEMENT for z in (row.log_z, known_log_z)),
         "BAR": disagree(row.log_z, row.bar),
-        "folded": folds(row),
-        "round trip": row.round_trip > ROUND_TRIP_LIMIT or row.log_det_error > LOG_DET_LIMIT,
+        "folded": row.folds,
+        "round trip": row.inverse_fails or row.log_det_fails,
     }
     return frozenset(name for name, failed in tests.items() if failed)
 
 
-def differs(row: EvidenceRow) -> bool:
-    """Whether the ESS of the flow and that seen from the target contradict each other."""
-    score = z_score(row.ess, row.forward_ess)
-    return ess_differs(row.ess.value, row.forward_ess.value, score, row.ess_error_known)
-
-
-def blind(row: EvidenceRow) -> bool:
+def blind(row: Evidence) -> bool:
     """Whether the target has been where the flow hardly goes, so that its weights say too much."""
-    return differs(row) and row.forward_ess.value < BLIND * row.ess.value
+    return row.ess_differs and row.forward_ess.value < BLIND * row.ess
 
 
-def folds(row: EvidenceRow) -> bool:
-    """Whether more of the checked samples are folded than weights can bear."""
-    return row.negative > FOLDED_LIMIT * max(row.checked, 1)
-
-
-def judge_ess(run: Record) -> Finding:
+def judge_ess(results: Results) -> Finding:
     """How many independent samples the weighted ones are worth."""
-    head, base = run.headline, run.row(0)
+    head, base = results.headline, results.row(0)
     steps = "One-step" if head.steps == 1 else f"{head.steps}-step"
-    effective = head.ess.value * head.n
+    effective = head.ess * head.n
     text = (
-        f"{steps} ESS {100 * head.ess.value:.3g} % over {head.n:,} samples, worth "
+        f"{steps} ESS {100 * head.ess:.3g} % over {head.n:,} samples, worth "
         f"{effective:,.0f} independent ones"
     )
     if head.ess_sets:
         low, high = 100 * min(head.ess_sets), 100 * max(head.ess_sets)
         size = f"{ENOUGH_SAMPLES:,}"
         text += f", and {low:.3g} to {high:.3g} % in {len(head.ess_sets)} sets of {size} of them"
-    if base is not None and base.ess.value > 0:
-        gain = head.ess.value / base.ess.value
+    if base is not None and base.ess > 0:
+        gain = head.ess / base.ess
         factor = f"{float(f'{gain:.2g}'):,g}"  # two digits, but 120 rather than 1.2e+02
-        text += f" ({100 * base.ess.value:.3g} % without the network, a factor {factor})"
+        text += f" ({100 * base.ess:.3g} % without the network, a factor {factor})"
     if head.auxiliaries > 1:
         text += (
             f". A weight is made of {head.auxiliaries} draws of the auxiliary coordinates; with "
@@ -104,11 +89,11 @@ def judge_ess(run: Record) -> Finding:
     return Finding(f"{text}.", "good" if effective >= ENOUGH_EFFECTIVE else "bad")
 
 
-def judge_weights(row: EvidenceRow) -> Finding:
+def judge_weights(row: Evidence) -> Finding:
     """What k-hat says of the weights."""
     if row.khat <= row.khat_limit:
         return Finding(f"Weights reliable: k-hat {row.khat:.2f}, limit {row.khat_limit:.2f}.")
-    if row.khat_ok:
+    if not row.khat_fails:
         khat = "not known" if math.isnan(row.khat) else f"{row.khat:.2f}"
         most = max(row.heaviest / HARMLESS, 1e-4)
         return Finding(
@@ -125,11 +110,11 @@ def judge_weights(row: EvidenceRow) -> Finding:
     )
 
 
-def judge_forward_ess(row: EvidenceRow, target_samples: str) -> Finding:
+def judge_forward_ess(row: Evidence, target_samples: str) -> Finding:
     """Whether `target_samples` see the same ESS."""
     if math.isnan(row.forward_ess.value):
         return Finding("")
-    ours, theirs = percent(row.ess, row.ess_error_known), percent(row.forward_ess)
+    ours, theirs = percent(row.reverse_ess, row.ess_error_known), percent(row.forward_ess)
     if blind(row):
         return Finding(
             f"The ESS seen from {target_samples}, the forward ESS, is {theirs} % instead of "
@@ -137,7 +122,7 @@ def judge_forward_ess(row: EvidenceRow, target_samples: str) -> Finding:
             "are, and its weights do not know of it.",
             "bad",
         )
-    if differs(row):
+    if row.ess_differs:
         return Finding(
             f"The ESS seen from {target_samples}, {theirs} %, and that of the flow, {ours} %, "
             "differ."
@@ -145,35 +130,35 @@ def judge_forward_ess(row: EvidenceRow, target_samples: str) -> Finding:
     return Finding(f"Seen from {target_samples} the ESS is {theirs} %.")
 
 
-def judge_map(row: EvidenceRow) -> Finding:
+def judge_map(row: Evidence) -> Finding:
     """What the certificates say of the map."""
-    level: Level = "bad" if folds(row) or row.log_det_error > LOG_DET_LIMIT else "good"
+    level: Level = "bad" if row.folds or row.log_det_fails else "good"
     if not row.checked:
         text = "The map was not checked for folds; the weights are exact only if it has none."
         return Finding(text, "care" if level == "good" else level)
-    if row.log_det_error > LOG_DET_LIMIT:
+    if row.log_det_fails:
         return Finding(
             f"The log-determinant in the weights is off by up to {row.log_det_error:.0e}: the "
             "weights and log Z are wrong.",
             level,
         )
-    if row.negative:
+    if row.negative_determinants:
         return Finding(
-            f"{row.negative:,} of {row.checked:,} checked samples are folded (negative "
-            "determinant): their region is counted more than once.",
+            f"{row.negative_determinants:,} of {row.checked:,} checked samples are folded "
+            "(negative determinant): their region is counted more than once.",
             level,
         )
     # none of n seen: below 3/n with 95 % confidence
     text = f"No folded samples in {row.checked:,}, so fewer than {300 / row.checked:.2g} %"
-    if math.isfinite(row.round_trip):
+    if row.round_trip is not None:
         text += f"; inverting the map misses by at most {row.round_trip:.0e}"
     return Finding(f"{text}.")
 
 
-def judge_log_z(run: Record, bar: str) -> Finding:
+def judge_log_z(results: Results, bar: str) -> Finding:
     """Whether log Z from one step is that from more steps and from BAR, which is called `bar`."""
-    head = run.headline
-    others = [(f"K = {row.steps}", row.log_z) for row in run.evidence if row.steps == 4]
+    head = results.headline
+    others = [(f"K = {row.steps}", row.log_z) for row in results.evidence if row.steps == 4]
     others += [(bar, head.bar)]
     others = [(name, value) for name, value in others if math.isfinite(value.value)]
     scores = [abs(z_score(head.log_z, value)) for _, value in others]

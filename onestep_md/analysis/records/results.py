@@ -1,0 +1,87 @@
+"""What a run found, as data: the contents of results.json.
+
+Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity", which `float` reads.
+`molecule` and `density` add what one kind of target has beside the rest.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from onestep_md.estimators.estimate import UNKNOWN, Estimate
+from onestep_md.estimators.evidence import Evidence
+
+FORMAT: Literal[2] = 2
+Phase = Literal["exploration", "training", "sampling"]
+
+
+class Stored(BaseModel):
+    """Frozen data that a JSON file holds; what it does not know is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class OneEvidence(Stored):
+    """Evidence of the samples of one K, with its warnings in words."""
+
+    format: Literal[2] = FORMAT
+    evidence: Evidence
+    warnings: tuple[str, ...]
+
+
+class Cost(Stored):
+    """What one phase of a run took."""
+
+    evaluations: int
+    seconds: float  # nan in runs that did not measure it
+
+
+class Results(Stored):
+    """What every run finds, whatever its target."""
+
+    format: Literal[2] = FORMAT
+    kind: str
+    fingerprint: dict[str, Any]  # facts of the target
+    evidence: tuple[Evidence, ...] = Field(min_length=1)  # K rises
+    cost: Mapping[Phase, Cost]
+    evidence_warnings: tuple[str, ...]  # each names its K
+    run_warnings: tuple[str, ...]  # of the run as a whole
+
+    @property
+    def headline(self) -> Evidence:
+        """Evidence of the exported samples: one step, or the fewest there are."""
+        with_flow = [row for row in self.evidence if row.steps > 0] or list(self.evidence)
+        return min(with_flow, key=lambda row: row.steps)
+
+    @property
+    def headline_warnings(self) -> tuple[str, ...]:
+        """Warnings about the evidence of the exported samples."""
+        prefix = f"K = {self.headline.steps}: "
+        return tuple(text for text in self.evidence_warnings if text.startswith(prefix))
+
+    def row(self, steps: int) -> Evidence | None:
+        """Evidence of one K, if it was measured."""
+        return next((row for row in self.evidence if row.steps == steps), None)
+
+    @property
+    def known_log_z(self) -> Estimate:
+        """Log Z of the target, without error; UNKNOWN if nobody knows it."""
+        known = self.fingerprint.get("log_z")
+        return UNKNOWN if known is None else Estimate(float(known), 0.0)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All of them, in the order in which they are printed."""
+        return self.evidence_warnings + self.run_warnings
+
+    @property
+    def evaluations(self) -> int:
+        """Energy evaluations of all phases."""
+        return sum(cost.evaluations for cost in self.cost.values())
+
+    @property
+    def seconds(self) -> float:
+        """Time of all phases whose time is known."""
+        return sum(cost.seconds for cost in self.cost.values() if math.isfinite(cost.seconds))
