@@ -18,7 +18,7 @@ from onestep_md.analysis.report.page import write_report
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate
 
-OLD = Path(__file__).parent / "old"  # results of version 0.1
+OLD = Path(__file__).parent / "old"  # results of format 1
 
 
 def folder_of(kind, tmp_path, trouble=False):

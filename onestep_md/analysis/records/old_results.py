@@ -1,4 +1,4 @@
-"""Results of format 1, as runs before version 0.2 have left them, in the words of today.
+"""Results of format 1, which had no number, with the keys of the present format.
 
 Null stood for nan and for infinities, free energies of regions had a file of their own, and later
 keys are absent in the first runs.
