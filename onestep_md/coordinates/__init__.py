@@ -1,1 +1,1 @@
-"""Internal coordinates of one molecule, and the chart between flow states and Cartesian frames."""
+"""Charts between flow states and configurations, with base densities and log-determinants."""

@@ -1,13 +1,13 @@
-"""What charts with auxiliary noise beside the positions have in common; see `flow.equivariant`.
+"""Charts with auxiliary noise beside the positions, for the flow of `flow.equivariant`.
 
 The state is s = (s_x, s_a), s_x linear coordinates of the positions and s_a of the normal density
 N(s_a; 0, I) whatever x is. The flow samples the joint density
 
     p(s) = p(x(s)) |det dx/ds_x| N(s_a; 0, I)
 
-whose marginal in x is the target, so weights of the joint density are exact weights of x. What
-other charts call log|det dx/ds| is log|det dx/ds_x| + log N(s_a; 0, I) here, and everything that
-is made of it follows: log q(x) is then log q(x, s_a) - log N(s_a; 0, I).
+whose marginal in x is the target, so weights of the joint density are exact weights of x. The
+log|det dx/ds| of other charts is log|det dx/ds_x| + log N(s_a; 0, I) here, so that
+log q(x) = log q(x, s_a) - log N(s_a; 0, I).
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.dense import jacobian, log_abs_det
 
-_SEED = 20_250_101  # of the auxiliaries that `from_x` draws
+_SEED = 20_250_101  # of the auxiliary coordinates that `from_x` draws
 
 
 class AugmentedChart(Chart):
@@ -51,11 +51,11 @@ class AugmentedChart(Chart):
 
     @property
     def log_motion(self) -> Tensor | float:
-        """What the volume of x has besides that of its numbers: of rigid motion, and of copies."""
+        """Logarithm of the volume of rigid motions and copies that x stands for."""
         return 0.0
 
     def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
-        """Of x and the auxiliaries together, with the density of these."""
+        """Compute log|det| of x and the auxiliary coordinates together, with their density."""
         auxiliary = torch.eye(s.shape[1], dtype=s.dtype)[self.free :].expand(len(s), -1, -1)
         both = torch.cat([jacobian(self.to_x, s), auxiliary], dim=1)
         return log_abs_det(both @ along) + self._log_noise(s) + self.log_motion
@@ -64,14 +64,13 @@ class AugmentedChart(Chart):
         return torch.cat([super().recover(s)[:, : self.free], s[:, self.free :]], dim=-1)
 
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
-        """Fresh auxiliaries."""
+        """Draw auxiliary coordinates anew."""
         return self._with_auxiliaries(s[:, : self.free], generator)
 
     def _with_auxiliaries(self, s_x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """States with auxiliaries from N(0, I); without a generator the same ones at every call.
+        """Append auxiliary coordinates from N(0, I), the same ones at every call by default.
 
-        If x are samples of the target, the states are samples of the joint density, so EUBO and
-        BAR hold for it.
+        States of target samples are then samples of the joint density, so EUBO and BAR hold.
         """
         generator = generator or torch.Generator().manual_seed(_SEED)
         size = len(s_x), self.n_linear - self.free

@@ -1,4 +1,4 @@
-"""What every chart offers the flow and the estimators: a base density and a map to the target."""
+"""The interface of all charts: a base density, and a map from states to configurations."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,8 +14,8 @@ class Chart(nn.Module, ABC):
     """Flow state s <-> configuration x of the target, all in float64.
 
     The state holds `n_linear` coordinates on the line, base N(0, I), then `n_circular` angles in
-    [-pi, pi), base uniform. A chart may have states with more dimensions than x, the others of a
-    known density given x; its log|det dx/ds| then contains the logarithm of that density.
+    [-pi, pi), base uniform. States may have more dimensions than x, if the density of the others
+    given x is known; log|det dx/ds| then contains the logarithm of that density.
     """
 
     @property
@@ -30,7 +30,7 @@ class Chart(nn.Module, ABC):
 
     @property
     def is_multimodal(self) -> bool:
-        """Whether coordinates on the line still have several modes, for the flow to make."""
+        """Whether coordinates on the line have several modes, which the flow has to make."""
         return False
 
     @property
@@ -47,7 +47,7 @@ class Chart(nn.Module, ABC):
         """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
 
     def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
-        """Gradient in the state of log p(s) = -u(x(s)) + log|det dx/ds|.
+        """Compute the gradient of log p(s) = -u(x(s)) + log|det dx/ds| in the state.
 
         Args:
             s: (batch, dim) states.
@@ -66,11 +66,11 @@ class Chart(nn.Module, ABC):
         return torch.where(inside[:, None], force, 0.0)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
-        """`pull_back` for x as it was evaluated, which may differ from `to_x(s)` by a motion."""
+        """Pull back gradients at x, which may differ from `to_x(s)` by a rigid motion."""
         return self.pull_back(s, grad_u)
 
     def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
-        """log|det dx/dz| (batch,) by a dense Jacobian of x(s(z)), as a check of `to_x`.
+        """Compute log|det dx/dz| (batch,) by a dense Jacobian of x(s(z)), as a check of `to_x`.
 
         Args:
             s: (batch, dim) states inside the chart.
@@ -79,28 +79,28 @@ class Chart(nn.Module, ABC):
         return log_abs_det(jacobian(self.to_x, s) @ along)
 
     def recover(self, s: Tensor) -> Tensor:
-        """States (batch, dim) measured from x(s), with what x does not determine taken from s."""
+        """Measure states (batch, dim) from x(s); coordinates that x does not determine stay."""
         return self.from_x(self.to_x(s)[0])[0]
 
     def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
-        """The same configurations, with fresh draws of what x does not determine, if anything."""
+        """Draw those coordinates anew that x does not determine, if there are any."""
         return s
 
     def align(self, z: Tensor, s: Tensor) -> Tensor:
-        """Base samples z (batch, dim), brought near to their partners s by symmetries, if any."""
+        """Bring base samples z (batch, dim) near to their partners s by symmetries, if any."""
         return z
 
     @property
     def angle_decoder(self) -> nn.Module:
-        """What the flow's networks see of the angles (batch, n_circular); the flow's own copy."""
+        """A copy of the map from angles (batch, n_circular) to inputs of the flow's networks."""
         return nn.Identity()
 
     def log_emphasis(self, s: Tensor) -> Tensor:
-        """Logarithms (batch,) of the emphasis that training puts on states, one for each well."""
+        """Compute log factors (batch,) by which training weighs the wells of states up."""
         return s.new_zeros(len(s))
 
     def log_base(self, s: Tensor) -> Tensor:
-        """Log-density of the base N(0, I) x uniform circles, (batch,)."""
+        """Compute the log-density (batch,) of the base N(0, I) x uniform circles."""
         line = s[:, : self.n_linear]
         gaussian = -0.5 * (line * line).sum(-1) - 0.5 * self.n_linear * math.log(2.0 * math.pi)
         return gaussian - self.n_circular * math.log(2.0 * math.pi)
@@ -127,7 +127,7 @@ class Whitening(NamedTuple):
 
     @classmethod
     def from_covariance(cls, covariance: Tensor) -> "Whitening":
-        """Take the root of a (n, n) covariance."""
+        """Take the root of a covariance (n, n)."""
         scale = covariance.diagonal().sqrt()
         eigenvalues, vectors = torch.linalg.eigh(covariance / (scale * scale[:, None]))
         # rings make some combinations nearly rigid; they stay in the chart with a small width

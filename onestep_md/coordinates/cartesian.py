@@ -22,7 +22,7 @@ class CartesianChart(AugmentedChart):
     sigma: Tensor
 
     def __init__(self, basis: Tensor, space: int, sigma: Tensor):
-        """As in `fit`; sigma is the unit of length."""
+        """Take a basis and D as in `fit`, and the unit of length sigma."""
         super().__init__(len(basis), space)
         self.register_buffer("basis", basis.double())
         self.register_buffer("sigma", sigma)
@@ -52,7 +52,7 @@ class CartesianChart(AugmentedChart):
         return s, self.to_x(s)[1]
 
     def align(self, z: Tensor, s: Tensor) -> Tensor:
-        """Particles matched (Hungarian), then rotated or reflected (Kabsch), in turns.
+        """Match particles (Hungarian) and rotate or reflect them (Kabsch) in turns.
 
         Each turn brings z nearer to s; the nearest of all images may be another one. Straighter
         paths from z to s leave less for one step to do (Klein et al., arXiv 2306.15030).
@@ -68,7 +68,7 @@ class CartesianChart(AugmentedChart):
         return torch.cat([position.flatten(1), moved[:, :, 1].flatten(1)], dim=-1).to(z)
 
     def _particles(self, s: Tensor) -> Tensor:
-        """Position, and auxiliary position relative to it, of every particle, (batch, n, 2, D)."""
+        """Split states into positions and auxiliary offsets of the particles, (batch, n, 2, D)."""
         position = self.basis @ s[:, : self.free].unflatten(-1, (-1, self.space))
         auxiliary = s[:, self.free :].unflatten(-1, (-1, self.space))
         return torch.stack([position, auxiliary], dim=2)

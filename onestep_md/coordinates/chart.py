@@ -3,18 +3,18 @@ r"""The molecular chart: flow state s <-> Cartesian x, fitted to the exploration
 Everything linear or one-dimensional is taken out here, so that the flow only learns the rest:
 
 * rotatable torsions tau are mapped through the CDF of their smoothed marginal,
-  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle; puckers of rings are among
-  them, they do not turn but have several wells;
+  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle; puckers of rings, which
+  have several wells but do not turn, are among them;
 * stiff coordinates (bonds, angles, torsions that stay in one well) follow the torsions by a linear
   regression on the harmonics h(tau) of every torsion and are whitened jointly,
   q = mu + A h(tau) + L s with L = D^{1/2} C^{1/2} (standard deviations D and correlations C of the
   residuals), which makes their base N(0, I) exact for a harmonic molecule.
 
-The frames are weighted by the emphasis of `RareWells` here and in training; importance weights
-undo it, as they undo every other difference from the target.
+The emphasis of `RareWells` weighs the frames here and in training; importance weights undo it, as
+they undo every other difference from the target.
 
 log|det dx/ds| is the sum of the z-matrix part and these two parts, all in float64. The regression
-has none: it shifts stiff coordinates by a function of the torsions.
+adds nothing: it shifts stiff coordinates by a function of the torsions.
 """
 
 import copy
@@ -35,9 +35,9 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
-_RIDGE = 80.0  # frames: penalty of the regression, as many frames without any trend
+_RIDGE = 80.0  # penalty of the regression, in frames without any trend
 N_TRAITS = 9  # of a coordinate, see `MolecularChart.traits`
-_WORTH = 0.25  # nats per frame by which one more rotatable torsion must make them more likely
+_LEAST_GAIN = 0.25  # nats per frame in log-likelihood that one more rotatable torsion must bring
 
 
 class MolecularChart(Chart):
@@ -101,7 +101,7 @@ class MolecularChart(Chart):
         Args:
             coordinates: the z-matrix map of the molecule.
             q: (frames, dim) internal coordinates of exploration frames at the target temperature.
-            puckers: torsions, by number, that are taken as rotatable although they are stiff.
+            puckers: numbers of stiff torsions that are taken as rotatable.
         """
         first = coordinates.n_bonds + coordinates.n_angles
         rotatable = is_rotatable(q[:, first:]) & coordinates.periodic
@@ -145,10 +145,10 @@ class MolecularChart(Chart):
 
     @property
     def traits(self) -> Tensor:
-        """What tells a coordinate (dim, N_TRAITS) from others of the same atom types.
+        """Features (dim, N_TRAITS) that distinguish coordinates of the same atom types.
 
-        Its kind, one-hot: bond, angle, closing bond, proper torsion, improper, flap; whether it
-        rotates; sine and cosine of its middle if it is a stiff torsion.
+        They are the kind, one-hot (bond, angle, closing bond, proper torsion, improper, flap),
+        whether the coordinate rotates, and sine and cosine of the middle of a stiff torsion.
         """
         c = self.coordinates
         kinds = torch.cat(
@@ -190,7 +190,7 @@ class MolecularChart(Chart):
         return x, torch.where(outside, -torch.inf, log_det)
 
     def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
-        """As `Chart.dense_log_det`, with rigid motion and constrained bonds."""
+        """Compute it as `Chart.dense_log_det` does, with rigid motion and constrained bonds."""
         with torch.no_grad():
             x, _ = self.to_x(s)
         columns = torch.cat([jacobian(self.to_x, s) @ along, rigid_motions(x)], dim=-1)
@@ -200,16 +200,16 @@ class MolecularChart(Chart):
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
         q, log_det = self.coordinates.from_cartesian(x)
-        s, log_stretch = self._flattened(q)
+        s, log_stretch = self._flatten(q)
         return s, log_det + log_stretch
 
     def log_likelihood(self, q: Tensor) -> Tensor:
-        """Log-density of the base at internal coordinates (batch, dim), per their volume."""
-        s, log_stretch = self._flattened(q)
+        """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
+        s, log_stretch = self._flatten(q)
         return self.log_base(s) - log_stretch
 
-    def _flattened(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """States of internal coordinates (batch, dim), and log|det dq/ds|."""
+    def _flatten(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Map internal coordinates (batch, dim) to states, and compute log|det dq/ds|."""
         angles = q[:, self.circle]
         deviation = wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
         line = (deviation - _waves(angles) @ self.slope) @ self.unmix.T
@@ -217,7 +217,7 @@ class MolecularChart(Chart):
         return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
-        """`pull_back` for conformations in any orientation.
+        """Pull back gradients of conformations in any orientation.
 
         Args:
             s: (batch, dim) states of the conformations.
@@ -230,31 +230,33 @@ class MolecularChart(Chart):
 
     @property
     def angle_decoder(self) -> nn.Module:
-        """Rotatable torsions (batch, n_circular) in radians of their states, any float type."""
+        """A copy of the map from angles (batch, n_circular) to torsions, any float type."""
         return AngleDecoder(copy.deepcopy(self.marginals))
 
     def log_emphasis(self, s: Tensor) -> Tensor:
-        """Logarithm of the emphasis that training puts on the wells of states, (batch,)."""
+        """Compute the logarithm (batch,) of the emphasis of the wells that states are in."""
         torsions, _ = self.marginals.quantile(s[:, self.n_linear :].double())
         return self.rare_wells.log_emphasis(torsions)
 
 
 class AngleDecoder(nn.Module):
-    """Torsions of their states, for networks that may be on another device than the chart."""
+    """The map from circular states to torsions, for networks on any device."""
 
     def __init__(self, marginals: Marginals):
+        """Take the marginals of the torsions."""
         super().__init__()
         self.marginals = marginals
 
     def forward(self, circle: Tensor) -> Tensor:
+        """Map angles (batch, n_circular) to torsions."""
         return self.marginals.quantile(circle.double())[0].to(circle.dtype)
 
 
 def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
-    """The chart of frames (n, dim) in internal coordinates, its puckers told by their likelihood.
+    """Fit the chart of frames (n, dim) in internal coordinates, puckers included.
 
-    One after the other, the stiff torsion is taken as rotatable that gains most by it: with wells
-    of its own instead of one Gaussian, and other coordinates that follow.
+    One after the other, the stiff torsion with the largest gain in likelihood becomes rotatable:
+    it has wells of its own then instead of one Gaussian, and other coordinates follow it.
     """
     torsions = q[:, coordinates.n_bonds + coordinates.n_angles :]
     turning = coordinates.torsion_proper | coordinates.closing[1:]
@@ -268,16 +270,16 @@ def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
     while True:
         options = {likelihood(puckers | {i}): puckers | {i} for i in sorted(stiff - puckers)}
         best = max(options, default=-math.inf)
-        if best < reached + _WORTH:
+        if best < reached + _LEAST_GAIN:
             return MolecularChart.fit(coordinates, q, puckers)
         puckers, reached = options[best], best
 
 
 def _regression(waves: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted ridge regression of centred values (frames, n) on waves (frames, m).
+    """Regress centred values (frames, n) on waves (frames, m), weighted and with a ridge.
 
     Returns:
-        Values (n,) at the mean of the waves, slope (m, n), covariance (n, n) of the residuals.
+        values (n,) at the mean of the waves, slope (m, n), covariance (n, n) of the residuals.
     """
     mean = weight @ waves
     waves = waves - mean
@@ -290,6 +292,6 @@ def _regression(waves: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 
 def _waves(angles: Tensor) -> Tensor:
-    """Sines and cosines of the multiples of (batch, n) angles, (batch, 2 n harmonics)."""
+    """Compute sines and cosines (batch, 2 n harmonics) of the multiples of angles (batch, n)."""
     multiples = [k * angles for k in range(1, _HARMONICS + 1)]
     return torch.cat([f(a) for a in multiples for f in (torch.sin, torch.cos)], dim=-1)

@@ -14,7 +14,7 @@ Quad = tuple[int, int, int, int]
 
 
 class Domain(nn.Module):
-    """Tests of conformations (batch, atoms, 3), each with a result (batch,) of bools.
+    """The isomer that is held; all tests take (batch, atoms, 3) and return masks (batch,).
 
     Attributes:
         centres: (n, 4) atoms (centre, a, b, c); the volume of the arms a, b, c is positive.

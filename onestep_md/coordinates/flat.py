@@ -1,7 +1,7 @@
 r"""The flat chart of a density on R^n: x = mu + L y(s), fitted to samples.
 
-L whitens; y(s) are the coordinates themselves, for those of several modes their quantiles, and for
-those whose width depends on others the coordinates at the width that these tell.
+L whitens. y(s) are the coordinates themselves; those of several modes go through their marginals
+(`line_marginals`), and those whose width depends on others are scaled (`scales`).
 """
 
 import numpy as np
@@ -17,10 +17,10 @@ _NOISE = 5.0  # standard errors; smaller correlations are taken for zero
 
 
 class FlatChart(Chart):
-    """Centred, scaled, decorrelated, coordinates of several modes flattened, widths evened.
+    """Whitened coordinates, with several modes flattened and dependent widths evened out.
 
-    The base is a Gaussian fitted to the samples, with the marginals of what has several modes and
-    the widths of what has one that depends on others.
+    The base is a Gaussian fitted to the samples, with the marginals of independent coordinates of
+    several modes and with widths that depend on other coordinates.
     """
 
     centre: Tensor
@@ -31,7 +31,7 @@ class FlatChart(Chart):
     def __init__(
         self, centre: Tensor, whitening: Whitening, marginals: LineMarginals, scales: Scales
     ):
-        """Take mu (dim,), L, and what bends the coordinates of L^-1 (x - mu)."""
+        """Take mu (dim,), L, and the maps of the coordinates of L^-1 (x - mu)."""
         super().__init__()
         self.register_buffer("centre", centre)
         self.register_buffer("mix", whitening.mix)
@@ -50,8 +50,8 @@ class FlatChart(Chart):
 
         Args:
             x: (n, dim) equal-weight samples, float64.
-            gaussian: their mean (dim,) and covariance (dim, dim), where these are better known
-                than from x.
+            gaussian: mean (dim,) and covariance (dim, dim), if better estimates than those of x
+                are known.
             gradient: (n, dim) du/dx at x, if it is known.
         """
         centre, covariance = gaussian or (x.mean(0), _covariance(x))
@@ -100,24 +100,24 @@ class FlatChart(Chart):
 
 
 def _covariance(x: Tensor) -> Tensor:
-    """Covariance (dim, dim) of samples x (n, dim), zero where correlations are noise.
+    """Estimate the covariance (dim, dim) of x (n, dim), zero where correlations are noise.
 
-    Noise would tilt the axes of a density that is a product along them. Ranks tell what is noise,
-    because few samples make the correlation of heavy tails.
+    Noise would tilt the axes of a density that is a product along them. The correlation of ranks
+    decides, because a few samples dominate that of heavy tails.
     """
     shape = (x.shape[1], x.shape[1])
     order = (x.argsort(0).argsort(0) + 0.5) / len(x)
     of_ranks = torch.corrcoef(torch.special.ndtri(order).T).reshape(shape)
     full = torch.corrcoef(x.T).reshape(shape)
     sparse = torch.where(of_ranks.abs() < _NOISE / len(x) ** 0.5, 0.0, full)
-    # zeros in many strongly correlated coordinates can leave a matrix that is none of correlations
+    # with many zeros, a matrix of strong correlations may no longer be positive definite
     least, least_sparse = (torch.linalg.eigvalsh(matrix)[0] for matrix in (full, sparse))
     scale = x.std(0)
     return (sparse if least_sparse > 0.5 * least else full) * (scale * scale[:, None])
 
 
 def fit_flat_chart(x: np.ndarray, grad_u: np.ndarray) -> FlatChart:
-    """The chart of a density fitted to samples; to their forces, where samples are too few."""
+    """Fit the chart of a density to samples, or to their forces where samples are too few."""
     fitted, gradient = fit_linear_forces(x, grad_u), torch.from_numpy(grad_u)
     if fitted is None:
         return FlatChart.fit(torch.from_numpy(x), None, gradient)

@@ -1,11 +1,11 @@
 r"""A chart made from the force field's own terms, for annealing without any dynamics.
 
 Bonds and angles are Gaussian about their rest values with the width sqrt(kT / k) of their term,
-stiff torsions (siblings, double bonds) about those of the input geometry. Torsions about bonds
-that turn follow their own terms, with barriers scaled down so that every well is there from the
-start, however high they are; pyramids that invert are there both ways up. Independent, crude, but
-in the right units. Torsions of rings that are not flat are so wide that every pucker is within
-reach.
+stiff torsions (siblings, double bonds) about their angles in the input geometry. Torsions about
+bonds that turn follow their own terms, with barriers scaled down so that every well is populated
+from the start; pyramids that invert have both forms. Torsions of rings that are not flat are so
+wide that every pucker is within reach. All coordinates are independent: crude, but of the right
+widths.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from onestep_md.coordinates.isomers import Isomers
 from onestep_md.coordinates.marginals import GRID, Marginals
 
 _BOND_WIDTH = 0.005  # nm; where the force field has no harmonic term
-_ANGLE_WIDTH = 0.08  # rad; the same
+_ANGLE_WIDTH = 0.08  # rad; likewise
 _TORSION_WIDTH = 0.15  # rad; of stiff torsions
 _PYRAMID_WIDTH = 0.2  # rad; of the improper torsion of a pyramid that inverts
 _HIGHEST_BARRIER = 4.0  # kT; higher ones are scaled down to it
-_RING_WIDTH = 0.6  # rad; of torsions in rings of single bonds: two puckers are 1.2 apart
+_RING_WIDTH = 0.6  # rad; of torsions in rings of single bonds, whose puckers are 1.2 apart
 
 
 class ForceFieldChart(Chart):
@@ -52,7 +52,7 @@ class ForceFieldChart(Chart):
         Args:
             coordinates: the z-matrix map of the molecule.
             q: (1, dim) internal coordinates of the input geometry.
-            isomers: what turns and inverts.
+            isomers: bonds that turn and atoms that invert.
             bonds, angles: rest value and force constant / kT, see `targets.terms`.
             stiff: bonds of rings that no torsion turns about.
             profiles: bond (i, j), i < j -> energies / kT of its torsion terms on an even grid of
@@ -137,9 +137,9 @@ class ForceFieldChart(Chart):
 
 
 def _turning_density(profile: np.ndarray | None, start: Tensor) -> np.ndarray:
-    """Density on the grid of `marginals`: every well of a torsion's own terms is in reach.
+    """Compute the density of a torsion on the grid of `marginals`, every well within reach.
 
-    The Boltzmann factor of the profile, with barriers scaled down to a few kT.
+    It is the Boltzmann factor of the profile, with barriers scaled down to a few kT.
     """
     if profile is None:
         return np.full(GRID, 1.0 / (2.0 * np.pi))
@@ -151,9 +151,11 @@ def _turning_density(profile: np.ndarray | None, start: Tensor) -> np.ndarray:
 
 
 def _inverting_density(start: Tensor) -> np.ndarray:
-    """Density on the grid of `marginals` of a pyramid's improper torsion, both ways up alike."""
+    """Compute the density of a pyramid's improper torsion on the grid, both forms alike."""
     angles = np.arange(GRID) * (2.0 * np.pi / GRID) - np.pi
-    ways = (np.exp((np.cos(angles - at) - 1.0) / _PYRAMID_WIDTH**2) for at in (start, -start))
-    up, down = (np.asarray(way, dtype=np.float64) for way in ways)
-    p = up + down
+    forms = (
+        np.exp((np.cos(angles - centre) - 1.0) / _PYRAMID_WIDTH**2) for centre in (start, -start)
+    )
+    one, other = (np.asarray(form, dtype=np.float64) for form in forms)
+    p = one + other
     return p / (p.sum() * 2.0 * np.pi / GRID)

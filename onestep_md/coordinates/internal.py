@@ -25,12 +25,12 @@ sphere without the point backwards onto a disc of radius 2 (Lambert's projection
 In row 2, which has no phi, a harmonic R has the density R exp(-k R^2 / 2). q = R^(5/9), nearly
 Gaussian then, stands for it: R dR = 9/5 q^(13/5) dq.
 
-A bond that is no coordinate, because its atom closes two rings at once, is between half and twice
-its length in the input; other conformations are no part of the density.
+A bond whose atom closes two rings at once is no coordinate. It is between half and twice its
+length in the input; other conformations are outside of the domain.
 
-A constrained bond is not in q, its length enters log_det as a constant: the density of an
-infinitely stiff spring, from which constrained dynamics differs by the (for bonds to hydrogen very
-small) Fixman term.
+A constrained bond is not in q, and its length enters log_det as a constant. This is the density of
+an infinitely stiff spring; that of constrained dynamics differs by the Fixman term, which is very
+small for bonds to hydrogen.
 """
 
 import math
@@ -77,7 +77,7 @@ class InternalCoordinates(nn.Module):
         held_bonds: Sequence[Quad] = (),
         cis: Sequence[bool] = (),
     ):
-        """Take a z-matrix, and what `isomers.Isomers` says is held in its molecule."""
+        """Take a z-matrix, and the centres and bonds that `isomers.Isomers` holds."""
         super().__init__()
         free = np.isnan(zmatrix.fixed_length[1:])
         self.n_atoms = len(zmatrix.atom)
@@ -112,18 +112,18 @@ class InternalCoordinates(nn.Module):
 
     @property
     def members(self) -> Tensor:
-        """Atoms (dim, 4) that define each coordinate, the one that it places first; -1: fewer."""
+        """Atoms (dim, 4) that define each coordinate, the placed one first; -1: fewer."""
         rows = self.rows.T
         count = torch.arange(4, device=rows.device)
         bonds = rows[1:][self.bond_free]
-        # X is told by all four atoms, as Y is
+        # X and Y depend on all four atoms
         angles = torch.where(self.straight, 4, 3)[:, None] if self._has_lines else 3
         table = [(bonds, 2), (rows[2:], angles), (rows[3:], 4)]
         return torch.cat([torch.where(count < n, part, -1) for part, n in table])
 
     @property
     def periodic(self) -> Tensor:
-        """Which of the torsions are angles, (n_torsions,) bool; deviations from lines are not."""
+        """Mask (n_torsions,) of the torsions that are angles, and no deviations from lines."""
         return ~self.straight[1:] if self._has_lines else torch.ones_like(self.torsion_proper)
 
     @property
@@ -153,7 +153,7 @@ class InternalCoordinates(nn.Module):
         bonds = self._all_bonds(q[:, : self.n_bonds])
 
         zero = torch.zeros_like(bonds[:, 0])
-        # where the new atom lies from `bond_to`: along the axis, and off it in two directions
+        # the new atom seen from `bond_to`: along the axis, and off it in two directions
         along, off = -bonds[:, 1:] * angles.cos(), bonds[:, 1:] * angles.sin()
         across, out = torsions.cos(), torsions.sin()
         log_det = self._log_volume(bonds, angles, torsions)
@@ -162,7 +162,7 @@ class InternalCoordinates(nn.Module):
             bend = x * x + y * y  # R^2, and cos(theta) = R^2 / 2 - 1
             turned = bonds[:, 1:] * (1.0 - 0.25 * bend).clamp(min=_TINY).sqrt()
             along = torch.where(self.straight, bonds[:, 1:] * (1.0 - 0.5 * bend), along)
-            # off the axis in two directions, but for row 2, which lies in the plane
+            # off the axis in two directions, except for row 2, which lies in the plane
             off = torch.where(self.straight, turned * torch.where(self._is_third, x, 1.0), off)
             across = torch.where(self.straight[1:], x[:, 1:], across)
             out = torch.where(self.straight[1:], y[:, 1:], out)
@@ -238,13 +238,13 @@ class InternalCoordinates(nn.Module):
         return torch.cat([free, angles, torsions], dim=-1), log_det
 
     def _deviations(self, angles: Tensor, torsions: Tensor) -> tuple[Tensor, Tensor]:
-        """X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""
+        """Compute X and Y of straight rows, (batch, n_angles); R and 0 in row 2."""
         radius = torch.where(angles > 0, angles, 1.0) ** (1.0 / _POWER)
         y = torch.cat([torch.zeros_like(angles[:, :1]), torsions], dim=-1)
         return torch.where(self._is_third, radius, angles), y
 
     def _log_volume(self, bonds: Tensor, angles: Tensor, torsions: Tensor) -> Tensor:
-        """Volume element but for what closing bonds add to it, -inf outside the ranges."""
+        """Compute the volume element without the part of closing bonds; -inf out of range."""
         if not self._has_lines:
             return _log_volume(bonds, angles, self.closing)
         total = _log_volume(bonds, torch.where(self.straight, 0.5 * math.pi, angles), self.closing)
@@ -263,7 +263,7 @@ class InternalCoordinates(nn.Module):
 
 
 def third_bend_moments(width: float) -> tuple[float, float]:
-    """Mean and standard deviation of the coordinate of a straight row 2.
+    """Compute mean and standard deviation of the coordinate of a straight row 2.
 
     Args:
         width: standard deviation of the bend in each of its two directions, in rad.
@@ -279,14 +279,14 @@ def _references(zmatrix: ZMatrix, start: int, stop: int) -> tuple[list[int], ...
 
 
 def _norm(v: Tensor) -> Tensor:
-    """Length with a zero, not a nan, gradient where v vanishes."""
+    """Compute lengths, with a gradient of zero instead of nan where v vanishes."""
     square = (v * v).sum(-1)
     safe = torch.where(square > 0, square, 1.0)
     return torch.where(square > 0, safe.sqrt(), 0.0)
 
 
 def _frame(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Right-handed axes at c: along b->c, in the plane away from the axis, normal to the plane."""
+    """Build right-handed axes at c: along b->c, in the plane off the axis, normal to the plane."""
     axis = c - b
     axis = axis * (axis * axis).sum(-1, keepdim=True).clamp(min=_TINY).rsqrt()
     normal = torch.linalg.cross(b - a, axis)
@@ -295,10 +295,11 @@ def _frame(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _triangle(b: Tensor, r: Tensor, span: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The corner at distances b and r from the ends of a side `span`; all of one shape.
+    """Place the corner at distances b and r from the ends of a side `span`; all of one shape.
 
-    Returns its foot on the side, from the first end, its height, and the logarithm of
-    sin(theta) dtheta/dr = r / (b span), theta the angle at the first end; -inf if there is none.
+    Returns:
+        the foot of the corner on the side, from the first end, its height, and the logarithm of
+        sin(theta) dtheta/dr = r / (b span), theta the angle at the first end; -inf if none exists.
     """
     span = span.clamp(min=_TINY**0.5)
     foot = 0.5 * (b * b + span * span - r * r) / span
@@ -310,7 +311,7 @@ def _triangle(b: Tensor, r: Tensor, span: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _log_volume(bonds: Tensor, angles: Tensor, closing: Tensor) -> Tensor:
-    """Sum of 2 log b and log sin theta, -inf outside their ranges, with finite gradients."""
+    """Sum 2 log b and log sin theta, -inf outside their ranges, with finite gradients."""
     bond_ok = bonds > 0
     angle_ok = (angles > 0) & (angles < math.pi)
     log_b = torch.where(bond_ok, bonds, 1.0).log()

@@ -1,16 +1,16 @@
 """Isomers of a molecule: what an ensemble samples, and what it holds as in the input geometry.
 
-One rule decides it for every bond and every atom, before anything is simulated:
+One rule decides for every bond and every atom, before anything is simulated:
 
 * stereocentres are held: four-valent atoms without two equivalent end atoms, and all pyramids of
   S, P, As and Se; nitrogen and oxygen invert, so their pyramids are sampled.
-* double bonds are held: they turn in no simulation.
+* double bonds are held: no simulation turns them.
 * amide bonds, C(=O)-N or C(=S)-N, are held unless the configuration samples them.
 * conjugated single bonds, planar on both sides with a twofold barrier, are sampled unless the
   configuration holds them.
 * every other bond outside of rings is sampled, whatever its barrier, and so are shapes of rings.
 
-log Z is that of the domain where all that is held is as in the input.
+log Z is that of the domain in which everything held is as in the input.
 """
 
 from collections import Counter
@@ -34,12 +34,12 @@ _NOUNS = {"amides": "amide", "double": "double bond", "conjugated": "conjugated 
 
 @dataclass(frozen=True)
 class Isomers:
-    """What is held and what is sampled.
+    """Held and sampled parts of a molecule.
 
     Attributes:
         centres: (centre, a, b, c) of every held stereocentre, of positive volume in the input.
         held_bonds: (a, i, j, d) torsions about bonds i-j that stay cis or trans as in the input.
-        cis: of each of `held_bonds`, whether it is cis (a and d on one side) there.
+        cis: which of `held_bonds` are cis there, a and d on one side.
         turning: bonds (i, j), i < j, outside of rings that turn.
         inverting: atoms whose pyramid of three bonds inverts.
         rings: atoms of every ring that has shapes to sample, in order around it.
@@ -76,8 +76,8 @@ def find_isomers(
         bonds: pairs of atoms.
         positions: (n, 3) input geometry in nm.
         barriers: (i, j), i < j -> barrier in kJ/mol of the torsion terms about the bond, for
-            bonds outside of rings that have any; others are told by their lengths.
-        held: what is held besides double bonds: none, amides, or conjugated, which holds both.
+            bonds outside of rings that have any; lengths decide about the others.
+        held: kinds of bonds besides double ones: none, amides, or conjugated, which holds both.
     """
     graph = nx.Graph()
     graph.add_nodes_from(range(len(elements)))
@@ -120,7 +120,7 @@ def find_isomers(
 
 
 class _Bonds:
-    """Kinds of the bonds of one molecule."""
+    """Classifies the bonds of one molecule."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _Bonds:
         self.graph, self.elements, self.x, self.barriers = graph, elements, positions, barriers
 
     def kind(self, bond: tuple[int, int]) -> str:
-        """Returns "double", "amides", "conjugated" or "turning"."""
+        """Classify a bond: "double", "amides", "conjugated" or "turning"."""
         barrier, (i, j) = self.barriers.get(bond), bond
         if self._is_amide(i, j) or self._is_amide(j, i):
             return "amides"
@@ -143,11 +143,11 @@ class _Bonds:
         return "conjugated" if (barrier or 0.0) > CONJUGATED_BARRIER else "turning"
 
     def is_linear(self, bond: tuple[int, int]) -> bool:
-        """Whether one end is part of a straight line, so that no torsion is defined about it."""
+        """Whether an end is part of a straight line, so that the bond has no torsion."""
         return any(self._is_linear_atom(i) for i in bond)
 
     def linear_axes(self, acyclic: set[frozenset[int]]) -> list[tuple[int, int]]:
-        """The first bond of each straight line outside of rings with neighbours on both sides."""
+        """List the first bond of each acyclic straight line with neighbours at both ends."""
         linear = [i for i in self.graph if self._is_linear_atom(i)]
         axes = []
         for line in nx.connected_components(self.graph.subgraph(linear)):
@@ -163,7 +163,7 @@ class _Bonds:
         return self.graph.degree[i] == 2 and not _bent(self.x, self.graph, i)
 
     def quad(self, bond: tuple[int, int]) -> tuple[int, int, int, int]:
-        """The torsion of the heaviest neighbours, (a, i, j, d)."""
+        """Choose the torsion (a, i, j, d) of the main neighbours of a bond."""
         i, j = bond
         return self._main_neighbour(i, j), i, j, self._main_neighbour(j, i)
 
@@ -183,7 +183,7 @@ class _Bonds:
         return any(self.elements[o] in "OS" and self.graph.degree[o] == 1 for o in self.graph[c])
 
     def _is_planar(self, i: int) -> bool:
-        """Two or three neighbours in one plane."""
+        """Whether the atom has two or three neighbours in one plane."""
         return self.graph.degree[i] in (2, 3) and not _volume(self.graph, self.x, i)
 
     def _is_double(self, bond: tuple[int, int]) -> bool:
@@ -203,7 +203,7 @@ def _bent(x: np.ndarray, graph: nx.Graph, i: int) -> bool:
 
 
 def _volume(graph: nx.Graph, x: np.ndarray, i: int) -> float:
-    """Volume of the unit vectors to three neighbours; zero if planar, or not three."""
+    """Compute the volume of the unit vectors to three neighbours; zero if planar, or not three."""
     if graph.degree[i] != 3:
         return 0.0
     volume = pyramid_volume(i, graph, x)
@@ -211,7 +211,7 @@ def _volume(graph: nx.Graph, x: np.ndarray, i: int) -> float:
 
 
 def _side(x: np.ndarray, quad: tuple[int, int, int, int]) -> float:
-    """Cosine of a torsion, times positive numbers."""
+    """Compute a positive multiple of the cosine of a torsion."""
     a, i, j, d = (x[k] for k in quad)
     axis = (j - i) / np.linalg.norm(j - i)
     one, other = a - i, d - j
@@ -229,22 +229,22 @@ def _held_words(
     centres: Sequence[tuple[int, int, int, int]],
     cis: Mapping[tuple[int, int], bool],
 ) -> tuple[str, ...]:
-    """Counts of stereocentres, and of bonds by kind and by cis or trans where these differ."""
+    """Count stereocentres, and bonds by kind and by cis or trans where these differ."""
     alike = [graph.degree[i] == 3 > len({kind[k] for k in graph[i]}) for i, *_ in centres]
     counts = {"stereocentre": alike.count(False), "pyramid": alike.count(True)}
     words = [_count(n, noun) for noun, n in counts.items() if n]
     for key, noun in _NOUNS.items():
-        found = {"": 0, "cis ": 0, "trans ": 0}
+        counted = {"": 0, "cis ": 0, "trans ": 0}
         for bond in named[key]:
             if bond in cis:
                 which = "cis " if cis[bond] else "trans "
-                found[which if _has_isomers(bond, graph, kind) else ""] += 1
-        words += [_count(n, which + noun) for which, n in found.items() if n]
+                counted[which if _has_isomers(bond, graph, kind) else ""] += 1
+        words += [_count(n, which + noun) for which, n in counted.items() if n]
     return tuple(words)
 
 
 def _has_isomers(bond: tuple[int, int], graph: nx.Graph, kind: Mapping[int, str]) -> bool:
-    """Whether cis and trans differ: no end has two neighbours that are alike."""
+    """Whether cis and trans differ, that is, no end has two equivalent neighbours."""
     ends = [[kind[k] for k in graph[i] if k not in bond] for i in bond]
     return all(len(set(end)) == len(end) for end in ends)
 
@@ -252,7 +252,7 @@ def _has_isomers(bond: tuple[int, int], graph: nx.Graph, kind: Mapping[int, str]
 def _flexible_rings(
     graph: nx.Graph, inverting: list[int], rings: list[list[int]]
 ) -> tuple[tuple[int, ...], ...]:
-    """Rings of four atoms or more that are not planar, and no faces of a cage."""
+    """Find rings of four atoms or more that are neither planar nor faces of a cage."""
     shared = Counter(i for ring in rings for i in ring)
     return tuple(
         tuple(nx.cycle_basis(graph.subgraph(ring))[0])

@@ -1,14 +1,14 @@
 r"""Coordinates on the line with several modes, mapped from N(0, 1) to their smoothed marginals.
 
-s -> y with CDF(y) = Phi(s), coordinate by coordinate, as the rotatable torsions of a molecule are
-mapped from the circle. A density that is a product along its axes is then exact in the base.
-Coordinates of one mode stay as they are: heavy tails say little about one coordinate alone. So do
-those that depend on others: modes that lie in a plane as they like are cut into slivers by it, and
-learned more slowly (gmm40_fab after 400 steps: an ESS of 24 % instead of 60 %).
+s -> y with CDF(y) = Phi(s), coordinate by coordinate, as for the rotatable torsions of a molecule
+on circles. A density that is a product along its axes is then exact in the base. Coordinates of
+one mode stay as they are: their heavy tails are often due to other coordinates. So do those of
+several modes that depend on others: the map would cut modes that are scattered over a plane into
+slivers, which are learned more slowly (gmm40_fab after 400 steps: an ESS of 24 % instead of 60 %).
 
-`line_modes` tells the modes. Each is smoothed by a bandwidth of its own, so a few samples far out
-make a mode as smooth as they can tell. The densities are tables, linear between nodes that every
-mode places for itself, with Gaussian tails beyond; so both directions are exact in closed form.
+`line_modes` finds the modes and smooths each by a bandwidth of its own, so that a few samples far
+out make a wide, smooth mode. The densities are tables, linear between nodes that every mode places
+for itself, with Gaussian tails beyond; so both directions are exact in closed form.
 """
 
 import math
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from onestep_md.coordinates.line_modes import GRID, Counts, cut_into_modes, log_normal
 from onestep_md.coordinates.piecewise import Cells, cell_masses
 
-_FLOOR, _FLOOR_WIDTH = 1e-3, 1.5  # admixture of a Gaussian, also the tails: nothing out of reach
-_HARMONICS = 4  # of a cumulative probability, whose correlations tell dependence
+_FLOOR, _FLOOR_WIDTH = 1e-3, 1.5  # admixture of a Gaussian, which also makes the tails
+_HARMONICS = 4  # of cumulative probabilities, whose correlations measure dependence
 _DEPENDENT = 0.25  # correlation; annealed samples share ancestors: mw32 has up to 0.17 by chance
 _TINY = 1e-300
 
@@ -30,9 +30,9 @@ class LineMarginals(nn.Module):
     """Marginals of those of `dim` coordinates that have several modes and depend on no other.
 
     Attributes:
-        modal: (k,) which coordinates these are.
-        single: the coordinates of one mode.
-        tangled: whether there are others, of several modes, which depend on each other.
+        modal: (k,) numbers of these coordinates.
+        single: numbers of the coordinates of one mode.
+        tangled: whether there are others, of several modes, that depend on each other.
     """
 
     modal: Tensor
@@ -54,25 +54,25 @@ class LineMarginals(nn.Module):
 
         Args:
             y: (n, dim) equal-weight samples of unit variance, float64; relatives are neighbours.
-            force: (n, dim) d log p / dy there, if it is known; it tells small modes.
+            force: (n, dim) d log p / dy there, if it is known; small modes are found by it.
         """
         forces = [None] * y.shape[1] if force is None else force.T
-        found = [
+        modes = [
             cut_into_modes(Counts.from_samples(*column))
             for column in zip(y.T, forces, strict=True)
         ]
-        cuts = {i: cuts for i, (_, cuts) in enumerate(found) if cuts}
+        cuts = {i: cuts for i, (_, cuts) in enumerate(modes) if cuts}
         single = [i for i in range(y.shape[1]) if i not in cuts]
         modal = _independent(y, cuts)
-        tables = {i: _table(*found[i]) for i in modal}
+        tables = {i: _table(*modes[i]) for i in modal}
         empty = (torch.zeros(0, GRID + 1, dtype=torch.float64),) * 2
-        chosen = zip(*(tables[i] for i in modal), strict=True)
-        nodes, density = (torch.stack(of) for of in chosen) if modal else empty
-        columns = torch.tensor(modal, dtype=torch.long)
-        return cls(columns, single, len(modal) < len(cuts), nodes, density)
+        columns = zip(*(tables[i] for i in modal), strict=True)
+        nodes, density = (torch.stack(rows) for rows in columns) if modal else empty
+        numbers = torch.tensor(modal, dtype=torch.long)
+        return cls(numbers, single, len(modal) < len(cuts), nodes, density)
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates y (batch, k) with CDF(y) = Phi(s), and log dy/ds (batch, k)."""
+        """Find coordinates y (batch, k) with CDF(y) = Phi(s), and log dy/ds (batch, k)."""
         tail = _ndtr(torch.where(s < 0.0, s, -s)).clamp(min=_TINY)
         halves = zip(self.left.quantile(tail), self.right.quantile(tail), strict=True)
         y, log_p = (torch.where(s < 0.0, a, b) for a, b in halves)
@@ -90,7 +90,7 @@ class LineMarginals(nn.Module):
 
 
 class Half(nn.Module):
-    """Densities (k, grid + 1) at nodes of the same shape, read from the left, both ways."""
+    """Distribution functions from the left, of densities (k, grid + 1) at nodes of this shape."""
 
     density: Tensor
     nodes: Tensor
@@ -111,7 +111,7 @@ class Half(nn.Module):
             self.register_buffer(name, table)
 
     def quantile(self, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the cumulative probability is `tail` (batch, k), and the log-density there."""
+        """Find where the cumulative probability is `tail` (batch, k), and the log-density."""
         index = torch.searchsorted(self.cdf, tail.detach().T.contiguous(), right=True) - 1
         outside = (index < 0).T
         index = index.clamp(0, GRID - 1)
@@ -125,7 +125,7 @@ class Half(nn.Module):
         return torch.where(outside, beyond, y), log_p
 
     def cumulative(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Cumulative probability at y (batch, k), precise where small, and the log-density."""
+        """Compute the cumulative probability at y (batch, k), precise where small, and log p."""
         index = torch.searchsorted(self.nodes, y.detach().T.contiguous(), right=True) - 1
         below, above = (index < 0).T, (index >= GRID).T
         index = index.clamp(0, GRID - 1)
@@ -139,10 +139,10 @@ class Half(nn.Module):
 
 
 def _table(modes: list[Counts], cuts: list[float]) -> tuple[Tensor, Tensor]:
-    """Nodes and density there, both (grid + 1,), of a coordinate with several modes."""
+    """Tabulate nodes and densities, both (grid + 1,), of a coordinate with several modes."""
     nodes, total = _nodes(modes, cuts), sum(mode.size for mode in modes)
     p = sum(mode.size / total * mode.density(nodes) for mode in modes)
-    # what the table holds and the two tails make one
+    # the mass of the table and of the two tails is one
     ends = torch.stack([nodes[0], -nodes[-1]])
     inside = 1.0 - _FLOOR * float(_ndtr(ends / _FLOOR_WIDTH).sum())
     density = (1.0 - _FLOOR) * p + torch.exp(_log_tail(nodes))
@@ -150,24 +150,24 @@ def _table(modes: list[Counts], cuts: list[float]) -> tuple[Tensor, Tensor]:
 
 
 def _nodes(modes: list[Counts], cuts: list[float]) -> Tensor:
-    """Nodes (grid + 1,): as many for every mode, each in its own stretch between the cuts."""
+    """Place nodes (grid + 1,), as many for every mode, in its own stretch between the cuts."""
     stretches = []
     for mode, (left, right) in zip(modes, pairwise([-math.inf, *cuts, math.inf]), strict=True):
         stretches.append((max(mode.low, left), min(mode.high, right)))
-    share, rest = divmod(GRID, len(modes))
+    count, rest = divmod(GRID, len(modes))
     nodes = [
         # the end of a stretch may be the start of the next one
-        torch.linspace(low, high, share + (i < rest) + 1, dtype=torch.float64)[:-1]
+        torch.linspace(low, high, count + (i < rest) + 1, dtype=torch.float64)[:-1]
         for i, (low, high) in enumerate(stretches)
     ]
     return torch.cat([*nodes, torch.tensor([stretches[-1][1]], dtype=torch.float64)])
 
 
 def _independent(y: Tensor, cuts: dict[int, list[float]]) -> list[int]:
-    """Those columns of y (n, dim) with cuts between modes that depend on no other, as it seems.
+    """Find the columns of y (n, dim) with cuts between modes that depend on no other column.
 
-    Neither their harmonics nor which mode they are in may tell about another column. Harmonics
-    do not see what a small mode does.
+    Neither their harmonics nor the side of a cut may correlate with another column; small modes
+    show in the sides alone.
     """
     ranks = y.argsort(0).argsort(0).double() / len(y)
     waves = [
@@ -178,18 +178,18 @@ def _independent(y: Tensor, cuts: dict[int, list[float]]) -> list[int]:
     owner = torch.arange(y.shape[1]).repeat(len(waves))
     sides = [(y[:, i] > cut).double() for i in cuts for cut in cuts[i]]
     owner = torch.cat([owner, torch.tensor([i for i in cuts for _ in cuts[i]], dtype=torch.long)])
-    tells = torch.cat([*waves, *(side[:, None] for side in sides)], dim=-1)
-    tells = (tells - tells.mean(0)) / tells.std(0)
+    features = torch.cat([*waves, *(side[:, None] for side in sides)], dim=-1)
+    features = (features - features.mean(0)) / features.std(0)
     free = []
     for i in cuts:
-        correlation = (tells[:, owner == i].T @ tells[:, owner != i]).abs() / len(y)
+        correlation = (features[:, owner == i].T @ features[:, owner != i]).abs() / len(y)
         if not correlation.numel() or correlation.max() < _DEPENDENT:
             free.append(i)
     return free
 
 
 def _ndtr(y: Tensor) -> Tensor:
-    """Phi(y); torch's own has no digits left in the tail."""
+    """Compute Phi(y); torch's own has no digits left in the tail."""
     return 0.5 * torch.special.erfc(-y / math.sqrt(2.0))
 
 

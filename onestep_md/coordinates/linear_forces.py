@@ -1,26 +1,26 @@
-"""Mean and precision from forces, where samples are too few to tell a covariance.
+"""Mean and precision from forces, where samples are too few to estimate a covariance.
 
 The covariance of d coordinates takes many times d samples. But the forces of a Gaussian are
-exactly linear, grad u = A (x - m), and more than d samples tell A and m without any noise.
+exactly linear, grad u = A (x - m), and more than d samples determine A and m without any noise.
 """
 
 import numpy as np
 
-ROWS = 10  # samples per dimension; fewer cannot tell a covariance
-_FEWEST_ROWS = 2  # and fewer than these, copies among them, no linear force either
+ROWS = 10  # samples per dimension that a covariance takes
+_FEWEST_ROWS = 2  # samples per dimension that a linear force takes, as some may be copies
 _LINEAR = 0.9  # share of the variance of the forces of a nearly Gaussian density
 _FLATTEST = 1e-8  # of the eigenvalues of A, relative to the largest
 
 
 def fit_linear_forces(x: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean (dim,) and precision A (dim, dim) by a linear fit of gradients to x, both (n, dim).
+    """Fit mean (dim,) and precision A (dim, dim) by regressing gradients on x, both (n, dim).
 
     For samples of exp(-u), A estimates the inverse of their covariance, whatever u is:
     <grad u (x - m)^T> is the identity, by partial integration.
 
     Returns:
-        None where x has so many rows that it tells a covariance itself, or too few for a fit, or
-        where the forces are not linear in x or not attractive.
+        none where x has enough rows for a covariance, or too few for a fit, or where the forces
+        are not linear in x or not attractive.
     """
     n, dim = x.shape
     if not _FEWEST_ROWS * dim <= n < ROWS * dim:

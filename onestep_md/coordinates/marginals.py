@@ -1,6 +1,6 @@
-r"""Torsions one at a time: which of them rotate, their marginal densities, their wells.
+r"""Single torsions: which of them rotate, their marginal densities, their wells.
 
-Every marginal is a table on a closed grid, linear between its nodes (`piecewise`).
+Every marginal is a table on a closed grid and linear between its nodes, see `piecewise`.
 """
 
 import math
@@ -12,15 +12,15 @@ from onestep_md.coordinates.base import wrap
 from onestep_md.coordinates.piecewise import Cells, cell_masses
 
 _ROTATABLE_SPREAD = 0.5  # rad; circular standard deviation above which a torsion rotates
-_FAR = math.pi / 2  # rad from the mean; a stiff torsion is practically never there
+_FAR = math.pi / 2  # rad from the mean, where a stiff torsion practically never is
 _FAR_FRACTION = 1e-3
 GRID = 512  # nodes of a tabulated marginal
 _STEP = 2.0 * math.pi / GRID
 _BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
 _FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
 _WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
-_RARE = 0.1  # share of a well below which training emphasises it
-_NO_WELL = 1e-3  # share below which it is a few frames on a barrier, or rounding
+_RARE = 0.1  # population of a well below which training emphasises it
+_NO_WELL = 1e-3  # population below which it is a few frames on a barrier, or rounding
 
 
 class Marginals(nn.Module):
@@ -32,13 +32,13 @@ class Marginals(nn.Module):
     def __init__(self, density: Tensor, cdf: Tensor):
         """Take densities and cumulative probabilities (n, GRID + 1) at the nodes of the grid."""
         super().__init__()
-        # known from elsewhere, so that no checkpoint of a flow has to hold them
+        # the chart keeps them, so that no checkpoint of a flow has to
         self.register_buffer("density", density, persistent=False)
         self.register_buffer("cdf", cdf, persistent=False)
 
     @classmethod
     def from_densities(cls, densities: Tensor) -> "Marginals":
-        """Take densities (n, GRID), by the nodes of `smooth_density`, and add some floor."""
+        """Take densities (n, GRID) at the nodes of `smooth_density`, and add a floor."""
         p = (1.0 - _FLOOR) * densities + _FLOOR / (2.0 * math.pi)
         p = torch.cat([p, p[:, :1]], dim=-1)
         start = torch.zeros(len(p), 1, dtype=p.dtype)
@@ -55,7 +55,7 @@ class Marginals(nn.Module):
         return cls.from_densities(smooth_density(angles, weight, _BANDWIDTH))
 
     def quantile(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
+        """Find the angles at the cumulative probability (s + pi)/2pi, and log(2 pi p) there."""
         turned = torch.remainder(s + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
         index = torch.searchsorted(self.cdf, turned.detach().T.contiguous(), right=True) - 1
         index = index.clamp(0, GRID - 1)
@@ -72,12 +72,13 @@ class Marginals(nn.Module):
 
 
 class RareWells(nn.Module):
-    """How much training emphasises the rare wells of n torsions.
+    """The emphasis of training on the rare wells of n torsions.
 
-    Wells are separated at the minima of the smoothed marginal. A well of share P gets the emphasis
-    sqrt(_RARE / P) if P is below _RARE. For wells b that the flow visits with shares Q_b and fits
-    with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a rare well is fitted from few
-    samples, its c_b is large, and visiting it more often costs the frequent wells next to nothing.
+    Wells are separated at the minima of the smoothed marginal. A well of population P gets the
+    emphasis sqrt(_RARE / P) if P is below _RARE. For wells b that the flow visits with
+    probabilities Q_b and fits with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a
+    rare well is fitted from few samples, its c_b is large, and more visits to it cost the
+    frequent wells next to nothing.
     """
 
     table: Tensor
@@ -96,12 +97,12 @@ class RareWells(nn.Module):
         return cls(table)
 
     def log_emphasis(self, angles: Tensor) -> Tensor:
-        """Sum over the torsions (batch, n) of the logarithms of their emphases, (batch,)."""
+        """Sum the logarithms of the emphases of torsions (batch, n), (batch,)."""
         return self.table.gather(1, _nearest_node(angles).T).sum(0)
 
 
 def find_wells(angles: Tensor) -> Tensor:
-    """Number of the well (frames, n) that each torsion (frames, n) is in, 0 where there is one."""
+    """Number the wells (frames, n) that torsions (frames, n) are in, from 0."""
     uniform = torch.full((len(angles),), 1.0 / len(angles), dtype=torch.float64)
     rows = [_number_wells(p) for p in smooth_density(angles, uniform, _WELL_BANDWIDTH)]
     table = torch.stack(rows) if rows else torch.zeros(0, GRID, dtype=torch.long)
@@ -109,28 +110,28 @@ def find_wells(angles: Tensor) -> Tensor:
 
 
 def _number_wells(p: Tensor) -> Tensor:
-    """Number of the well of each node (GRID,) of one marginal (GRID,), split at its minima."""
+    """Number the wells of the nodes (GRID,) of one marginal (GRID,), split at its minima."""
     # a minimum: no higher than the node before, lower than the one after
     barrier = (p <= p.roll(1)) & (p < p.roll(-1))
-    # the last one goes on through the cut
+    # the last well goes on through the cut
     return barrier.long().cumsum(0) % max(1, int(barrier.sum()))
 
 
 def _log_emphasis(p: Tensor) -> Tensor:
-    """Log-emphasis on the grid (GRID,) from one marginal (GRID,), constant in every well."""
+    """Compute the log-emphasis (GRID,) from one marginal (GRID,), constant in every well."""
     well = _number_wells(p)
-    share = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
-    share = torch.where(share < _NO_WELL, 1.0, share)
-    return 0.5 * torch.log(_RARE / share[well]).clamp(min=0.0)
+    population = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
+    population = torch.where(population < _NO_WELL, 1.0, population)
+    return 0.5 * torch.log(_RARE / population[well]).clamp(min=0.0)
 
 
 def circular_mean(angles: Tensor) -> Tensor:
-    """Directions (n,) of the mean vectors of (frames, n) angles."""
+    """Compute the directions (n,) of the mean vectors of angles (frames, n)."""
     return torch.atan2(angles.sin().mean(0), angles.cos().mean(0))
 
 
 def is_rotatable(torsions: Tensor) -> Tensor:
-    """Tell rotatable torsions from stiff ones by how far (frames, n) angles really go.
+    """Find rotatable torsions (n,) by the spread of angles (frames, n).
 
     A torsion is stiff when its circular spread is small AND it practically never leaves the half
     circle around its mean; a rare second well makes it rotatable.
@@ -142,9 +143,10 @@ def is_rotatable(torsions: Tensor) -> Tensor:
 
 
 def smooth_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
-    """Densities (n, grid) of weighted angles, by the nodes -pi, -pi + 2 pi / grid, ...
+    """Estimate densities (n, grid) of weighted angles at the nodes -pi, -pi + 2 pi / grid, ...
 
-    A histogram convolved with a von Mises kernel by FFT; the sum times the node distance is one.
+    They are histograms convolved with a von Mises kernel by FFT; sums times the node distance
+    are one.
 
     Args:
         angles: (frames, n) in rad.
@@ -155,8 +157,8 @@ def smooth_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
     kernel = torch.exp((torch.cos(grid) - 1.0) / bandwidth**2)
     kernel = kernel / kernel.sum()
     counts = torch.zeros(angles.shape[1], GRID, dtype=torch.float64)
-    shares = weight.expand(angles.shape[1], -1).contiguous()
-    counts.scatter_add_(1, _nearest_node(angles).T, shares / _STEP)
+    weights = weight.expand(angles.shape[1], -1).contiguous()
+    counts.scatter_add_(1, _nearest_node(angles).T, weights / _STEP)
     if not len(counts):  # a rigid molecule; no FFT takes nothing
         return counts
     smooth = torch.fft.irfft(torch.fft.rfft(counts) * torch.fft.rfft(kernel), n=GRID)
@@ -165,5 +167,5 @@ def smooth_density(angles: Tensor, weight: Tensor, bandwidth: float) -> Tensor:
 
 
 def _nearest_node(angles: Tensor) -> Tensor:
-    """Index of the nearest node, same shape."""
+    """Find the nearest nodes of angles, same shape."""
     return ((angles + math.pi) / _STEP).round().long() % GRID

@@ -13,6 +13,8 @@ COMFORTABLE, _LEAST = 15.0, 5.0
 
 @dataclass(frozen=True)
 class Row:
+    """One row of a z-matrix, see `zmatrix.ZMatrix`; -1 where a reference is not defined."""
+
     atom: int
     bond_to: int = -1
     angle_to: int = -1
@@ -33,6 +35,7 @@ class Placement:
         positions: np.ndarray,
         lengths: dict[frozenset[int], float],
     ):
+        """Choose a spanning tree; `lengths` are those of constrained bonds in nm."""
         self.graph, self.root, self.positions = graph, root, positions
         self.tree, self.parent = _spanning_tree(graph, root, lengths)
         depth = nx.single_source_shortest_path_length(self.tree, root)
@@ -50,10 +53,11 @@ class Placement:
         self.turning: set[frozenset[int]] = set()  # bonds that have their proper torsion
 
     def unplaced(self) -> list[int]:
+        """List the atoms without a row."""
         return [i for i in self.graph if i not in self.placed]
 
     def build(self) -> bool:
-        """Place every atom; False when some cannot be placed."""
+        """Place every atom; False if some cannot be placed."""
         self._place(Row(self.root))
         frontier = set(self.tree[self.root])
         while frontier:
@@ -89,7 +93,7 @@ class Placement:
             self.turning.add(frozenset((row.bond_to, row.angle_to)))
 
     def _find_row(self, atom: int, margin: float, least: float) -> Row | None:
-        """References of an atom, or None; those of its torsion are bent by `least` or more."""
+        """Choose the references of an atom, if there are any, of angles beyond the margins."""
         bond_to = self.parent[atom]
         if len(self.rows) == 1:
             return Row(atom, bond_to)
@@ -103,8 +107,8 @@ class Placement:
             if bent:
                 return Row(atom, bond_to, bent[0])
             # only where no atom of the molecule is bent
-            found = straight and margin < COMFORTABLE
-            return Row(atom, bond_to, straight[0], straight=True) if found else None
+            in_line = straight and margin < COMFORTABLE
+            return Row(atom, bond_to, straight[0], straight=True) if in_line else None
         for angle_to in bent + straight:
             row = self._find_torsion(atom, bond_to, angle_to, least)
             if row is not None:
@@ -141,7 +145,7 @@ class Placement:
         return is_path and straight and frozenset(chain[1:3]) not in self.turning
 
     def _candidates(self, centre: int, excluded: tuple[int, ...]) -> Iterable[int]:
-        """Placed references around an atom: its neighbours in the tree, in the ring, the rest."""
+        """List placed references around an atom: neighbours in the tree, in rings, the rest."""
 
         def usable(atoms: Iterable[int]) -> list[int]:
             chosen = (i for i in atoms if i in self.placed and i not in excluded)
@@ -154,7 +158,7 @@ class Placement:
 
 
 def is_bent(positions: np.ndarray, i: int, j: int, k: int, margin: float) -> bool:
-    """Whether the angle i-j-k stays `margin` degrees away from 0 and 180; 0: whether it is one."""
+    """Whether the angle i-j-k is defined and `margin` degrees away from 0 and 180."""
     angle = _angle(positions, i, j, k)
     return margin <= angle <= 180.0 - margin
 
@@ -164,7 +168,7 @@ def _is_straight(positions: np.ndarray, i: int, j: int, k: int) -> bool:
 
 
 def _angle(positions: np.ndarray, i: int, j: int, k: int) -> float:
-    """Degrees; nan where atoms coincide."""
+    """Compute the angle i-j-k in degrees; nan where atoms coincide."""
     a, b = positions[i] - positions[j], positions[k] - positions[j]
     if not (a.any() and b.any()):
         return float("nan")
@@ -174,7 +178,7 @@ def _angle(positions: np.ndarray, i: int, j: int, k: int) -> float:
 def _spanning_tree(
     graph: nx.Graph, root: int, lengths: dict[frozenset[int], float]
 ) -> tuple[nx.Graph, dict[int, int]]:
-    """Breadth-first tree, except that constrained bonds are never the ones that are cut."""
+    """Build a breadth-first tree that never cuts a constrained bond."""
     shallow = {frozenset(edge) for edge in nx.bfs_edges(graph, root)}
     weighted = nx.Graph()
     for i, j in graph.edges:

@@ -1,21 +1,20 @@
 r"""The chart of a molecule's positions: a Gaussian that no rotation changes, and nothing else.
 
 X = M s_x are the mean-free positions, M (n, n-1) with M M^T = <X X^T> / 3, the covariance of the
-explored atoms taken alike in all directions: bonded atoms are near each other in the base, and no
-bond, angle or hand is right. All of that is left to the flow.
+explored atoms averaged over all directions: bonded atoms are near each other in the base, but no
+bond, angle or chirality is right. All of that is left to the flow.
 
-Base and flow do not tell twins apart, such as the hydrogens of a methyl: of the two hands that
-their numbers can have around an atom with four neighbours, dynamics has one and this density has
-both, 2^h alike copies in all. A configuration stands for all of its copies.
+Base and flow do not distinguish equivalent atoms, such as the hydrogens of a methyl. Their numbers
+can have two chiralities around an atom with four neighbours. Dynamics has one of them and this
+density has both, 2^h equal copies for h such groups. A configuration stands for all of its copies.
 
-x is any of the conformations that rigid motion makes of one; log Z leaves it out, as it does in
-internal coordinates, whose volume element J dq goes with 8 pi^2 of rotations and all positions of
-an atom. Mean-free positions have the same rotations, and n^{3/2} times their volume goes with all
-positions of the centre, so
+log Z leaves rigid motion out, as it does in internal coordinates, whose volume element J dq goes
+with 8 pi^2 of rotations and all positions of an atom. Mean-free positions have the same rotations,
+and n^{3/2} times their volume goes with all positions of the centre, so
 
     log|det dx/ds_x| = 3 log|det B^T M| + 3/2 log n - log 8 pi^2 - h log 2,   B orthonormal.
 
-Of two atoms there are the rotations of a line alone, 4 pi instead of 8 pi^2.
+Two atoms have the rotations of a line alone, 4 pi instead of 8 pi^2.
 """
 
 import math
@@ -33,7 +32,7 @@ class PositionChart(AugmentedChart):
     """The atoms of one molecule, with the covariance that they were explored with.
 
     Attributes:
-        coordinates: the internal ones, which know the hands of the molecule.
+        coordinates: the internal ones, with the domain of the molecule.
         spread: (n, n-1) the matrix M, in nm.
     """
 
@@ -95,7 +94,7 @@ class PositionChart(AugmentedChart):
         return self.log_volume - 3.0 * self.spread.norm(dim=0).log().sum()
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Map states to conformations (batch, atoms, 3); those of the wrong hand lie outside."""
+        """Map states to conformations (batch, atoms, 3); other isomers are outside the chart."""
         x = self.spread @ s[:, : self.free].unflatten(-1, (-1, 3))
         wrong = ~self.coordinates.domain.contains(x)
         return x, torch.where(wrong, -torch.inf, self._log_noise(s) + self.log_volume)
@@ -106,7 +105,7 @@ class PositionChart(AugmentedChart):
         return s, self.to_x(s)[1]
 
     def align(self, z: Tensor, s: Tensor) -> Tensor:
-        """Rotated (Kabsch), positions and auxiliary noise alike."""
+        """Rotate positions and auxiliary noise alike (Kabsch)."""
         states = z.double().unflatten(-1, (-1, 3))
         turn = kabsch_rotation(self.to_x(z.double())[0], self.to_x(s.double())[0])
         return (states @ turn).flatten(1).to(z)
@@ -130,6 +129,6 @@ def _make_alike(covariance: Tensor, group: list[int]) -> None:
 
 
 def _parent_of_four(atom: int, bonds: Sequence[tuple[int, int]]) -> int | None:
-    """The one atom that `atom` is bonded to, if that has four neighbours."""
+    """Find the one atom that `atom` is bonded to, if that has four neighbours."""
     (parent,) = {i for bond in bonds if atom in bond for i in bond} - {atom}
     return parent if sum(parent in bond for bond in bonds) == 4 else None

@@ -1,8 +1,8 @@
 r"""Coordinates whose width depends on others: y_i = m_i + s_i exp(a_i + B_i y_P), s_i normal.
 
-As in hierarchical models, where the logarithm of a variance is itself a parameter. What is linear
-in the logarithm is fitted where the samples are, and holds where they never got: in the neck of a
-funnel. Parents P are scaled by nothing, so both directions and the log-determinant are closed.
+Hierarchical models are like this: the logarithm of a variance is itself a parameter. A fit that is
+linear in the logarithm also holds where the samples never got, as in the neck of a funnel. Parents
+P are not scaled themselves, so both directions and the log-determinant have a closed form.
 """
 
 import math
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 _DEPENDENT = 0.1  # correlation of log |y_i| with y_j; 1 % of its variance
 _NOISE = 5.0  # standard errors of a correlation: smaller ones of few samples mean nothing
-_OUTLIER = 4.0  # standard deviations, beyond which a parent says nothing more to the fit
+_OUTLIER = 4.0  # standard deviations, at which parents are clipped in the fit
 _ROUNDS = 5  # in which centres and widths are fitted in turn
-_GAIN = 0.02  # nats that a child must become more Gaussian by
+_GAIN = 0.02  # nats by which a child must become more Gaussian
 _EULER = 0.5772156649015329
 _TINY = 1e-12
 
@@ -23,8 +23,8 @@ class Scales(nn.Module):
     """Widths of some of `dim` coordinates as functions of others.
 
     Attributes:
-        parents: (p,) which coordinates tell widths.
-        scaled: (c,) which ones they tell the widths of.
+        parents: (p,) numbers of the coordinates that determine widths.
+        scaled: (c,) numbers of the coordinates that have these widths.
     """
 
     parents: Tensor
@@ -52,45 +52,45 @@ class Scales(nn.Module):
             y: (n, dim) centred samples of unit variance, float64.
             single: columns of one mode; the others are left alone.
         """
-        parents, children = _families(y, single)
-        known, theirs = y[:, parents], y[:, children]
-        inputs = torch.cat([torch.ones(len(y), 1, dtype=y.dtype), known], dim=-1)
+        parents, children = _find_families(y, single)
+        y_parents, y_children = y[:, parents], y[:, children]
+        inputs = torch.cat([torch.ones(len(y), 1, dtype=y.dtype), y_parents], dim=-1)
         centre = torch.zeros(len(children), dtype=y.dtype)
         for _ in range(_ROUNDS):
-            # log |y_i - m_i| = a_i + B_i y_P + log |s_i|, and log |s_i| knows nothing of y_P
-            slope = torch.linalg.lstsq(inputs, _log_size(theirs - centre)).solution[1:]
-            # the mean of a narrow part is off by much more than its width, if wide parts weigh
-            precision = torch.exp(-2.0 * known @ slope)
-            centre = (precision * theirs).sum(0) / precision.sum(0)
-        plain = (theirs - centre) * precision.sqrt()
-        level = plain.square().mean(0).sqrt().log()
-        # a bent density also ties widths to coordinates, but there y_i is the Gaussian one
-        better = _non_gaussian(plain) + _GAIN < _non_gaussian(theirs)
+            # log |y_i - m_i| = a_i + B_i y_P + log |s_i|, and log |s_i| is independent of y_P
+            slope = torch.linalg.lstsq(inputs, _log_size(y_children - centre)).solution[1:]
+            # a plain mean may be off by many widths of the narrow part
+            precision = torch.exp(-2.0 * y_parents @ slope)
+            centre = (precision * y_children).sum(0) / precision.sum(0)
+        residual = (y_children - centre) * precision.sqrt()
+        level = residual.square().mean(0).sqrt().log()
+        # widths of a bent density depend on coordinates too, but there y_i itself is Gaussian
+        better = _non_gaussian(residual) + _GAIN < _non_gaussian(y_children)
         if not better.any():
             parents, slope = [], slope[:0]
         scaled = torch.tensor(children, dtype=torch.long)[better]
-        found = (value[..., better] for value in (slope, centre, level))
-        return cls(torch.tensor(parents, dtype=torch.long), scaled, *found)
+        fitted = (value[..., better] for value in (slope, centre, level))
+        return cls(torch.tensor(parents, dtype=torch.long), scaled, *fitted)
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map s (batch, dim) to y, and log|det dy/ds| (batch,)."""
         log_scale = self.level + s[:, self.parents] @ self.slope
-        wide = self.centre + s[:, self.scaled] * torch.exp(log_scale)
-        return s.index_copy(1, self.scaled, wide), log_scale.sum(-1)
+        scaled = self.centre + s[:, self.scaled] * torch.exp(log_scale)
+        return s.index_copy(1, self.scaled, scaled), log_scale.sum(-1)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `forward`; the same log|det dy/ds|."""
         log_scale = self.level + y[:, self.parents] @ self.slope
-        plain = (y[:, self.scaled] - self.centre) * torch.exp(-log_scale)
-        return y.index_copy(1, self.scaled, plain), log_scale.sum(-1)
+        unscaled = (y[:, self.scaled] - self.centre) * torch.exp(-log_scale)
+        return y.index_copy(1, self.scaled, unscaled), log_scale.sum(-1)
 
 
-def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
-    """Parents and children among the columns `single` of y; those that explain most come first."""
-    tells = y.clamp(-_OUTLIER, _OUTLIER)
+def _find_families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
+    """Find parents, those that explain most first, and children among the columns `single`."""
+    clipped = y.clamp(-_OUTLIER, _OUTLIER)
     size = _log_size(y)
-    tells, size = ((a - a.mean(0)) / a.std(0) for a in (tells, size))
-    correlation = (size.T @ tells).abs() / len(y)  # [child, parent]
+    clipped, size = ((a - a.mean(0)) / a.std(0) for a in (clipped, size))
+    correlation = (size.T @ clipped).abs() / len(y)  # [child, parent]
     allowed = torch.zeros(y.shape[1], dtype=torch.bool)
     allowed[single] = True
     correlation.fill_diagonal_(0.0)
@@ -105,13 +105,13 @@ def _families(y: Tensor, single: list[int]) -> tuple[list[int], list[int]]:
             return parents, is_child.nonzero().squeeze(-1).tolist()
         parents.append(parent)
         is_child |= correlation[:, parent] > 0.0
-        correlation[parent] = 0.0  # scaled by nothing
-        correlation[:, parent] = 0.0  # done
+        correlation[parent] = 0.0  # parents are not scaled
+        correlation[:, parent] = 0.0
         is_child[parents] = False
 
 
 def _non_gaussian(y: Tensor) -> Tensor:
-    """How far columns (n, k) are from Gaussian: log of width over typical size, less theirs."""
+    """Measure how far columns (n, k) are from Gaussian, by the log of width over typical size."""
     typical = _log_size(y).mean(0) + 0.5 * (math.log(2.0) + _EULER)  # E log |N(0, 1)|
     return (0.5 * y.square().mean(0).log() - typical).abs()
 

@@ -1,4 +1,4 @@
-"""Stereocentres: atoms with four different neighbours, which hand they are of; and twins."""
+"""Stereocentres and their chirality, and equivalent atoms."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,21 @@ _PYRAMIDAL = {"S", "P", "As", "Se"}  # with three neighbours; pyramids of N and 
 def find_stereocentres(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]], x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
-    """Centre and three neighbours of each, counted so that their volume is positive in x.
+    """Find stereocentres, each with three neighbours in the order of positive volume in x.
 
-    Neighbours are different where the elements around them, as far as the molecule goes, are.
-    Atoms with four different neighbours, atoms of rings that make the ring's substituents cis or
-    trans, and pyramids of S, P, As and Se. Some of these have equal arms and are no centres to a
-    chemist: their inversion leads to the same molecule with its atoms exchanged, which dynamics
-    may reach or not, and log Z is that of one of the two.
+    They are atoms with four different neighbours, atoms of rings that make the ring's
+    substituents cis or trans, and pyramids of S, P, As and Se. Two neighbours are different if the
+    elements around them are, however far away. Some of these centres have equal arms and are none
+    to a chemist: their inversion leads to the same molecule with its atoms exchanged. Dynamics may
+    reach that or not, and log Z is that of one of the two.
 
     Args:
         elements: chemical symbols of the n atoms.
         bonds: pairs of atoms.
-        x: (n, 3) geometry that has the wanted hands.
+        x: (n, 3) geometry with the wanted chirality.
+
+    Returns:
+        (centre, a, b, c) of each.
     """
     graph = nx.Graph(bonds)
     kind = rank_atoms(elements, graph)
@@ -42,7 +45,7 @@ def find_stereocentres(
 
 
 def rank_atoms(elements: Sequence[str], graph: nx.Graph) -> dict[int, str]:
-    """Names of atoms, equal for atoms with the same elements around them however far one looks."""
+    """Name atoms, equal names for the same elements around them at every distance."""
     kind = dict(enumerate(elements))
     for _ in elements:  # refined until it cannot change any more
         around = {i: (kind[i], sorted(kind[j] for j in graph[i])) for i in graph}
@@ -67,7 +70,7 @@ def pyramid_volume(i: int, graph: nx.Graph, x: np.ndarray) -> float:
 def find_equivalent_atoms(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]]
 ) -> list[tuple[int, ...]]:
-    """Groups of atoms of one element that are bonded to the same atom and to no other."""
+    """Group equivalent atoms: one element, bonded to the same atom and to no other."""
     graph = nx.Graph(bonds)
     groups: dict[tuple[int, str], list[int]] = {}
     for i in sorted(graph):
@@ -80,10 +83,10 @@ def find_equivalent_atoms(
 def find_tetrahedral_centres(
     elements: Sequence[str], bonds: Sequence[tuple[int, int]], x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
-    """Like `stereocentres`, of all atoms with four neighbours of which no two are twins.
+    """Find all atoms with four neighbours of which no two are equivalent atoms.
 
-    Also where two neighbours are alike, as at the CB of valine: their numbers tell them apart, and
-    dynamics does not exchange them.
+    Prochiral centres are among them, such as the CB of valine: atom numbers tell their two equal
+    arms apart, and dynamics does not exchange these. The result is like `find_stereocentres`.
     """
     graph, alike = (
         nx.Graph(bonds),
@@ -97,11 +100,11 @@ def find_tetrahedral_centres(
 def _order_arms(
     centres: Sequence[int], graph: nx.Graph, x: np.ndarray
 ) -> list[tuple[int, int, int, int]]:
-    """Every centre and three of its neighbours, so that their volume is positive in x."""
-    found = []
+    """Give every centre three of its neighbours in the order of positive volume in x."""
+    ordered = []
     for i in sorted(centres):
         a, b, c = sorted(graph[i])[:3]
         if np.linalg.det(x[[a, b, c]] - x[i]) < 0:
             a, b = b, a
-        found.append((i, a, b, c))
-    return found
+        ordered.append((i, a, b, c))
+    return ordered

@@ -171,7 +171,7 @@ def _constrained_lengths(
 
 
 def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> list[int]:
-    """Atoms with a bent pair of neighbours, or all: heavy and central first, well connected."""
+    """Rank atoms with a bent pair of neighbours, or all: heavy, central, well connected first."""
     reach = nx.eccentricity(graph)
 
     def rank(atom: int) -> tuple[bool, int, int, int]:
@@ -188,9 +188,9 @@ def _roots(graph: nx.Graph, elements: Sequence[str], positions: np.ndarray) -> l
 def _loose_bonds(
     rows: list[Row], graph: nx.Graph, positions: np.ndarray
 ) -> tuple[tuple[int, int, float], ...]:
-    found = {frozenset((row.atom, row.bond_to)) for row in rows}
-    found |= {frozenset((row.atom, row.angle_to)) for row in rows if row.closing}
-    loose = [(i, j) for i, j in graph.edges if frozenset((i, j)) not in found]
+    used = {frozenset((row.atom, row.bond_to)) for row in rows}
+    used |= {frozenset((row.atom, row.angle_to)) for row in rows if row.closing}
+    loose = [(i, j) for i, j in graph.edges if frozenset((i, j)) not in used]
     return tuple((i, j, float(np.linalg.norm(positions[i] - positions[j]))) for i, j in loose)
 
 

@@ -1,1 +1,1 @@
-"""How samples of a target are found before a flow exists: replica exchange and annealing."""
+"""First samples of a target, before a flow exists: replica exchange and annealing."""

@@ -1,8 +1,8 @@
 """Annealed sequential Monte Carlo: first samples of a density from its energy alone.
 
-Nothing is set per target: cheap pilot passes from ever wider Gaussians find where the density
-lives, and the full pass starts from a Gaussian fitted to what they found; or the base is given.
-In so many dimensions that the particles cannot tell a covariance, `gaussian_fit` comes first.
+Nothing is set per target: cheap pilot passes from ever wider Gaussians find the density, and the
+full pass starts from a Gaussian fitted to their samples; or the base is given. `gaussian_fit`
+comes first if the particles are too few to estimate a covariance in so many dimensions.
 """
 
 import numpy as np
@@ -28,11 +28,11 @@ from onestep_md.exploration.smc import (
 CONDITIONAL_ESS = 0.9  # of the weights of one temperature step
 ISLANDS = 16  # populations that resample apart: the error bar is good to 1 / sqrt(2 * 15)
 INFLATION = 2.0  # of the fitted covariance: the base must have the wider tails
-PILOT_PARTICLES, PILOT_ISLANDS, PILOT_ESS, PILOT_MOVES = 2000, 8, 0.7, 4  # it finds widths only
+PILOT_PARTICLES, PILOT_ISLANDS, PILOT_ESS, PILOT_MOVES = 2000, 8, 0.7, 4  # enough for widths
 WIDTHS = tuple(4.0**k for k in range(-9, 11))  # of the pilots, in the units of x
 FIRST_WIDTH = 4.0
-SUPPORTED = 0.05  # share of a pilot's start that must have a finite energy
-WIDER = 1.3  # widths differ by this factor: more than the noise of a pilot
+SUPPORTED = 0.05  # fraction of a pilot's start that must have a finite energy
+WIDER = 1.3  # ratio of widths, beyond the noise of a pilot
 
 
 def anneal(
@@ -43,18 +43,18 @@ def anneal(
     moves: int = 8,
     progress: Progress | None = None,
 ) -> Annealed:
-    """Samples exp(-u) and estimates its normalisation.
+    """Sample exp(-u) and estimate its normalisation.
 
     Args:
-        target: gives u in kT and its gradient; u may be +inf on part of space
-        dim: of x
-        particles: size of the population, at least 64
-        seed: determines everything, for a given target
-        moves: MALA moves at every temperature
-        progress: told the fraction done, which is b of the last pass, and a message
+        target: gives u in kT and its gradient; u may be +inf on part of space.
+        dim: number of coordinates of x.
+        particles: size of the population, at least 64.
+        seed: determines everything, for a given target.
+        moves: MALA moves at every temperature.
+        progress: called with the fraction done, which is b of the last pass, and a message.
 
     Raises:
-        TargetError: the energies are +inf everywhere or not numbers, or exp(-u) has no integral
+        TargetError: the energies are +inf everywhere or not numbers, or exp(-u) has no integral.
     """
     if particles < 64 or moves < 1:
         raise ValueError(f"need particles >= 64 and moves >= 1, not {particles} and {moves}")
@@ -69,16 +69,16 @@ def anneal(
             start = start_population(base, target, particles, generator)
             return run_pass(target, base, start, schedule, generator, report)
     pilot = _run_pilots(target, dim, min(particles, PILOT_PARTICLES), generator, report)
-    for _ in range(2):  # the second time only where the pilot had found part of the density
+    for _ in range(2):  # a second time only if the pilot found part of the density
         base, start = _fit_base(target, pilot.x, particles, generator)
-        found = run_pass(target, base, start, schedule, generator, report)
-        more = found.log_z - pilot.log_z > max(0.2, 5.0 * found.d_log_z)
-        if not (more and _is_wider(found, pilot)):
-            return found
-        pilot = found
+        annealed = run_pass(target, base, start, schedule, generator, report)
+        gain = annealed.log_z - pilot.log_z
+        if not (gain > max(0.2, 5.0 * annealed.d_log_z) and _is_wider(annealed, pilot)):
+            return annealed
+        pilot = annealed
     raise TargetError(
-        f"the samples spread ever farther, now {_estimate_width(found.x).max():.3g} wide. Check "
-        "that exp(-u) has a finite integral (is a direction flat?), or use more particles."
+        f"the samples spread ever farther, now {_estimate_width(annealed.x).max():.3g} wide. "
+        "Check that exp(-u) has a finite integral (is a direction flat?), or use more particles."
     )
 
 
@@ -91,10 +91,10 @@ def anneal_from(
     snapshots: int,
     progress: Progress,
 ) -> Annealed:
-    """`anneal` from a base that is known to cover the target, in a single pass.
+    """Anneal from a base that is known to cover the target, in a single pass.
 
-    The population moves on at the end, until it has been kept `snapshots` times: the particles
-    forget their places in a well sooner than the well, and this is cheaper than more particles.
+    The population moves on at the end, and `snapshots` of it are kept: particles forget their
+    places in a well sooner than the well, and this is cheaper than more particles.
     """
     generator, checked = np.random.default_rng(seed), Checked(target)
     islands = min(ISLANDS, particles // 32)
@@ -106,11 +106,11 @@ def anneal_from(
 def _run_pilots(
     target: Checked, dim: int, particles: int, generator: np.random.Generator, report: Progress
 ) -> Annealed:
-    """Cheap passes from ever wider Gaussians, until the population found no longer grows.
+    """Run cheap passes from ever wider Gaussians, until the population no longer grows.
 
     A base that is too narrow misses modes; one that is too wide only costs temperatures. So the
-    width goes up by factors of 4 until the population is well inside the base and no wider than
-    from the base before, or until most of the base is outside the support.
+    width goes up by factors of 4 until the population is no wider than that from the base before,
+    or until most of the base is outside the support.
     """
 
     def start(k: int) -> tuple[Gaussian, Population, float]:
@@ -121,22 +121,25 @@ def _run_pilots(
     first = WIDTHS.index(FIRST_WIDTH)
     if start(first)[2] < SUPPORTED:
         first = int(np.argmax([start(k)[2] for k in range(len(WIDTHS))]))
-    schedule, before = Schedule(PILOT_ISLANDS, PILOT_ESS, PILOT_MOVES, True), None
+    schedule, previous = Schedule(PILOT_ISLANDS, PILOT_ESS, PILOT_MOVES, True), None
     for k in range(first, len(WIDTHS)):
         report(PILOT_SHARE * (k - first) / (len(WIDTHS) - first), f"pilot of width {WIDTHS[k]:g}")
         base, population, inside = start(k)
-        if before and inside < SUPPORTED:
-            return before
+        if previous and inside < SUPPORTED:
+            return previous
         try:
-            found = run_pass(target, base, population, schedule, generator)
+            pilot = run_pass(target, base, population, schedule, generator)
         except RunawayError:
-            before = None
+            previous = None
             continue
-        if before and not _is_wider(found, before):
-            return found
-        if before and before.log_z - found.log_z > 2.0 * np.hypot(before.d_log_z, found.d_log_z):
-            return before  # wider but with less of Z: a funnel's mouth, which a pilot cannot leave
-        before = found
+        if previous and not _is_wider(pilot, previous):
+            return pilot
+        if previous:
+            error = np.hypot(previous.d_log_z, pilot.d_log_z)
+            # wider but with less of Z: a funnel's mouth, which a pilot cannot leave
+            if previous.log_z - pilot.log_z > 2.0 * error:
+                return previous
+        previous = pilot
     raise TargetError(
         f"from Gaussians of ever greater width, up to {WIDTHS[-1]:.0e}, the samples went as far "
         "out as the Gaussian reached. Check that exp(-u) has a finite integral: is a direction "
@@ -147,7 +150,7 @@ def _run_pilots(
 def _fit_base(
     target: Checked, x: np.ndarray, particles: int, generator: np.random.Generator
 ) -> tuple[Gaussian, Population]:
-    """Returns a Gaussian wider than the samples x, and a population of it.
+    """Fit a Gaussian wider than the samples x, and draw a population of it.
 
     The inflation halves until a quarter of the population is inside the support: in many
     dimensions nearly all of a Gaussian that is wider than a box is outside of it.
@@ -162,11 +165,11 @@ def _fit_base(
 
 
 def _estimate_width(x: np.ndarray) -> np.ndarray:
-    """Returns a width of each column of x, (dim,), that a few stray samples cannot move."""
+    """Estimate the widths (dim,) of the columns of x; a few stray samples have no influence."""
     low, high = np.quantile(x, (0.01, 0.99), axis=0)
     return (high - low) / 4.65  # = the standard deviation of a Gaussian
 
 
 def _is_wider(one: Annealed, other: Annealed) -> bool:
-    """Tells whether one population is wider than the other in some direction."""
+    """Whether one population is wider than the other in some direction."""
     return bool((_estimate_width(one.x) > WIDER * _estimate_width(other.x)).any())

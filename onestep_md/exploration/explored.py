@@ -1,4 +1,4 @@
-"""What an exploration found, and the file that keeps it."""
+"""The result of an exploration, and the file that keeps it."""
 
 import zipfile
 from dataclasses import dataclass, fields
@@ -12,19 +12,19 @@ from onestep_md.files import replacing
 
 @dataclass(frozen=True)
 class Exploration:
-    """What replica exchange found, or annealing.
+    """Frames of replica exchange, or of annealing.
 
     Attributes:
         frames: (n, atoms, 3) in nm, of the lowest temperature, in time order; of an annealing, in
-            the order of the population, relatives side by side
-        u: (n,) their reduced energies in kT
-        grad_u: (n, atoms, 3) their gradients in kT/nm
-        replica: (n,) which walker each frame belongs to; a walker changes temperature. The island
-            of the population for an annealing
-        temperatures: (replicas,) in K
-        exchange_acceptance: (replicas - 1,) accepted fraction between neighbours
-        evaluations: force evaluations spent
-        restarts: segments that left the finite numbers or the domain and were run again
+            the order of the population, relatives side by side.
+        u: (n,) their reduced energies in kT.
+        grad_u: (n, atoms, 3) their gradients in kT/nm.
+        replica: (n,) number of the walker, which changes temperature, of each frame; for an
+            annealing the island of the population.
+        temperatures: (replicas,) in K.
+        exchange_acceptance: (replicas - 1,) accepted fraction between neighbours.
+        evaluations: force evaluations spent.
+        restarts: segments that produced non-finite values or left the domain and were run again.
     """
 
     frames: np.ndarray
@@ -40,8 +40,8 @@ class Exploration:
         """Write an npz file, completely or not at all.
 
         Args:
-            path: of the file
-            fingerprint: of everything the result depends on; `load` wants the same
+            path: of the file.
+            fingerprint: of everything the result depends on; `load` checks it.
         """
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         try:
@@ -57,20 +57,20 @@ class Exploration:
         """Read what `save` wrote.
 
         Raises:
-            TargetError: it was made with another target, other settings or another seed
-            RunFolderError: the file is damaged
+            TargetError: it was made with another target, other settings or another seed.
+            RunFolderError: the file is damaged.
         """
         try:
             with np.load(path) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            found = str(arrays.pop("fingerprint"))
+            stored_fingerprint = str(arrays.pop("fingerprint"))
             evaluations, restarts = int(arrays.pop("evaluations")), int(arrays.pop("restarts"))
             exploration = cls(evaluations=evaluations, restarts=restarts, **arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise RunFolderError(
                 f"cannot read {path}: {error}. Delete it to explore again."
             ) from error
-        if found != fingerprint:
+        if stored_fingerprint != fingerprint:
             raise TargetError(
                 f"{path} was made with another target, other exploration settings or another "
                 "seed. Restore those, choose another folder with --out, or delete the file to "

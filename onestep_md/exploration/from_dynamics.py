@@ -1,4 +1,4 @@
-"""Exploration of a molecule by dynamics: replica exchange of the isomer that the input is."""
+"""Exploration of a molecule by dynamics, in the domain of the isomer of its input."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from onestep_md.targets.molecule import Molecule
 def explore_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Exploration:
-    """Replica exchange of the isomer that the input geometry is."""
+    """Run replica exchange of the isomer of the input geometry."""
     domain = build_internal_coordinates(molecule).domain
 
     def inside(x: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Exploration without dynamics: annealing of a density, or of a molecule from its own terms.
 
-A molecule is annealed in the coordinates of `ForceFieldChart`: from independent bonds and angles
-and uniform torsions to the target at its temperature, every energy through the evaluators. Every
-basin that the torsions can reach is there from the start; nothing has to cross a barrier.
+A molecule is annealed in the coordinates of `ForceFieldChart`, from independent bonds, angles and
+torsions to the target at its temperature; the evaluators compute every energy. Every basin that
+the torsions can reach is populated from the start, so nothing has to cross a barrier.
 
-A density is annealed from a Gaussian, and again from the chart of what that found.
+A density is annealed from a Gaussian, and again from a chart fitted to these samples.
 """
 
 import dataclasses
@@ -34,64 +34,64 @@ _MOST_ROUNDS = 8  # of annealing from a chart
 def anneal_molecule(
     config: Config, molecule: Molecule, evaluators: Evaluators, display: Display
 ) -> Annealed:
-    """Anneal from the force field's own bonds and angles and every well of the torsions."""
+    """Anneal from the force field's bonds and angles and every well of the torsions."""
     chart = build_force_field_chart(molecule)
-    found = _anneal_from_chart(chart, config, evaluators, config.seed, display)
-    found = _add_family_error(found, chart, config.annealing.snapshots)
-    display.say(_summary(found))
-    return found
+    annealed = _anneal_from_chart(chart, config, evaluators, config.seed, display)
+    annealed = _add_family_error(annealed, chart, config.annealing.snapshots)
+    display.say(_summary(annealed))
+    return annealed
 
 
-def as_exploration(found: Annealed, evaluations: int) -> Exploration:
+def as_exploration(annealed: Annealed, evaluations: int) -> Exploration:
     """Give an annealing the form of an exploration: one walker per island."""
     return Exploration(
-        frames=found.x,
-        u=found.u,
-        grad_u=found.grad_u,
-        replica=found.island,
-        temperatures=1.0 / found.temperatures,
-        exchange_acceptance=found.acceptance,
+        frames=annealed.x,
+        u=annealed.u,
+        grad_u=annealed.grad_u,
+        replica=annealed.island,
+        temperatures=1.0 / annealed.temperatures,
+        exchange_acceptance=annealed.acceptance,
         evaluations=evaluations,
         restarts=0,
     )
 
 
 def anneal_density(config: Config, dim: int, evaluators: Evaluators, display: Display) -> Annealed:
-    """Anneal from a Gaussian, then from the chart of what was found, if it is more than that.
+    """Anneal from a Gaussian, then from the chart of its samples, if that is no Gaussian.
 
-    A chart knows modes, and widths that depend on other coordinates. Its base goes on where the
-    Gaussian never led, such as into the neck of a funnel, and its samples have no common
-    ancestors. Repeated as long as the way from the base to the density gets shorter.
+    A chart has modes, and widths that depend on other coordinates. Its base extends beyond the
+    samples of the Gaussian, such as into the neck of a funnel, and its samples have no common
+    ancestors. The loop goes on as long as the number of temperatures falls.
     """
     settings = config.annealing
-    found = anneal(
+    annealed = anneal(
         evaluators, dim, settings.particles, config.seed, settings.moves, display.advance
     )
-    display.say(_summary(found))
+    display.say(_summary(annealed))
     if config.flow.coordinates != "flat":
-        return found
+        return annealed
     for again in range(1, _MOST_ROUNDS + 1):
-        chart = fit_flat_chart(found.x, found.grad_u)
+        chart = fit_flat_chart(annealed.x, annealed.grad_u)
         if chart.is_gaussian:
-            return found
+            return annealed
         try:
             better = _anneal_from_chart(chart, config, evaluators, config.seed + again, display)
         except RunawayError:
-            return found
+            return annealed
         display.say(f"from its own chart: {_summary(better)}")
-        before, now = len(found.temperatures), len(better.temperatures)
-        found = better if now <= before else found
-        if now == 1 or now >= before:
-            return found
-    return found
+        previous, current = len(annealed.temperatures), len(better.temperatures)
+        annealed = better if current <= previous else annealed
+        if current == 1 or current >= previous:
+            return annealed
+    return annealed
 
 
 def _anneal_from_chart(
     chart: Chart, config: Config, evaluators: Evaluators, seed: int, display: Display
 ) -> Annealed:
-    """Annealing in the coordinates of a chart, from its base; x, u and grad_u are those of x."""
+    """Anneal in the coordinates of a chart, from its base; the result is in x."""
     settings = config.annealing
-    found = anneal_from(
+    annealed = anneal_from(
         _ChartBase(chart),
         _ChartEnergy(chart, evaluators),
         settings.particles,
@@ -101,21 +101,21 @@ def _anneal_from_chart(
         display.advance,
     )
     with torch.no_grad():
-        x = chart.to_x(torch.from_numpy(found.x))[0].numpy()
+        x = chart.to_x(torch.from_numpy(annealed.x))[0].numpy()
     u, grad_u = evaluators.evaluate(x)
-    return dataclasses.replace(found, x=x, u=u, grad_u=fill_gradients(grad_u))
+    return dataclasses.replace(annealed, x=x, u=u, grad_u=fill_gradients(grad_u))
 
 
-def _add_family_error(found: Annealed, chart: ForceFieldChart, snapshots: int) -> Annealed:
-    """The larger of two errors of log Z: by islands, and by families that decide between wells."""
-    last = torch.from_numpy(found.x[snapshots - 1 :: snapshots])
+def _add_family_error(annealed: Annealed, chart: ForceFieldChart, snapshots: int) -> Annealed:
+    """Take the larger of two errors of log Z: by islands, and by families in wells."""
+    last = torch.from_numpy(annealed.x[snapshots - 1 :: snapshots])
     angles = chart.coordinates.from_cartesian(last)[0][:, chart.circle]
-    error = family_error(found.founder[::snapshots], find_wells(angles).numpy())
-    return dataclasses.replace(found, d_log_z=max(found.d_log_z, error))
+    error = family_error(annealed.founder[::snapshots], find_wells(angles).numpy())
+    return dataclasses.replace(annealed, d_log_z=max(annealed.d_log_z, error))
 
 
 def build_force_field_chart(molecule: Molecule) -> ForceFieldChart:
-    """The chart of a molecule that nothing has been simulated of."""
+    """Build the chart of a molecule before any simulation."""
     coordinates, terms = build_internal_coordinates(molecule), read_bonded_terms(molecule)
     q, _ = coordinates.from_cartesian(torch.from_numpy(molecule.positions)[None])
     profiles = {turn.bond: turn.energy / molecule.kT for turn in molecule.torsions}
@@ -130,15 +130,16 @@ def build_force_field_chart(molecule: Molecule) -> ForceFieldChart:
     )
 
 
-def _summary(found: Annealed) -> str:
+def _summary(annealed: Annealed) -> str:
+    log_z = f"{annealed.log_z:.3f} +- {annealed.d_log_z:.3f}"
     return (
-        f"annealing: {len(found.temperatures)} temperatures, MALA accepted "
-        f"{100 * found.acceptance.mean():.0f} %, log Z = {found.log_z:.3f} +- {found.d_log_z:.3f}"
+        f"annealing: {len(annealed.temperatures)} temperatures, MALA accepted "
+        f"{100 * annealed.acceptance.mean():.0f} %, log Z = {log_z}"
     )
 
 
 class _ChartBase:
-    """The base of a chart as a density to anneal from; angles are periodic and never run away."""
+    """The base of a chart as a `smc.Base`; angles are periodic and never run away."""
 
     def __init__(self, chart: Chart):
         self.chart = chart

@@ -1,10 +1,10 @@
 """A Gaussian fitted to a density of many dimensions by its forces, to anneal from.
 
-Pilot passes from wide Gaussians, as `annealing` makes them, have a long way to go in hundreds of
-dimensions, and a population that is no larger than these cannot tell the covariance that their
-moves need. But such densities are often nearly Gaussian: fields, regressions, posteriors of much
-data. So: the mode, the curvature there, and then a few steps to the Gaussian nearest to the
-density. A funnel shows in forces that are not linear, several modes in minima from other starts.
+Pilot passes from wide Gaussians have a long way to go in hundreds of dimensions, and their
+population is too small to estimate the covariance that its moves need. But such densities are
+often nearly Gaussian: fields, regressions, posteriors of much data. The fit takes the mode, the
+curvature there, and then a few steps to the Gaussian nearest to the density. Forces that are not
+linear reveal a funnel, and minima from other starts reveal several modes.
 """
 
 import numpy as np
@@ -13,22 +13,23 @@ from scipy.optimize import minimize
 from onestep_md.coordinates.linear_forces import fit_linear_forces
 from onestep_md.exploration.smc import Checked, Gaussian
 
-_NEAR = 1e-5  # of the mode, in units of x: forces are linear there
-_STARTS, _FAR = 4, 4.0  # minimisations from N(0, _FAR^2), which have to find the same mode
+_NEAR = 1e-5  # distance of the mode, in units of x, in which forces are linear
+_STARTS, _FAR = 4, 4.0  # minimisations from N(0, _FAR^2), which have to end in the same mode
 _ROUNDS = 6
-_DAMPING = 0.7  # of these rounds: undamped ones may oscillate
+_DAMPING = 0.7  # undamped rounds may oscillate
 
 
 def fit_gaussian(
     target: Checked, dim: int, particles: int, generator: np.random.Generator
 ) -> Gaussian | None:
-    """The Gaussian N(m, S) nearest to exp(-u) in the sense of KL(N || exp(-u)).
+    """Fit the Gaussian N(m, S) nearest to exp(-u) in the sense of KL(N || exp(-u)).
 
     At the minimum <grad u> = 0 and S^-1 = <Hessian u> over N (Opper and Archambeau, Neural Comput.
-    21, 786 (2009)), and both averages are what a linear fit to the forces at samples of N finds.
+    21, 786 (2009)); a linear fit to the forces at samples of N estimates both averages.
 
     Returns:
-        None if there are several modes or none, or if forces are not linear enough over the width.
+        none if there are several modes or no mode, or if forces are not linear enough over the
+        width.
     """
 
     def energy(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -56,10 +57,11 @@ def fit_gaussian(
 
 
 def _distance(x: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> float:
-    """In widths of a Gaussian."""
+    """Compute the distance of x from the mean, in widths of the Gaussian."""
     return float(np.sqrt((x - mean) @ precision @ (x - mean)))
 
 
 def _fit_at(target: Checked, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Fit mean and precision to the forces at x, all of which must have an energy."""
     u, grad_u = target.evaluate(x)
     return fit_linear_forces(x, grad_u) if np.isfinite(u).all() else None

@@ -2,7 +2,7 @@
 
 One move proposes y ~ N(x - h^2/2 C grad u(x), h^2 C) and accepts it with the Metropolis-Hastings
 probability (Roberts and Tweedie, Bernoulli 2, 341 (1996)), so exp(-u) stays invariant whatever
-the step h and the preconditioner C = L L^T are, as long as neither depends on where x is.
+the step h and the preconditioner C = L L^T are, as long as neither depends on x.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ STEP_CYCLE = (1.0, 1.0, 1.0, 0.25, 1.0, 1.0, 1.0, 4.0)
 
 
 class EnergyFunction(Protocol):
-    """What the evaluators of this package offer."""
+    """Energies and gradients, as all evaluators compute them."""
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reduced energies in kT (n,) and gradients (n, dim) of x (n, dim).
+        """Compute reduced energies in kT (n,) and gradients (n, dim) at x (n, dim).
 
         Rows outside the support, or that overflow, have u = +inf and a zero gradient.
         """
@@ -43,23 +43,23 @@ def mala(
     generator: np.random.Generator,
     tempering: Tempering | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Moves every sample on its own. Nothing adapts in here, so that exp(-u) stays invariant.
+    """Move every sample on its own; nothing adapts in here, so that exp(-u) stays invariant.
 
     Args:
-        target: evaluated once per move, on all samples
-        x: (n, dim), each of finite energy
-        u: (n,) energies of x in kT
-        grad_u: (n, dim) gradients of x
-        covariance: the preconditioner C, (dim, dim)
+        target: evaluated once per move, on all samples.
+        x: (n, dim), each of finite energy.
+        u: (n,) energies of x in kT.
+        grad_u: (n, dim) gradients of x.
+        covariance: the preconditioner C, (dim, dim).
         step: h, in units of the widths that C describes; see `optimal_step` and `adapt_step`.
             Every fourth move takes a quarter of it, or four times as much.
-        moves: how many
-        generator: of the proposals and of the acceptance
-        tempering: maps (x, u, grad_u) to the energy and gradient that the moves shall sample
-            instead of u itself; u and grad_u are still returned untempered
+        moves: number of moves.
+        generator: for proposals and acceptance.
+        tempering: maps (x, u, grad_u) to the energy and gradient that the moves sample instead of
+            u itself; u and grad_u are still returned untempered.
 
     Returns:
-        The moved x, u, grad_u (new arrays), and the accepted fraction of the moves with step h
+        the moved x, u, grad_u (new arrays), and the accepted fraction of the moves with step h
         (nan without moves).
     """
     x, u, grad_u = x.copy(), u.copy(), grad_u.copy()
@@ -93,25 +93,26 @@ def mala(
 
 
 def optimal_step(dim: int) -> float:
-    """Returns the best step for a Gaussian whose covariance is the preconditioner.
+    """Compute the best step for a Gaussian whose covariance is the preconditioner.
 
-    From Roberts and Rosenthal, J. R. Stat. Soc. B 60, 255 (1998), as the acceptance of 0.574.
+    The exponent and the acceptance of 0.574 are from Roberts and Rosenthal, J. R. Stat. Soc. B 60,
+    255 (1998).
     """
     return BEST_STEP * dim ** (-1.0 / 6.0)
 
 
 def adapt_step(step: float, acceptance: float) -> float:
-    """Returns the step for the next call of `mala`, nearer to an acceptance of 0.6."""
+    """Adapt the step for the next call of `mala` towards an acceptance of 0.6."""
     return step * float(np.exp(1.5 * (acceptance - TARGET_ACCEPTANCE)))
 
 
 def estimate_preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Returns the harmonic mean (dim, dim) of cov(x) and cov(gradient)^-1.
+    """Estimate the preconditioner as the harmonic mean (dim, dim) of cov(x) and cov(gradient)^-1.
 
-    For a Gaussian both are its covariance. With several modes cov(x) holds their distances, which
-    are far too long for moves, but <g g^T> = <Hessian u> knows the width of one mode. Inside hard
-    walls it is the other way round: there the gradient may vanish. Both take many samples; of
-    fewer the forces tell more, if they are linear.
+    For a Gaussian both are its covariance. With several modes cov(x) contains their distances,
+    which are far too long for moves, but <g g^T> = <Hessian u> is from the width of one mode.
+    Inside hard walls it is the other way round: there the gradient may vanish. Both estimates take
+    many samples; with fewer a fit of linear forces is better, if they are linear.
     """
     inverse = np.linalg.inv
     fitted = fit_linear_forces(x, gradient)
@@ -121,7 +122,7 @@ def estimate_preconditioner(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
 
 def estimate_covariance(x: np.ndarray) -> np.ndarray:
-    """Returns the covariance (dim, dim) of x (n, dim); its diagonal where x has few rows."""
+    """Estimate the covariance (dim, dim) of x (n, dim); its diagonal where x has few rows."""
     n, dim = x.shape
     variance = x.var(axis=0) + np.finfo(x.dtype).tiny
     diagonal = np.diag(variance)

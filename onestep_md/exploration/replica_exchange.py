@@ -1,13 +1,13 @@
-"""Replica-exchange molecular dynamics: where the training data of the flow comes from.
+"""Replica-exchange molecular dynamics, the source of training data.
 
 Replicas at temperatures T_0 < T_1 < ... run Langevin segments in rounds; after each round every
 second pair of neighbours may swap, with probability min(1, exp((b_i - b_j) (u_i - u_j))), where
 u = U / kT_0 and b_i = T_0 / T_i (Sugita and Okamoto, Chem. Phys. Lett. 314, 141 (1999)). Frames
 of T_0 are kept with energy and gradient. All randomness comes from the seed and the place in the
-protocol, so the result does not depend on who runs the segments. Called once per run folder.
+protocol, so the result does not depend on the evaluators that run the segments.
 
 Torsions whose barriers are too high even for the hottest replica also turn by Monte Carlo after
-each round. A segment that ends outside of the domain, another isomer, is undone.
+each round. A segment that ends outside of the domain, as another isomer, is undone.
 """
 
 import dataclasses
@@ -34,13 +34,13 @@ Inside = Callable[[np.ndarray], np.ndarray]
 
 
 class SegmentRunner(Protocol):
-    """The part of `distributed.pool.Evaluators` that is needed here."""
+    """The part of `distributed.pool.Evaluators` that replica exchange needs."""
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and gradients of x (batch, atoms, 3)."""
+        """Compute energies and gradients of x (batch, atoms, 3)."""
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
-        """Run independent pieces of dynamics; results in input order."""
+        """Run independent pieces of dynamics, with results in input order."""
 
 
 def explore(
@@ -55,16 +55,16 @@ def explore(
     """Run the whole protocol.
 
     Args:
-        molecule: where all replicas start
-        evaluators: who runs the segments
-        settings: temperatures in K, times in ps (duration includes equilibration), timestep in fs
-        seed: determines everything
-        inside: tells which of (batch, atoms, 3) belong to the domain
-        turning: bonds that may turn to another well
-        progress: told the fraction done and a message, about twice a second
+        molecule: the start of all replicas.
+        evaluators: run the segments.
+        settings: temperatures in K, times in ps (duration includes equilibration), timestep in fs.
+        seed: determines everything.
+        inside: finds which of (batch, atoms, 3) belong to the domain.
+        turning: bonds that may turn to another well.
+        progress: called with the fraction done and a message, about twice a second.
 
     Raises:
-        TargetError: a replica keeps failing
+        TargetError: a replica fails again and again.
     """
     plan = _Plan(settings, seed)
     ladder = [_Replica(np.array(molecule.positions), i) for i in range(len(plan.temperatures))]
@@ -95,7 +95,7 @@ def explore(
 
 @dataclass
 class _Replica:
-    """The state at one temperature: the last one that was good."""
+    """The last good state at one temperature."""
 
     positions: np.ndarray
     walker: int
@@ -134,7 +134,7 @@ class _Plan:
         self.discarded = min(round(settings.equilibration / self.picoseconds), self.rounds - 1)
 
     def segment(self, k: int, i: int, replica: _Replica) -> Segment:
-        """The segment of round k at temperature i; gentler after a failure."""
+        """Make the segment of round k at temperature i, with a smaller step after failures."""
         stream = np.random.SeedSequence(self.seed, spawn_key=(DYNAMICS, k, i))
         return Segment(
             positions=replica.positions,
@@ -148,14 +148,14 @@ class _Plan:
         )
 
     def uniforms(self, k: int) -> np.ndarray:
-        """One number in [0, 1) per pair of neighbours, for the exchanges after round k."""
+        """Draw one number in [0, 1) per pair of neighbours, for the exchanges after round k."""
         stream = np.random.SeedSequence(self.seed, spawn_key=(EXCHANGE, k))
         return np.random.default_rng(stream).random(len(self.temperatures) - 1)
 
 
 @dataclass
 class _Record:
-    """What is kept of the rounds."""
+    """The frames and counts of all rounds."""
 
     plan: _Plan
     results: list[SegmentResult] = field(default_factory=list)
@@ -217,7 +217,7 @@ def _jump(
     k: int,
     record: _Record,
 ) -> None:
-    """One turn of every replica with an energy, accepted by the Metropolis rule."""
+    """Try one turn of every replica that has an energy, by the Metropolis rule."""
     stream = np.random.SeedSequence(plan.seed, spawn_key=(TURN, k))
     generator = np.random.default_rng(stream)
     x = jumps.propose(np.array([replica.positions for replica in ladder]), generator)

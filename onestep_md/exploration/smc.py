@@ -2,11 +2,11 @@
 
 A population follows p_b(x) ~ p_0(x)^(1-b) exp(-b u(x)) from b = 0 to 1 (Del Moral, Doucet and
 Jasra, J. R. Stat. Soc. B 68, 411 (2006)): reweight to the next b, resample, move by MALA. The mean
-weights of all steps multiply to an estimate of Z = integral exp(-u). `annealing` finds the base.
+weights of all steps multiply to an estimate of Z = integral exp(-u).
 
 Particles of one founder are relatives, and correlated in all that moves do not make them forget,
-such as the mode. Resampling keeps the order of the particles, so families stay stretches of it:
-the correlation along this order tells what the samples are worth, as along time in dynamics.
+such as the mode. Resampling keeps the order of the particles, so families are contiguous: the
+correlation along this order gives the effective sample size, as that along time does in dynamics.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from onestep_md.estimators.weights import ess, log_mean_weight, resample
 from onestep_md.exploration import mala
 
 PILOT_SHARE = 0.1  # of the progress bar
-FEWEST_INSIDE = 5  # points of finite energy that a pass may start from
-RUNAWAY = 1e3  # base widths: farther out than any path to a density leads
+FEWEST_INSIDE = 5  # points of finite energy that a pass needs to start
+RUNAWAY = 1e3  # base widths, farther out than any path to a density
 MOST_TEMPERATURES = 1000  # of one pass
 SNAPSHOT_MOVES = 2  # times the moves of a temperature lie between snapshots
 
@@ -33,7 +33,7 @@ class Base(Protocol):
     """A normalised density to start from, as the energy u_0 = -log p_0.
 
     Attributes:
-        width: (dim,) how wide it is; samples that leave it by far have run away.
+        width: (dim,) widths of the coordinates; samples far beyond them have run away.
     """
 
     width: np.ndarray
@@ -42,29 +42,29 @@ class Base(Protocol):
         """Draw (n, dim)."""
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """u_0 (n,) and its gradient (n, dim)."""
+        """Compute u_0 (n,) and its gradient (n, dim)."""
 
 
 @dataclass(frozen=True)
 class Annealed:
-    """What annealing found.
+    """Samples and evidence of an annealing.
 
     Attributes:
         x: (n, dim) samples of equal weight at temperature 1, after the last moves, of all
-            snapshots; relatives are neighbours
-        u: (n,) their reduced energies in kT
-        grad_u: (n, dim) their gradients, in kT per unit of x
+            snapshots; relatives are neighbours.
+        u: (n,) their reduced energies in kT.
+        grad_u: (n, dim) their gradients, in kT per unit of x.
         island: (n,) rising, the part of the population that each descends from; no relatives
-            across islands
-        founder: (n,) rising, the particle of the start that each descends from
-        log_z: estimate of log integral exp(-u) dx
+            across islands.
+        founder: (n,) rising, the particle of the start that each descends from.
+        log_z: estimate of log integral exp(-u) dx.
         d_log_z: its standard error, from the spread of Z over islands of the population. Islands
-            share the temperatures, the step and the preconditioner, but resample apart, so each
-            has an estimate of Z of its own. What all of them miss (a mode, a narrow neck) is not
-            in it; where wells are known, see `family_error`.
-        temperatures: (m,) the inverse temperatures b of the full pass; the last one is 1
-        acceptance: (m,) of the MALA moves at each of them
-        evaluations: of energy with gradient, pilot passes included
+            have the temperatures, the step and the preconditioner in common, but resample apart,
+            so each has an estimate of Z of its own. It leaves out a mode or a narrow neck that
+            all of them miss; where wells are known, see `family_error`.
+        temperatures: (m,) the inverse temperatures b of the full pass; the last one is 1.
+        acceptance: (m,) of the MALA moves at each of them.
+        evaluations: of energy with gradient, pilot passes included.
     """
 
     x: np.ndarray
@@ -80,24 +80,24 @@ class Annealed:
 
 
 class RunawayError(TargetError):
-    """A pass left the region that its base can reach."""
+    """A pass has left the region that its base can reach."""
 
 
 class Checked:
     """Counts the evaluations of a target and refuses energies that mean nothing.
 
-    Where there is an energy and no gradient, moves go as if that were zero: it is as good a guess
-    as any, and they are accepted by the energy.
+    Where there is an energy and no gradient, the gradient is taken for zero: any guess is valid
+    there, because the energy decides about the move.
     """
 
     def __init__(self, target: mala.EnergyFunction):
         self.target, self.count = target, 0
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As the target does, with a gradient everywhere.
+        """Evaluate the target, with a gradient everywhere.
 
         Raises:
-            TargetError: an energy that is no number.
+            TargetError: an energy is nan or -inf.
         """
         u, grad_u = self.target.evaluate(x)
         self.count += len(x)
@@ -129,21 +129,21 @@ class Gaussian:
         return self.mean + generator.standard_normal((n, len(self.mean))) @ self.factor.T
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """u_0 (n,) and its gradient (n, dim)."""
+        """Compute u_0 (n,) and its gradient (n, dim)."""
         gradient = (x - self.mean) @ self.precision
         return self.lowest + 0.5 * np.einsum("ij,ij->i", x - self.mean, gradient), gradient
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How carefully a pass goes.
+    """The settings of a pass.
 
     Attributes:
         islands: parts of the population that resample apart.
         ess: of the weights of one temperature step, as a fraction.
-        moves: at every temperature.
-        diverse: islands join alike, whatever their Z.
-        snapshots: populations that are kept at the end.
+        moves: number of moves at every temperature.
+        diverse: whether islands join with equal weights, whatever their Z.
+        snapshots: number of populations that are kept at the end.
     """
 
     islands: int
@@ -156,7 +156,7 @@ class Schedule:
 def start_population(
     base: Base, target: mala.EnergyFunction, n: int, generator: np.random.Generator
 ) -> Population:
-    """N samples of the base with the energies of the target."""
+    """Draw n samples of the base and evaluate the target there."""
     x = base.sample(n, generator)
     return x, *target.evaluate(x)
 
@@ -169,7 +169,7 @@ def run_pass(
     generator: np.random.Generator,
     report: Progress = lambda fraction, message: None,
 ) -> Annealed:
-    """Takes a population of the base from b = 0 to b = 1.
+    """Take a population of the base from b = 0 to b = 1.
 
     Step and preconditioner follow the population from one temperature to the next, but stay as
     they are during the moves of one temperature, so that these leave p_b invariant.
@@ -194,7 +194,7 @@ def run_pass(
             chosen = np.concatenate(
                 [part[resample(log_w[part], len(part), generator)] for part in islands]
             )
-        else:  # the islands join, each with the weight of the Z that it has found
+        else:  # the islands join, each with its Z as a weight
             so_far = 0.0 if schedule.diverse else log_z[origin]
             chosen = resample(log_w + so_far, len(log_w), generator)
         log_z += [log_mean_weight(log_w[island]) for island in islands]
@@ -236,27 +236,27 @@ def run_pass(
 
 
 def family_error(founder: np.ndarray, wells: np.ndarray) -> float:
-    """Relative error of Z where families decide between wells.
+    """Estimate the relative error of Z where families decide between wells.
 
-    With the shares f of the founders' families and n particles, sqrt(sum f^2 - 1/n) is the
-    genealogical estimate of Lee and Whiteley, Biometrika 105, 609 (2018): as if relatives stayed
-    alike. They do in their wells, as far as moves do not cross; the share r of pairs of relatives
-    that are in one well because they are relatives multiplies the variance.
+    With the fractions f of the founders' families and n particles, sqrt(sum f^2 - 1/n) is the
+    genealogical estimate of Lee and Whiteley, Biometrika 105, 609 (2018), which supposes that
+    relatives stay equal. Their wells do, as far as moves do not cross; the fraction r of pairs of
+    relatives that are in one well because they are relatives multiplies the variance.
 
     Args:
-        founder: (n,) which particle of the start each descends from.
-        wells: (n, torsions) number of the well that each torsion is in; the one that is crossed
-            least counts.
+        founder: (n,) number of the particle of the start that each descends from.
+        wells: (n, torsions) number of the well that each torsion is in; the torsion that is
+            crossed least counts.
     """
     n = len(founder)
-    share = np.bincount(founder) / n
-    genealogical = max(0.0, (share**2).sum() - 1.0 / n)
+    fraction = np.bincount(founder) / n
+    genealogical = max(0.0, (fraction**2).sum() - 1.0 / n)
     kept = max((_retention(founder, column) for column in wells.T), default=0.0)
     return float(np.sqrt(kept * genealogical))
 
 
 def _retention(founder: np.ndarray, well: np.ndarray) -> float:
-    """Returns (P(two relatives in one well) - P(any two)) / (1 - P(any two)), at least 0."""
+    """Estimate (P(two relatives in one well) - P(any two)) / (1 - P(any two)), at least 0."""
     sizes = np.bincount(founder).astype(float)
     pairs = (sizes * (sizes - 1.0)).sum()
     alike = (np.bincount(well) / len(well)) ** 2
@@ -276,7 +276,7 @@ def _take_snapshots(
     generator: np.random.Generator,
     report: Progress,
 ) -> Population:
-    """Populations at b = 1, those of one particle side by side: they are relatives."""
+    """Take populations at b = 1, those of one particle side by side, as they are relatives."""
     snapshots, moves = [population], SNAPSHOT_MOVES * schedule.moves
     for k in range(1, schedule.snapshots):
         report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
@@ -287,7 +287,7 @@ def _take_snapshots(
 
 
 def _make_tempering(base: Base, b: float) -> mala.Tempering:
-    """Returns the map from u and its gradient to those of p_b: (1 - b) u_0 + b u."""
+    """Make the map from u and its gradient to those of p_b: (1 - b) u_0 + b u."""
 
     def tempered(x, u, grad_u):
         u_0, grad_u_0 = base.evaluate(x)
@@ -299,7 +299,7 @@ def _make_tempering(base: Base, b: float) -> mala.Tempering:
 def _replace_outside(
     inside: np.ndarray, islands: list[np.ndarray], base: Base, generator: np.random.Generator
 ) -> np.ndarray:
-    """Returns which points (n,) replace the whole start, so that each is inside the support."""
+    """Choose points (n,) inside the support to replace the start."""
     n = len(inside)
     if inside.all():
         return np.arange(n)
@@ -319,7 +319,7 @@ def _replace_outside(
 
 
 def _choose_increment(rise: np.ndarray, rest: float, least: float) -> float:
-    """Returns the step of b, at most `rest`, whose weights exp(step * rise) have the ESS."""
+    """Choose the step of b, at most `rest`, whose weights exp(step * rise) have an ESS `least`."""
     rise = rise - rise.max()
 
     def enough(log_step: float) -> bool:

@@ -1,6 +1,7 @@
-"""Targets: a molecule or a density, its reduced energies and their gradients.
+"""Targets: molecules and densities, their reduced energies and gradients.
 
-The only folder that imports OpenMM. Energies leave it in kT of the target temperature, lengths
-in nm; kJ/mol, Da and ps stay inside. `molecule` reads and checks the input, `evaluator` is the
-OpenMM context of one worker.
+OpenMM is imported here alone. Energies leave this folder in kT of the target temperature, lengths
+in nm; kJ/mol, Da and ps stay inside. `molecule` reads a molecule, and `evaluator` is the OpenMM
+context of one worker. `densities`, `posteriors` and `particles` are the benchmarks,
+`python_density` is a function of the user's, and `density_evaluator` differentiates them.
 """

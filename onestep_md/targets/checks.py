@@ -1,9 +1,8 @@
-"""What a molecule is refused for, each with a message that says what to do.
+"""Checks of a molecule; every refusal says what to do.
 
 The density is exp(-U / kT) over the free motion of one molecule in R^3. So: one connected
-molecule, no box, no particle whose position is not a coordinate of its own, no constraint but
-bond lengths, and an energy that moving and turning the whole does not change. Called by
-`load_molecule` in the order of this file.
+molecule, no box, no particle whose position is not a coordinate of its own, no constraints except
+bond lengths, and an energy that moving and turning the whole does not change.
 """
 
 from pathlib import Path
@@ -27,7 +26,7 @@ D_RESIDUES = {
 
 
 def check_topology(topology: app.Topology, path: Path) -> None:
-    """Refuses solvent, boxes and atoms that are none."""
+    """Refuse solvent, boxes and particles that are no atoms."""
     residues = list(topology.residues())
     if any(residue.name in WATER for residue in residues) and len(residues) > 1:
         raise TargetError(
@@ -49,7 +48,7 @@ def check_topology(topology: app.Topology, path: Path) -> None:
 
 
 def find_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...]:
-    """The bonds as index pairs, after refusing all but one connected molecule."""
+    """Find the bonds as index pairs; refuse all except one connected molecule."""
     residues = list(topology.residues())
     pairs = {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
     graph = networkx.Graph()
@@ -76,7 +75,7 @@ def find_bonds(topology: app.Topology, path: Path) -> tuple[tuple[int, int], ...
 
 
 def check_geometry(positions: np.ndarray, bonds: tuple[tuple[int, int], ...], path: Path) -> None:
-    """Refuses coordinates that are no numbers or not in Angstrom."""
+    """Refuse coordinates that are not finite or not in Angstrom."""
     if not np.isfinite(positions).all():
         atom = 1 + int(np.flatnonzero(~np.isfinite(positions).all(1))[0])
         raise TargetError(f"{path}: the coordinates of atom {atom} of the file are not numbers.")
@@ -91,7 +90,7 @@ def check_geometry(positions: np.ndarray, bonds: tuple[tuple[int, int], ...], pa
 
 
 def check_particles(system: openmm.System, topology: app.Topology) -> None:
-    """Refuses atoms that are no free coordinates: virtual sites and frozen ones."""
+    """Refuse atoms that are no free coordinates: virtual sites and frozen ones."""
     for atom in topology.atoms():
         if system.isVirtualSite(atom.index):
             raise TargetError(
@@ -108,7 +107,7 @@ def check_particles(system: openmm.System, topology: app.Topology) -> None:
 def find_constraints(
     system: openmm.System, bonds: tuple[tuple[int, int], ...], topology: app.Topology
 ) -> tuple[tuple[int, int, float], ...]:
-    """The constraints as (i, j, length in nm), after refusing all but bond lengths."""
+    """Find the constraints as (i, j, length in nm); refuse all except bond lengths."""
     atoms = list(topology.atoms())
     constraints, bonded = [], set(bonds)
     for k in range(system.getNumConstraints()):
@@ -130,7 +129,7 @@ def find_constraints(
 def _check_rings_are_free(
     constraints: list[tuple[int, int, float]], atoms: list[app.topology.Atom]
 ) -> None:
-    """Refuses a ring all of whose bonds are constrained: they are not independent coordinates."""
+    """Refuse a ring with all bonds constrained: they are not independent coordinates."""
     cycles = networkx.cycle_basis(networkx.Graph((i, j) for i, j, _ in constraints))
     if not cycles:
         return
@@ -149,7 +148,7 @@ def _check_rings_are_free(
 
 
 def evaluate_input_energy(system: openmm.System, positions: np.ndarray, path: Path) -> float:
-    """Energy of the input geometry in kJ/mol; refuses one that moving the molecule changes."""
+    """Evaluate the input geometry in kJ/mol; refuse an energy that a rigid motion changes."""
     platform = openmm.Platform.getPlatformByName("Reference")
     try:
         context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
@@ -181,7 +180,7 @@ def evaluate_input_energy(system: openmm.System, positions: np.ndarray, path: Pa
 
 
 def _suggest_name(residue: app.topology.Residue) -> str:
-    """What else helps: D residues are built and parametrised by the names of the L ones."""
+    """Suggest the L name of a D residue, by which force fields parametrise both."""
     name = D_RESIDUES.get(residue.name)
     if name is None:
         return ""
@@ -189,5 +188,5 @@ def _suggest_name(residue: app.topology.Residue) -> str:
 
 
 def label(atom: app.topology.Atom) -> str:
-    """In the notation that the YAML uses, such as ALA:2:CA."""
+    """Name an atom as the YAML file does, such as ALA:2:CA."""
     return f"{atom.residue.name}:{atom.residue.id}:{atom.name}"

@@ -1,9 +1,8 @@
-"""Benchmark densities with closed forms, and `build_density`, which finds any of them by its name.
+"""Benchmark densities with closed forms, and `build_density` for any benchmark by its name.
 
-A target known by its log density alone: x in R^dim, no molecule, no units, u(x) = -log_prob(x).
+A density is known by its logarithm alone: x in R^dim, no molecule, no units, u(x) = -log_prob(x).
 Every name stands for one definition, constants included, because the literature uses the same
-word for different targets. The posteriors of data sets are in `posteriors`, a user's own
-function in `python_density`; `density_evaluator` turns any of them into u and grad_u.
+word for different targets.
 """
 
 import functools
@@ -22,7 +21,7 @@ from onestep_md.targets import posteriors
 from onestep_md.targets.particles import DoubleWellParticles, LennardJones
 from onestep_md.targets.posteriors import normal_log_prob
 
-WELL_EDGE = 6.0  # beyond it every well density here is below exp(-700) of its maximum
+WELL_EDGE = 6.0  # every well density here is below exp(-700) of its maximum beyond it
 WELL_CELLS = 24_000  # 5e-4 wide: the drawn density is piecewise constant on them
 
 
@@ -30,9 +29,9 @@ class Density(Protocol):
     """A log density up to a constant, everything float64 on the CPU.
 
     Attributes:
-        name: The definition it stands for.
-        dim: Number of coordinates.
-        log_z: Natural log of the normaliser, of the integral of exp(log_prob); None if unknown.
+        name: the definition it stands for.
+        dim: number of coordinates.
+        log_z: natural log of the normaliser, of the integral of exp(log_prob); None if unknown.
         modes: (m, dim) centres for counting covered modes, or None.
     """
 
@@ -49,11 +48,11 @@ class Density(Protocol):
     def modes(self) -> Tensor | None: ...
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Unnormalised log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""
+        """Compute the log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""
         ...
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor | None:
-        """Independent draws (n, dim) from the normalised density; None if it has no sampler."""
+        """Draw (n, dim) independent samples; None if there is no sampler."""
         ...
 
 
@@ -64,7 +63,7 @@ class GaussianMixture:
     Args:
         name: as in `build_density`.
         modes: (components, dim) means.
-        std: Of every component.
+        std: of every component.
     """
 
     name: str
@@ -78,13 +77,13 @@ class GaussianMixture:
         return self.modes.shape[1]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Normalised: log (1/m) sum_k N(x; mean_k, std^2), see `Density`."""
+        """Compute log (1/m) sum_k N(x; mean_k, std^2), which is normalised, see `Density`."""
         z = (x[..., None, :] - self.modes) / self.std
         each = normal_log_prob(z, 0.0).sum(-1) - self.dim * math.log(self.std)
         return torch.logsumexp(each, -1) - math.log(len(self.modes))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Exact draws (n, dim)."""
+        """Draw (n, dim) exactly."""
         component = torch.randint(len(self.modes), (n,), generator=generator)
         return self.modes[component] + self.std * _normal((n, self.dim), generator)
 
@@ -103,13 +102,13 @@ class Funnel:
     modes = None
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Normalised: log N(x0; 0, 9) + sum_i log N(x_i; 0, exp(x0)), see `Density`."""
+        """Compute log N(x0; 0, 9) + sum_i log N(x_i; 0, exp(x0)), see `Density`."""
         neck, rest = x[..., :1], x[..., 1:]
         log_neck = normal_log_prob(neck, math.log(3.0)).sum(-1)
         return log_neck + normal_log_prob(rest, neck / 2).sum(-1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Exact draws (n, dim)."""
+        """Draw (n, dim) exactly."""
         z = _normal((n, self.dim), generator)
         neck = 3.0 * z[:, :1]
         return torch.cat([neck, torch.exp(neck / 2) * z[:, 1:]], 1)
@@ -123,12 +122,12 @@ class ManyWells:
 
     Args:
         name: as in `build_density`.
-        dim: Number of coordinates.
-        wells: The coordinates a.
-        normals: The coordinates b; together with the wells, all of them.
-        linear: Coefficient of a; 0 makes both wells equally deep.
-        quadratic: Coefficient of a^2.
-        constant: Per well.
+        dim: number of coordinates.
+        wells: the coordinates a.
+        normals: the coordinates b; together with the wells, all of them.
+        linear: coefficient of a; 0 makes both wells equally deep.
+        quadratic: coefficient of a^2.
+        constant: added for each well.
     """
 
     name: str
@@ -140,17 +139,17 @@ class ManyWells:
     constant: float
 
     def log_well(self, a: Tensor) -> Tensor:
-        """The log density of one well coordinate, elementwise."""
+        """Compute the log density of well coordinates, elementwise."""
         return self.constant + a * (self.linear + a * (self.quadratic - a * a))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The formula above, see `Density`."""
+        """Compute the formula above, see `Density`."""
         wells, normals = x[..., self.wells], x[..., self.normals]
         return self.log_well(wells).sum(-1) - 0.5 * normals.square().sum(-1)
 
     @property
     def log_z(self) -> float:
-        """By the trapezoidal rule, which is exact to rounding here: smooth, and 0 at both ends."""
+        """Log Z by the trapezoidal rule, exact to rounding: the density is 0 at both ends."""
         grid, density = self._grid()
         log_well = math.log(torch.trapezoid(density, grid).item())
         count = len(range(self.dim)[self.wells])
@@ -160,8 +159,8 @@ class ManyWells:
     def modes(self) -> Tensor | None:
         """All 2^wells combinations of +-sqrt(quadratic/2), up to 1024 of them.
 
-        None for more (mw32 has 65,536): a sample cannot cover them, so count the wells of each
-        coordinate instead. None for wells of unequal depth, where the formula does not hold.
+        There are none for more (mw32 has 65,536), which no sample covers, and none for wells of
+        unequal depth, for which the formula does not hold.
         """
         count = len(range(self.dim)[self.wells])
         if count > 10 or self.linear != 0.0:
@@ -172,16 +171,16 @@ class ManyWells:
         return modes
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draws (n, dim): wells by their inverse distribution function on a grid of 5e-4."""
+        """Draw (n, dim), wells by their inverse distribution function on a grid of 5e-4."""
         x = _normal((n, self.dim), generator)
         grid, density = self._grid()
         cdf = torch.cat([torch.zeros(1).double(), torch.cumulative_trapezoid(density, grid)])
         cdf /= cdf[-1].clone()
         p = torch.rand(x[:, self.wells].shape, generator=generator, dtype=torch.float64)
-        # right=True: cdf[upper - 1] <= p < cdf[upper], so that no cell has zero weight.
+        # right=True: cdf[upper - 1] <= p < cdf[upper], so that no cell has zero weight
         upper = torch.searchsorted(cdf, p, right=True)
-        share = (p - cdf[upper - 1]) / (cdf[upper] - cdf[upper - 1])
-        x[:, self.wells] = torch.lerp(grid[upper - 1], grid[upper], share)
+        fraction = (p - cdf[upper - 1]) / (cdf[upper] - cdf[upper - 1])
+        x[:, self.wells] = torch.lerp(grid[upper - 1], grid[upper], fraction)
         return x
 
     def _grid(self) -> tuple[Tensor, Tensor]:
@@ -236,7 +235,7 @@ def mw32() -> ManyWells:
     return ManyWells("mw32", 32, slice(0, 32, 2), slice(1, 32, 2), 0.5, 6.0, 0.0)
 
 
-# Those of posteriors.DATA_SETS take the path of their file, the others nothing.
+# builders named in posteriors.DATA_SETS take the path of their file, the others nothing
 BUILDERS: dict[str, Callable[..., Density]] = {
     "gmm9": gmm9,
     "gmm40_fab": gmm40_fab,
@@ -258,14 +257,14 @@ BUILDERS: dict[str, Callable[..., Density]] = {
 
 
 def build_density(name: str, data: Path | None) -> Density:
-    """The benchmark density of that name.
+    """Build the benchmark density of that name.
 
     Args:
         name: A key of BUILDERS.
-        data: Path of the data file, for the names in `posteriors.DATA_SETS` only.
+        data: path of the data file, for the names in `posteriors.DATA_SETS` only.
 
     Raises:
-        TargetError: Unknown name, or a data file that is missing, unreadable or not needed.
+        TargetError: unknown name, or a data file that is missing, unreadable or not needed.
     """
     if name not in BUILDERS:
         raise TargetError(f"target.name: no density {name!r}; there are {', '.join(BUILDERS)}.")

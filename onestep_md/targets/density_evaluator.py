@@ -1,7 +1,7 @@
 """Reduced energies and gradients of a density, under the contract of `PotentialEvaluator`.
 
-u(x) = -log p(x) and grad_u(x) = -d log p / dx by automatic differentiation, float64. One per
-process; a partial of it crosses process borders, the density itself is built at the far side:
+u(x) = -log p(x) and grad_u(x) = -d log p / dx by automatic differentiation, float64. There is one
+per process. A partial of it crosses process borders, and the density is built on the other side:
 partial(DensityEvaluator, partial(build_density, "gmm9", None)).
 """
 
@@ -14,24 +14,24 @@ from torch import Tensor
 from onestep_md.targets import gaps
 from onestep_md.targets.densities import Density
 
-# Of x, what is evaluated at once: it stays in the cache. 4,000 rows of gmm40 at once take 4 times
-# as long for each, those of lj55_f1 twice.
+# Numbers of x in one evaluation, which stay in the cache: with 4,000 rows at once, a row of gmm40
+# takes 4 times as long, and one of lj55_f1 twice.
 _NUMBERS = 2**15
-_ROWS = 100  # at least
+_ROWS = 100  # in one evaluation, at least
 
 
 class DensityEvaluator:
     """Evaluates one density.
 
     Args:
-        build: Makes the density. Has to be picklable where the evaluator is made elsewhere.
+        build: makes the density; picklable, if the evaluator is made in another process.
     """
 
     def __init__(self, build: Callable[[], Density]):
         self.density = build()
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reduced energies and their gradients.
+        """Compute reduced energies and their gradients.
 
         Args:
             x: (batch, dim); any float type, any values.
@@ -51,12 +51,12 @@ class DensityEvaluator:
         rows = np.flatnonzero(np.isfinite(x).all(axis=1))
         at_once = max(_ROWS, _NUMBERS // x.shape[1])
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as in a Ray actor: several sum in another order
+        torch.set_num_threads(1)  # as in a Ray actor; several threads sum in another order
         try:
             for start in range(0, len(rows), at_once):
-                some = rows[start : start + at_once]
-                # a copy by torch, aligned alike everywhere: last bits depend on that too
-                u[some], grad_u[some] = self._evaluate(torch.tensor(x[some]))
+                part = rows[start : start + at_once]
+                # a copy by torch has the same alignment everywhere, on which last bits depend
+                u[part], grad_u[part] = self._evaluate(torch.tensor(x[part]))
         finally:
             torch.set_num_threads(threads)
         return gaps.mark(u, grad_u)
@@ -65,8 +65,8 @@ class DensityEvaluator:
         try:
             u, grad_u = evaluate_with_gradient(self.density, x)
         except (RuntimeError, ValueError, ArithmeticError):
-            # A function of the user's may raise for a single row, say in a factorisation; the
-            # others must not be lost with it.
+            # a user's function may raise for a single row, for example in a factorisation; the
+            # others are kept
             if len(x) == 1:
                 return np.full(1, np.inf), np.zeros((1, x.shape[1]))
             each = [self._evaluate(row[None]) for row in x]
@@ -76,10 +76,10 @@ class DensityEvaluator:
 
 
 def evaluate_with_gradient(density: Density, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies (batch,) and gradients at x (batch, dim), as they come, NaN included."""
+    """Compute energies (batch,) and gradients at x (batch, dim), NaN included."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         u = -density.log_prob(x)
-        # Rows do not see each other, so the gradient of the sum holds every row's own.
+        # rows are independent, so the gradient of the sum holds the gradient of every row
         (grad_u,) = torch.autograd.grad(u.sum(), x)
     return u.detach(), grad_u

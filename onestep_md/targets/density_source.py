@@ -1,6 +1,6 @@
-"""A density as the pipeline sees it: what to call it, how to build it elsewhere, what it is.
+"""A density with its name, its identity and the function that builds it.
 
-The counterpart of `molecule`. `build` travels to the evaluators, which make their own copy.
+It is the counterpart of `molecule`. `build` travels to the evaluators, which make their own copy.
 """
 
 import functools
@@ -17,20 +17,20 @@ from onestep_md.targets.python_source import find_sources, read_code
 
 @dataclass(frozen=True)
 class DensityFingerprint:
-    """What identifies the target; two runs with equal fingerprints sample the same density."""
+    """The identity of a density; runs with equal fingerprints sample the same one."""
 
     name: str
     dim: int
-    log_z: float | None  # known, for comparison only
+    log_z: float | None  # for comparison only
     digest: str  # of the log density at fixed points, and of a user's code
 
     @property
     def identity(self) -> str:
-        """One line that tells densities apart."""
+        """One line that distinguishes densities."""
         return f"density {self.name} {self.digest[:12]}"
 
     def lines(self) -> list[str]:
-        """For printing, one property per line."""
+        """List the properties for printing, one per line."""
         rows = (
             ("density", f"{self.name}, {self.dim} dimensions"),
             ("log Z", "not known" if self.log_z is None else f"{self.log_z:.6g}, for comparison"),
@@ -39,7 +39,7 @@ class DensityFingerprint:
         return [f"{name:<14}{value}" for name, value in rows]
 
     def as_dict(self) -> dict:
-        """For JSON files."""
+        """Convert to a dict for JSON files."""
         return asdict(self)
 
 
@@ -48,9 +48,9 @@ class DensitySource:
     """An unnormalised density on R^dim.
 
     Attributes:
-        density: log density, sampler and constants where they are known.
+        density: log density, and sampler and constants if they are known.
         build: makes the same density in another process.
-        sources: files it was read from, data or Python code, if there are any.
+        sources: its files of data or Python code, if there are any.
         fingerprint: identity of the target.
     """
 
@@ -65,10 +65,10 @@ def load_density(settings: BenchmarkTarget | PythonTarget, folder: Path) -> Dens
 
     Args:
         settings: the `target` section, of kind density or python.
-        folder: where relative paths start.
+        folder: start of relative paths.
 
     Raises:
-        TargetError: unknown name, missing data, or a function that is not as it should be.
+        TargetError: unknown name, missing data, or a function that breaks its contract.
     """
     build: Callable[[], Density]
     built: Density

@@ -2,8 +2,8 @@
 
 u(x) = U(x) / kT and grad_u(x) = dU/dx / kT at the molecule's temperature, whatever temperature
 a segment is run at. OpenMM has no batch evaluation, so a batch is a loop over conformations of
-one context; the loop costs a few microseconds per conformation beside the energy itself.
-Created by the in-process and the Ray evaluators, one per process.
+one context; the loop costs a few microseconds per conformation beside the energy itself. There is
+one per process.
 """
 
 import time
@@ -29,13 +29,13 @@ class Segment:
     Args:
         positions: (atoms, 3) in nm.
         velocities: (atoms, 3) in nm/ps, or None to draw them from Maxwell's distribution.
-        temperature: Of the thermostat, in K.
-        steps: Number of time steps.
-        timestep: In fs.
-        friction: In 1/ps.
-        frame_every: Steps between recorded frames; the first frame is after that many steps.
-        seed: Of the thermostat's noise and of drawn velocities.
-        target: Which of several molecules it is of, see `distributed.several`.
+        temperature: of the thermostat, in K.
+        steps: number of time steps.
+        timestep: in fs.
+        friction: in 1/ps.
+        frame_every: steps between recorded frames; the first frame is after that many steps.
+        seed: of the thermostat's noise and of drawn velocities.
+        target: number of the molecule among several, see `distributed.several`.
     """
 
     positions: np.ndarray
@@ -51,20 +51,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """Where a segment ended and what it passed, energies at the target temperature.
+    """The end and the frames of a segment, with energies at the target temperature.
 
     Attributes:
         positions: (atoms, 3) at the end, in nm.
         velocities: (atoms, 3) at the end, in nm/ps.
-        u_end: Reduced energy at the end, in kT of the target temperature.
+        u_end: reduced energy at the end, in kT of the target temperature.
         frames: (n, atoms, 3) in nm.
         u: (n,) of the frames, in kT of the target temperature.
         grad_u: (n, atoms, 3) of the frames, in kT/nm of the target temperature.
-        force_evaluations: Evaluations spent: one per step, one per frame, one at the end if
+        force_evaluations: evaluations spent: one per step, one per frame, one at the end if
             the last step is no frame. Of a failed segment, an upper bound.
-        ok: False when the segment left the finite numbers. Then positions and velocities are
-            those it started from (zero velocities if they were to be drawn), u_end is +inf and
-            there are no frames.
+        ok: whether all values are finite. If not, positions and velocities are those of the start
+            (zero velocities if they were to be drawn), u_end is +inf and there are no frames.
     """
 
     positions: np.ndarray
@@ -79,7 +78,7 @@ class SegmentResult:
 
 @dataclass(frozen=True)
 class PlatformChoice:
-    """The fastest platform and the (platform, evaluations per second) it was chosen from."""
+    """The fastest platform, and the evaluations per second of all candidates."""
 
     name: str
     rates: tuple[tuple[str, float], ...]
@@ -93,9 +92,9 @@ class PotentialEvaluator:
     """Reduced energies, gradients and dynamics of one molecule on one OpenMM platform.
 
     Args:
-        molecule: As loaded by `load_molecule`.
+        molecule: as loaded by `load_molecule`.
         platform: OpenMM's name: Reference, CPU, CUDA, OpenCL or HIP.
-        threads: Threads of the CPU platform; the others take no notice.
+        threads: threads of the CPU platform; the others ignore it.
     """
 
     def __init__(self, molecule: Molecule, platform: str, threads: int = 1):
@@ -109,7 +108,7 @@ class PotentialEvaluator:
         self._context = _context(system, self._integrator, platform, threads)
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reduced energies and their gradients.
+        """Compute reduced energies and their gradients.
 
         Args:
             x: (batch, atoms, 3) in nm; any float type, any values.
@@ -124,7 +123,7 @@ class PotentialEvaluator:
             raise ValueError(f"x has shape {x.shape}, expected (batch, {self._atoms}, 3)")
         energy = np.full(len(x), np.nan)
         force = np.zeros_like(x)
-        # OpenMM raises on a NaN coordinate, so those are not even tried.
+        # OpenMM raises on a NaN coordinate
         for i in np.flatnonzero(np.isfinite(x).all(axis=(1, 2))):
             try:
                 self._context.setPositions(x[i])
@@ -134,10 +133,10 @@ class PotentialEvaluator:
         return gaps.mark(energy / self._kT, force / -self._kT)
 
     def run_segment(self, segment: Segment) -> SegmentResult:
-        """Langevin dynamics (BAOAB-type "middle" scheme), a pure function of the segment.
+        """Run Langevin dynamics (BAOAB-type "middle" scheme), a pure function of the segment.
 
-        Bit for bit on Reference and on CPU with one thread. Reference keeps its noise in the
-        process, so one process must not run two segments at the same time in two threads.
+        It repeats bit for bit on Reference and on CPU with one thread. Reference keeps its noise
+        in the process, so two threads of a process must not run segments at the same time.
         """
         try:
             self._start(segment)
@@ -146,13 +145,13 @@ class PotentialEvaluator:
         return self._advance(segment)
 
     def _start(self, segment: Segment) -> None:
-        # OpenMM wants 1 .. 2^31 - 1; 0 would mean "seed from the clock".
+        # OpenMM wants 1 .. 2^31 - 1; 0 would mean "seed from the clock"
         seed = 1 + segment.seed % (2**31 - 2)
         self._integrator.setTemperature(segment.temperature)
         self._integrator.setFriction(segment.friction)
         self._integrator.setStepSize(segment.timestep * PER_FS)
         self._integrator.setRandomNumberSeed(seed)
-        # The seed takes effect when the context is made anew: 0.1 ms, as much as 3 steps.
+        # the seed takes effect when the context is made anew: 0.1 ms, as much as 3 steps
         self._context.reinitialize()
         self._context.setPositions(np.ascontiguousarray(segment.positions, dtype=np.float64))
         if self._constrained:
@@ -171,7 +170,7 @@ class PotentialEvaluator:
             for i in range(n):
                 spent += segment.frame_every + 1
                 self._integrator.step(segment.frame_every)
-                # One call for positions, energy and forces: one evaluation per frame.
+                # one call for positions, energy and forces: one evaluation per frame
                 state = self._state(positions=True, velocities=True)
                 energy[i] = _read_energy_and_forces(state, force[i])
                 state._getVectorAsNumpy(openmm.State.Positions, frames[i])
@@ -208,7 +207,7 @@ class PotentialEvaluator:
 
 
 def repartition_hydrogen_masses(system: openmm.System, molecule: Molecule) -> None:
-    """Raises every hydrogen to 3 Da at the expense of its heavy atom, in place.
+    """Raise every hydrogen to 3 Da at the expense of its heavy atom, in place.
 
     The distribution of positions does not depend on masses, only the stability of the time
     step does. Hydrogens that are at least as heavy already stay as they are.
@@ -224,10 +223,10 @@ def repartition_hydrogen_masses(system: openmm.System, molecule: Molecule) -> No
 
 
 def time_platforms(molecule: Molecule) -> PlatformChoice:
-    """Times 64 evaluations on Reference and on CPU with one thread and chooses the faster.
+    """Time 64 evaluations on Reference and on CPU with one thread and choose the faster one.
 
-    Which one wins depends on the solvent model by a factor of ten either way, so it is
-    measured. Best of three rounds, since other processes share the cores.
+    Either may be ten times as fast, depending on the solvent model. The best of three rounds
+    counts, since other processes share the cores.
     """
     generator = np.random.default_rng(0)
     noise = generator.normal(scale=0.002, size=(TIMING_FRAMES, *molecule.positions.shape))
@@ -265,9 +264,9 @@ def _context(
 
 
 def _read_energy_and_forces(state: openmm.State, force: np.ndarray) -> float:
-    """The energy in kJ/mol; forces in kJ/mol/nm are written into `force` (atoms, 3)."""
-    # Straight into our array: the public getForces(asNumpy=True) spends a quarter of the whole
-    # evaluation of a small molecule on attaching units.
+    """Read the energy in kJ/mol, and write forces in kJ/mol/nm into `force` (atoms, 3)."""
+    # straight into our array: the public getForces(asNumpy=True) spends a quarter of the whole
+    # evaluation of a small molecule on attaching units
     state._getVectorAsNumpy(openmm.State.Forces, force)
     return state.getPotentialEnergy()._value
 

@@ -1,9 +1,9 @@
-"""System and force-field files that could run code when OpenMM reads them: refused before it does.
+"""Refusal of System and force-field files that could run code when OpenMM reads them.
 
 A serialized PythonForce is a pickle, a force field may hold Python scripts and values that OpenMM
-evaluates, and forces of plug-ins do what their files say. Such files are for those who know where
-they come from, `target.trust: true`. What is looked at here is what OpenMM is given: the text of
-a System is written anew from its elements, and a force field's includes are followed here.
+evaluates, and forces of plug-ins do what their files say. `target.trust: true` is for users who
+know where such files come from. OpenMM gets the text that was checked here: a System is written
+anew from its elements, and the includes of a force field are followed here.
 """
 
 import difflib
@@ -23,7 +23,7 @@ HOW_TO_TRUST = (
 WHOLE = "A file that openmm.XmlSerializer.serialize(system) wrote, whole, is needed."
 SCRIPTS = ("Script", "InitializationScript")
 EVALUATED = "useDispersionCorrection"  # an attribute that OpenMM hands to eval()
-# what openmm.XmlSerializer knows without plug-ins
+# forces of openmm.XmlSerializer without plug-ins
 FORCES = {
     name
     for name, kind in vars(openmm).items()
@@ -33,7 +33,7 @@ PLUGINS = {"TorchForce": "openmm-torch", "PlumedForce": "openmm-plumed"}  # forc
 
 
 def sanitise_system(text: str, path: Path, trust: bool) -> str:
-    """The XML of a serialized System that is safe to deserialize.
+    """Rewrite the XML of a serialized System so that it is safe to deserialize.
 
     Args:
         text: of the file.
@@ -41,7 +41,7 @@ def sanitise_system(text: str, path: Path, trust: bool) -> str:
         trust: whether code in it may run.
 
     Raises:
-        TargetError: it is no serialized System, or brings code with it.
+        TargetError: it is no serialized System, or contains code.
     """
     try:
         root = ElementTree.fromstring(text)
@@ -77,37 +77,37 @@ def sanitise_system(text: str, path: Path, trust: bool) -> str:
 
 
 def find_plugin_forces(root: ElementTree.Element) -> list[str]:
-    """Types of the forces that OpenMM does not have by itself."""
+    """List the types of forces that OpenMM does not have by itself."""
     kinds = (element.get("type", "") for element in root.iter("Force"))
     return [kind for kind in kinds if kind not in FORCES]
 
 
 def open_forcefields(names: tuple[str, ...], folder: Path, trust: bool) -> list[str | io.StringIO]:
-    """What to give to `openmm.app.ForceField`: own files as their text, OpenMM's by their paths.
+    """Open files for `openmm.app.ForceField`: the user's as text, OpenMM's by their paths.
 
     Args:
         names: as in target.forcefield.
-        folder: where own files are looked for first.
+        folder: of the user's files, which come first.
         trust: whether code in them may run.
 
     Raises:
-        TargetError: a file is missing, broken, or brings code with it.
+        TargetError: a file is missing, broken, or contains code.
     """
-    found: list[str | io.StringIO] = []
+    files: list[str | io.StringIO] = []
     todo, seen = [(name, folder) for name in names], set()
     while todo:
         name, beside = todo.pop(0)
         path = beside / name
         if not path.is_file():
-            found.append(_find_openmm_file(name, beside))
+            files.append(_find_openmm_file(name, beside))
         elif path.resolve() not in seen:
             seen.add(path.resolve())
             root = _read_own(path, trust)
             for included in root.findall("Include"):
                 todo.append((included.get("file", ""), path.parent))
                 root.remove(included)
-            found.append(io.StringIO(ElementTree.tostring(root, encoding="unicode")))
-    return found
+            files.append(io.StringIO(ElementTree.tostring(root, encoding="unicode")))
+    return files
 
 
 def _read_own(path: Path, trust: bool) -> ElementTree.Element:
@@ -136,7 +136,7 @@ def _read_own(path: Path, trust: bool) -> ElementTree.Element:
 
 
 def _find_openmm_file(name: str, folder: Path) -> str:
-    """Path of a force field of OpenMM's; never a file of the folder where the command is run."""
+    """Find a force field of OpenMM's own; files of the working folder do not count."""
     directories = [Path(directory) for directory in _getDataDirectories()]
     for directory in directories:
         if (directory / name).is_file():
@@ -154,7 +154,7 @@ def _find_openmm_file(name: str, folder: Path) -> str:
 
 
 def _advise(path: Path) -> str:
-    """What to do with a topology of another program, known by the ending of its name."""
+    """Advise what to do with a topology of another program, by the suffix of its name."""
     readers = {
         ".prmtop": "AmberPrmtopFile", ".parm7": "AmberPrmtopFile", ".top": "GromacsTopFile",
         ".itp": "GromacsTopFile", ".psf": "CharmmPsfFile",

@@ -1,9 +1,8 @@
-"""A molecule as the rest of the package sees it, read from PDB + force field or System XML.
+"""A molecule, read from PDB + force field or System XML.
 
-`load_molecule` builds and checks; what it returns is plain text and numpy arrays, so that it
-pickles to any worker, which makes its own OpenMM context from `system_xml`. The density is
-exp(-U / kT) of one free molecule; `checks` refuses what does not have one. Called by the driver
-and by `--check`.
+`load_molecule` builds and checks. Its result is plain text and numpy arrays, so that it pickles to
+any worker, which makes its own OpenMM context from `system_xml`. The density is exp(-U / kT) of
+one free molecule; `checks` refuses all others.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ from onestep_md.targets.system_bonds import take_bonds
 from onestep_md.targets.torsion_profiles import TorsionProfile, compute_torsion_profiles
 
 KB = 0.00831446261815324  # kJ/mol/K
-# Forces that carry no energy but would act on the dynamics.
+# forces that carry no energy but would act on the dynamics
 WITHOUT_ENERGY = {
     "CMMotionRemover", "AndersenThermostat", "MonteCarloBarostat", "MonteCarloAnisotropicBarostat",
     "MonteCarloFlexibleBarostat", "MonteCarloMembraneBarostat",
@@ -44,7 +43,7 @@ NO_HYDROGENS = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies the target; two runs with equal fingerprints sample the same density."""
+    """The identity of a molecule; runs with equal fingerprints sample the same density."""
 
     pdb: str
     forcefield: tuple[str, ...]
@@ -55,18 +54,18 @@ class Fingerprint:
     temperature: float  # K
     system_sha256: str
     u_input: float  # kT, of the input geometry
-    notes: tuple[str, ...] = ()  # what was dropped from the System, or added to the PDB
+    notes: tuple[str, ...] = ()  # on parts that were dropped from the System or added to the PDB
     held: str = "amides"  # kinds of bonds besides double ones, part of the domain
 
     @property
     def identity(self) -> str:
-        """One line that tells targets apart."""
+        """One line that distinguishes targets."""
         text = f"system {self.system_sha256[:12]} at {self.temperature} K"
-        # runs from before there was a choice stay what they are
+        # the identity of older runs, which had no choice, stays the same
         return text if self.held == "amides" else f"{text}, held: {self.held}"
 
     def lines(self) -> list[str]:
-        """For printing, one property per line."""
+        """List the properties for printing, one per line."""
         rows: tuple[tuple[str, str], ...] = (
             ("molecule", f"{self.pdb}, {self.atoms} atoms"),
             ("force field", " + ".join(self.forcefield)),
@@ -81,7 +80,7 @@ class Fingerprint:
         return [f"{name:<14}{value}" for name, value in rows]
 
     def as_dict(self) -> dict:
-        """For JSON files and checkpoints."""
+        """Convert to a dict for JSON files and checkpoints."""
         return asdict(self) | {"forcefield": list(self.forcefield), "notes": list(self.notes)}
 
 
@@ -90,18 +89,18 @@ class Molecule:
     """One molecule in vacuum or implicit solvent at one temperature.
 
     Attributes:
-        system_xml: Serialized OpenMM System.
-        pdb_text: Topology and input geometry; its atom order is the order of everything.
+        system_xml: serialized OpenMM System.
+        pdb_text: topology and input geometry; its atom order is the order of everything.
         positions: (atoms, 3) input geometry in nm.
         elements: (atoms,) chemical symbols.
         atom_names: (atoms,) as in the PDB.
-        bonds: Pairs of atom indices.
+        bonds: pairs of atom indices.
         constraints: (i, j, length in nm); each is one of the bonds.
-        temperature: In K.
-        torsions: Energy profiles of the bonds that have neighbours on both sides.
-        held: Bonds that stay cis or trans as in the input besides double ones: none, amides or
+        temperature: in K.
+        torsions: energy profiles of the bonds that have neighbours on both sides.
+        held: bonds besides double ones that stay cis or trans as in the input: none, amides or
             conjugated (and amides), see `coordinates.isomers`.
-        fingerprint: Identity of the target.
+        fingerprint: identity of the target.
     """
 
     system_xml: str
@@ -123,15 +122,15 @@ class Molecule:
 
 
 def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
-    """Reads, parametrises and checks the molecule of a `target` section.
+    """Read, parametrise and check the molecule of a `target` section.
 
     Args:
-        target: The configuration's target: pdb, forcefield or system, constraints, temperature.
-        folder: Folder of the YAML file; relative paths start there.
-        trust: Whether code that the files bring with them may run.
+        target: the configuration's target: pdb, forcefield or system, constraints, temperature.
+        folder: folder of the YAML file; relative paths start there.
+        trust: whether code in the files may run.
 
     Raises:
-        TargetError: With what is wrong, where, and what to do.
+        TargetError: the molecule is refused; the message says why, where, and what to do.
     """
     folder = Path(folder)
     path = _find_file(target.pdb, folder, "target.pdb")
@@ -243,7 +242,7 @@ def _read_system(path: Path, trust: bool) -> openmm.System:
 
 
 def _drop_without_energy(system: openmm.System) -> list[str]:
-    """Removes what acts on dynamics alone, and says so."""
+    """Remove the forces that act on dynamics alone, and say so."""
     names = [type(force).__name__ for force in system.getForces()]
     dropped = [k for k, name in enumerate(names) if name in WITHOUT_ENERGY]
     for k in reversed(dropped):
@@ -299,12 +298,12 @@ def _solvent(system: openmm.System) -> str:
 
 
 def _cutoff(system: openmm.System) -> str:
-    """Says "none" unless a force truncates its interactions (0 is NoCutoff everywhere)."""
+    """Name the cutoff, "none" unless a force truncates its interactions (0 is NoCutoff)."""
     cut = [f for f in system.getForces() if getattr(f, "getNonbondedMethod", int)() != 0]
     lengths = {f.getCutoffDistance().value_in_unit(unit.nanometer) for f in cut}
     return ", ".join(f"{length:g} nm" for length in sorted(lengths)) or "none"
 
 
 def _checksum(system_xml: str) -> str:
-    # Without the version of OpenMM, or an upgrade would look like another molecule.
+    # without the version of OpenMM, or an upgrade would look like another molecule
     return hashlib.sha256(re.sub(r' openmmVersion="[^"]*"', "", system_xml).encode()).hexdigest()

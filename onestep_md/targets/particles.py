@@ -1,8 +1,7 @@
 """Benchmark densities of identical particles, without their centre.
 
-They live where the mean position is zero. x are the (n-1) D coordinates there in an orthonormal
-basis, so volumes are those of that subspace; `positions` gives the n D flat ones. The counterpart
-of `densities`, which finds them by their names.
+Their mean position is zero. x are the (n-1) D coordinates of this subspace in an orthonormal
+basis, and volumes are those of the subspace; `positions` computes the n D flat coordinates.
 """
 
 import functools
@@ -17,9 +16,9 @@ class Particles(ABC):
     """A density of identical particles that no motion and no exchange of them changes.
 
     Args:
-        name: The definition it stands for.
-        n: Number of particles.
-        space: D, of the space that they move in.
+        name: the definition it stands for.
+        n: number of particles.
+        space: D, the dimension of their space.
     """
 
     log_z = None
@@ -44,38 +43,38 @@ class Particles(ABC):
         return basis
 
     def positions(self, x: Tensor) -> Tensor:
-        """(..., dim) to the mean-free positions (..., n, D)."""
+        """Convert (..., dim) to the mean-free positions (..., n, D)."""
         return self.basis @ x.unflatten(-1, (self.n - 1, self.space))
 
     def coordinates(self, positions: Tensor) -> Tensor:
-        """Positions (..., n, D) to (..., dim), dropping their mean."""
+        """Convert positions (..., n, D) to (..., dim), and drop their mean."""
         return (self.basis.T @ positions).flatten(-2)
 
     def squared_distances(self, x: Tensor) -> Tensor:
-        """Of all pairs, each once: (..., dim) to (..., n (n-1) / 2)."""
-        # a row for each direction of space: takes two thirds of the time of a row for each pair
+        """Compute squared distances of all pairs, each once: (..., dim) to (..., n (n-1) / 2)."""
+        # one row for each direction takes two thirds of the time of one row for each pair
         rows = self.positions(x).transpose(-1, -2)
         i, j = torch.triu_indices(self.n, self.n, offset=1)
         return (rows.index_select(-1, i) - rows.index_select(-1, j)).square().sum(-2)
 
     def draw_images(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each of (batch, dim) turned or reflected, and its particles exchanged, at random."""
+        """Turn or reflect each of (batch, dim), and exchange its particles, at random."""
         turn = torch.randn(len(x), self.space, self.space, generator=generator, dtype=x.dtype)
         order = torch.rand(len(x), self.n, generator=generator).argsort(dim=1)
         positions = self.positions(x).take_along_dim(order[..., None], dim=1)
-        return self.coordinates(positions @ _orthogonal(turn))
+        return self.coordinates(positions @ _make_orthogonal(turn))
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """Unnormalised log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""
+        """Compute the log density: (batch, dim) to (batch,), or (dim,) to () in torch.func."""
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is known."""
+        """Return None: no sampler is known."""
         return None
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """Of normal matrices, orthogonal ones that no rotation is preferred by (Mezzadri, 2007)."""
+def _make_orthogonal(matrix: Tensor) -> Tensor:
+    """Make Haar-random orthogonal matrices from Gaussian ones (Mezzadri, 2007)."""
     q, r = torch.linalg.qr(matrix)
     return q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
 
@@ -94,10 +93,10 @@ class DoubleWellParticles(Particles):
         super().__init__("dw4", 4, 2)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The formula above, see `Density`."""
+        """Compute the formula above, see `Density`."""
         positions = self.positions(x)
         i, j = torch.triu_indices(4, 4, offset=1)
-        # This norm has gradient 0, not NaN, where two particles coincide.
+        # this norm has gradient 0, not NaN, where two particles coincide
         r = torch.linalg.vector_norm(positions[..., i, :] - positions[..., j, :], dim=-1)
         stretch = (r - 4.0).square()
         return -(stretch * (0.9 * stretch - 4.0)).sum(-1)
@@ -117,7 +116,7 @@ class LennardJones(Particles):
         super().__init__(f"lj{n}_f1", n, 3)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The formula above, see `Density`."""
+        """Compute the formula above, see `Density`."""
         attraction = self.squared_distances(x) ** -3
         pairs = (attraction * (attraction - 2.0)).sum(-1)
         return -2.0 * pairs - 0.5 * x.square().sum(-1)

@@ -1,4 +1,4 @@
-"""Files that are given as a PDB and are none, or whose atoms cannot be told apart."""
+"""Refusal of files that are no PDB, or whose atoms have no names of their own."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from onestep_md.errors import TargetError
 
 _RECORDS = ("ATOM  ", "HETATM")
-# how a file of another format begins a line -> what it is called, what writes a PDB of it
+# beginning of a line in another format -> its name, and a way to a PDB
 _OTHERS = {
     "@<TRIPOS>": ("MOL2", "`obabel FILE -O molecule.pdb`"),
     "M  END": ("MDL molfile", "`obabel FILE -O molecule.pdb`"),
@@ -17,10 +17,10 @@ _OTHERS = {
 
 
 def check_is_pdb(path: Path) -> None:
-    """Refuses files of other formats, and atoms that share their name within one residue.
+    """Refuse files of other formats, and atoms with the same name within one residue.
 
     Raises:
-        TargetError: With the format, or the name, and what to do.
+        TargetError: the file is refused; the message has the format or the name, and what to do.
     """
     lines = path.read_text(errors="replace").splitlines()
     for start, (name, writer) in _OTHERS.items():
@@ -43,8 +43,8 @@ def check_is_pdb(path: Path) -> None:
 
 
 def _count_names(lines: list[str]) -> Counter[tuple[str, ...]]:
-    """How many atoms have this name, alternate location and residue; of the first model."""
-    found: Counter[tuple[str, ...]] = Counter()
+    """Count the atoms of each name, alternate location and residue in the first model."""
+    counts: Counter[tuple[str, ...]] = Counter()
     part = 0  # a chain ends at TER, and another of the same letter may follow
     for line in lines:
         if line.startswith("ENDMDL"):
@@ -52,5 +52,5 @@ def _count_names(lines: list[str]) -> Counter[tuple[str, ...]]:
         part += line.startswith("TER")
         if line.startswith(_RECORDS):
             fields = (line[12:16], line[16:17], line[17:21], line[21:22], line[22:27])
-            found[(*(field.strip() for field in fields), str(part))] += 1
-    return found
+            counts[(*(field.strip() for field in fields), str(part))] += 1
+    return counts

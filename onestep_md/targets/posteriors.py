@@ -1,8 +1,8 @@
 """Benchmark densities that are Bayesian posteriors: log prior + log likelihood of given data.
 
 Constrained parameters are replaced by their logarithm, with the log-determinant included, so
-exp(log_prob) integrates to the evidence. Two small data sets are printed here; the others are
-read from a file that the user has, `DATA_SETS`. Built by `densities.density`.
+exp(log_prob) integrates to the evidence. Two small data sets are printed here; `DATA_SETS` lists
+the others, which are read from a file of the user's.
 """
 
 import math
@@ -49,12 +49,12 @@ class DataSet:
     """A public data set that is not shipped.
 
     Args:
-        file: Its usual file name.
-        title: Its public name.
-        source: Who publishes it.
-        rows: Number of data rows of the public file.
-        delimiter: Between columns; None is white space.
-        header: Lines before the data.
+        file: its usual file name.
+        title: its public name.
+        source: its publisher.
+        rows: number of data rows of the public file.
+        delimiter: between columns; None for white space.
+        header: number of lines before the data.
     """
 
     file: str
@@ -97,7 +97,7 @@ class Brownian:
     modes = None
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """See `densities.Density`."""
+        """Compute the log density, see `densities.Density`."""
         walk, noise, positions = x[..., :1], x[..., 1:2], x[..., 2:]
         observed = torch.tensor(BROWNIAN_VALUES, dtype=torch.float64)
         steps = torch.cat([positions[..., :1], positions.diff(dim=-1)], -1)
@@ -107,7 +107,7 @@ class Brownian:
         return scales + prior + likelihood
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is provided."""
+        """Return None: no sampler is provided."""
         return None
 
 
@@ -127,7 +127,7 @@ class Seeds:
     modes = None
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """See `densities.Density`."""
+        """Compute the log density, see `densities.Density`."""
         log_tau, a, b = x[..., :1], x[..., 1:5], x[..., 5:]
         variety, extract, r, n = torch.tensor(
             (SEEDS_VARIETY, SEEDS_EXTRACT, SEEDS_GERMINATED, SEEDS_SOWN), dtype=torch.float64
@@ -145,7 +145,7 @@ class Seeds:
         return scale + effects + random_effects + likelihood
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is provided."""
+        """Return None: no sampler is provided."""
         return None
 
 
@@ -157,8 +157,8 @@ class LogisticRegression:
         name: as in `build_density`.
         features: (rows, dim), float64.
         labels: (rows,), 0 or 1.
-        prior_std: Of every weight.
-        log_z: None unless known for exactly these data.
+        prior_std: of every weight.
+        log_z: evidence, if it is known for exactly these data.
     """
 
     name: str
@@ -174,14 +174,14 @@ class LogisticRegression:
         return self.features.shape[1]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """See `densities.Density`."""
+        """Compute the log density, see `densities.Density`."""
         sign = 2.0 * self.labels - 1.0
         # log logistic(z) = -softplus(-z)
         likelihood = -softplus(-sign * (x @ self.features.T)).sum(-1)
         return normal_log_prob(x, math.log(self.prior_std)).sum(-1) + likelihood
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is provided."""
+        """Return None: no sampler is provided."""
         return None
 
 
@@ -217,26 +217,26 @@ class CoxProcess:
         self._log_det = factor.diagonal().log().sum()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """See `densities.Density`."""
+        """Compute the log density, see `densities.Density`."""
         z = (x - self._mean) @ self._whiten.T
         prior = normal_log_prob(z, 0.0).sum(-1) - self._log_det
         return prior + (x * self._counts - torch.exp(x) / self.dim).sum(-1)
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is provided."""
+        """Return None: no sampler is provided."""
         return None
 
 
 def ionosphere(data: Path) -> LogisticRegression:
     """Standardised features and an intercept, w ~ N(0, 1), d = 35; log Z = -111.61 +- 0.03."""
     features, labels = _features_and_labels("ionosphere", data, 34, zero="b", one="g")
-    return _regression("ionosphere", _standardised(features), labels, 1.0, -111.61)
+    return _make_regression("ionosphere", _standardise(features), labels, 1.0, -111.61)
 
 
 def sonar(data: Path) -> LogisticRegression:
     """Standardised features and an intercept, w ~ N(0, 1), d = 61; log Z = -108.41 +- 0.06."""
     features, labels = _features_and_labels("sonar", data, 60, zero="R", one="M")
-    return _regression("sonar", _standardised(features), labels, 1.0, -108.41)
+    return _make_regression("sonar", _standardise(features), labels, 1.0, -108.41)
 
 
 def credit(data: Path) -> LogisticRegression:
@@ -247,16 +247,16 @@ def credit(data: Path) -> LogisticRegression:
     under a symmetric prior.
     """
     features, labels = _features_and_labels("credit", data, 24, zero="1", one="2")
-    return _regression("credit", features / _spread(features), labels, 10.0, -585.10)
+    return _make_regression("credit", features / _spread(features), labels, 10.0, -585.10)
 
 
 def lgcp(data: Path) -> CoxProcess:
     """126 Finnish pine saplings, counted in 40 x 40 cells of the unit square, d = 1600."""
     table = _read("lgcp", data)
-    points = _numbers("lgcp", data, table[:, 1:])
+    points = _parse_numbers("lgcp", data, table[:, 1:])
     if points.shape[1] != 2 or points.min() < 0.0 or points.max() > 1.0:
         raise _malformed("lgcp", data, "the columns index, x, y with x and y in [0, 1]")
-    # The upper edge belongs to the last cell.
+    # the upper edge belongs to the last cell
     cells = np.minimum((points * 40).astype(int), 39)
     counts = np.zeros((40, 40))
     np.add.at(counts, tuple(cells.T), 1.0)
@@ -264,17 +264,18 @@ def lgcp(data: Path) -> CoxProcess:
 
 
 def data_file(name: str, data: Path | None) -> Path:
-    """The path of a data set's file, known to exist.
+    """Find the file of a data set.
 
     Raises:
-        TargetError: What is missing, where it is published, and which key to set.
+        TargetError: the file is missing; the message says where it is published, and which key to
+            set.
     """
     if data is not None and Path(data).is_file():
         return Path(data)
     wanted = DATA_SETS[name]
-    found = "is not set" if data is None else f"is {data}, where there is no file"
+    state = "is not set" if data is None else f"is {data}, where there is no file"
     raise TargetError(
-        f"target.data {found}: the density {name} needs the data set "
+        f"target.data {state}: the density {name} needs the data set "
         f'"{wanted.title}" ({wanted.source}), which is not shipped.\n'
         f"Get its file {wanted.file} and set target.data to the path."
     )
@@ -283,37 +284,37 @@ def data_file(name: str, data: Path | None) -> Path:
 def _features_and_labels(
     name: str, data: Path, columns: int, zero: str, one: str
 ) -> tuple[Tensor, Tensor]:
-    """Reads rows of numbers that end in one of two labels: (rows, columns) and (rows,)."""
+    """Read rows of numbers that end in one of two labels: (rows, columns) and (rows,)."""
     table = _read(name, data)
     labels = np.char.strip(table[:, -1])
     if table.shape[1] != columns + 1 or not np.isin(labels, (zero, one)).all():
         raise _malformed(name, data, f"{columns} numbers per row and a label {zero} or {one}")
-    features = _numbers(name, data, table[:, :-1])
+    features = _parse_numbers(name, data, table[:, :-1])
     return torch.as_tensor(features), torch.as_tensor((labels == one).astype(np.float64))
 
 
-def _regression(
+def _make_regression(
     name: str, features: Tensor, labels: Tensor, prior_std: float, log_z: float
 ) -> LogisticRegression:
     rows = len(labels)
     features = torch.cat([torch.ones(rows, 1, dtype=torch.float64), features], 1)
-    # The constant belongs to the whole public file, not to a part of it.
+    # the constant belongs to the whole public file, not to a part of it
     known = log_z if rows == DATA_SETS[name].rows else None
     return LogisticRegression(name, features, labels, prior_std, known)
 
 
 def _spread(features: Tensor) -> Tensor:
-    """Standard deviation of each column, 1 for constant columns."""
+    """Compute the standard deviation of each column, 1 for constant columns."""
     std = features.std(0, correction=0)
     return torch.where(std > 0, std, 1.0)
 
 
-def _standardised(features: Tensor) -> Tensor:
+def _standardise(features: Tensor) -> Tensor:
     return (features - features.mean(0)) / _spread(features)
 
 
 def _read(name: str, path: Path) -> np.ndarray:
-    """The file's data rows as strings, (rows, columns)."""
+    """Read the data rows of a file as strings, (rows, columns)."""
     form = DATA_SETS[name]
     try:
         lines = path.read_text().splitlines()[form.header :]
@@ -325,7 +326,7 @@ def _read(name: str, path: Path) -> np.ndarray:
         raise _malformed(name, path, f"a table that can be read ({error})") from error
 
 
-def _numbers(name: str, path: Path, table: np.ndarray) -> np.ndarray:
+def _parse_numbers(name: str, path: Path, table: np.ndarray) -> np.ndarray:
     try:
         numbers = table.astype(np.float64)
     except ValueError as error:

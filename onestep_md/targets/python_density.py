@@ -1,8 +1,8 @@
 """A user's own density: a Python function named in the YAML file as `module:function`.
 
 The function takes (batch, dim) float64 and returns the unnormalised log density, (batch,), in
-torch operations. It is called once on a few points when it is loaded, so that a mistake shows
-at once, with what was expected, and not as a dead evaluator an hour later.
+torch operations. Loading calls it on a few points, so that a mistake is reported at once with the
+contract, and not as a dead evaluator an hour later.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from onestep_md.errors import TargetError
 from onestep_md.targets.density_evaluator import evaluate_with_gradient
 
 TRIAL_POINTS = 16
-_WIDTHS = tuple(4.0**k for n in range(1, 10) for k in (n, -n))  # where 1 has nothing inside
+_WIDTHS = tuple(4.0**k for n in range(1, 10) for k in (n, -n))  # if no point is inside at 1
 CONTRACT = "It takes (batch, dim) float64 and returns (batch,) float64, in torch operations."
 
 
@@ -29,9 +29,9 @@ class PythonDensity:
 
     Args:
         name: `module:function`.
-        dim: Number of coordinates.
+        dim: number of coordinates.
         function: (batch, dim) to (batch,).
-        source: The Python file that it stands in, if it is one.
+        source: the Python file of the function, if it has one.
     """
 
     name: str
@@ -42,25 +42,25 @@ class PythonDensity:
     modes = None
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """See `densities.Density`; single points (dim,) work as well."""
+        """Compute the log density, see `densities.Density`; single points (dim,) work as well."""
         return self.function(x) if x.ndim == 2 else self.function(x[None])[0]
 
     def sample(self, n: int, generator: torch.Generator) -> None:
-        """No sampler is known."""
+        """Return None: no sampler is known."""
         return None
 
 
 def load_python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
-    """Imports a function and tries it on a few standard normal points.
+    """Import a function and try it on a few standard normal points.
 
     Args:
         spec: `module:function`; the module is looked for in `folder` first, which stays on
             Python's path.
-        dim: Number of coordinates.
-        folder: Folder of the YAML file.
+        dim: number of coordinates.
+        folder: folder of the YAML file.
 
     Raises:
-        TargetError: It cannot be imported, or does not return a differentiable (batch,).
+        TargetError: it cannot be imported, or does not return a differentiable (batch,).
     """
     module_name, separator, function_name = spec.partition(":")
     if not (module_name and separator and function_name):
@@ -82,32 +82,32 @@ def load_python_density(spec: str, dim: int, folder: Path) -> PythonDensity:
 def _import(name: str, folder: Path) -> ModuleType:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    # Python remembers folder listings; the file may be younger than that.
+    # Python remembers folder listings, and the file may be younger
     importlib.invalidate_caches()
     own = folder / f"{name}.py"
     try:
-        return _module_of_file(own) if own.exists() else importlib.import_module(name)
+        return _run_file(own) if own.exists() else importlib.import_module(name)
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         reason = f"no {name}.py in {folder}" if missing else f"{type(error).__name__}: {error}"
         raise TargetError(f"target.function: cannot import {name}: {reason}.") from error
 
 
-def _module_of_file(file: Path) -> ModuleType:
-    """Runs a file as a module called like its path: every run's folder has a copy of its own."""
+def _run_file(file: Path) -> ModuleType:
+    """Run a file as a module named by its path: every run folder has a copy of its own."""
     spec = importlib.util.spec_from_file_location(str(file), file)
     assert spec is not None and spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickle look a module up by its name.
+    # dataclasses and pickle look a module up by its name
     sys.modules[str(file)] = module
     spec.loader.exec_module(module)
     return module
 
 
 def draw_probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
-    """Fixed points (n, dim): standard normals, and if the density is 0 at all of them, others.
+    """Draw fixed points (n, dim): standard normals, and others if the density is 0 at all of them.
 
-    These are the first ones, wider or narrower, of which at least one is inside of the support.
+    The others are the first wider or narrower ones with a point inside of the support.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(TRIAL_POINTS, dim, generator=generator, dtype=torch.float64)
@@ -116,10 +116,10 @@ def draw_probes(log_prob: Callable[[Tensor], Tensor], dim: int) -> Tensor:
     for width in _WIDTHS:
         more = torch.randn(TRIAL_POINTS, dim, generator=generator, dtype=torch.float64)
         try:
-            found = log_prob(width * more).isfinite().any()
+            inside = log_prob(width * more).isfinite().any()
         except (RuntimeError, ValueError, ArithmeticError, TargetError):
             continue  # it need not have a value so far out
-        if found:
+        if inside:
             return torch.cat([x, width * more])
     return x
 
@@ -164,11 +164,11 @@ def _call(density: PythonDensity, x: Tensor) -> Tensor:
 
 
 def _without_gradient(density: PythonDensity, x: Tensor, log_p: Tensor, unknown: Tensor) -> str:
-    """What is wrong, at x (dim,), where log_p is finite and the gradient is not."""
-    at = ", ".join(f"{value:.4g}" for value in x[:6].tolist()) + (", .." if len(x) > 6 else "")
+    """Explain that at x (dim,) log_p is finite and the gradient is not."""
+    place = ", ".join(f"{value:.4g}" for value in x[:6].tolist()) + (", .." if len(x) > 6 else "")
     return (
         f"target.function: {density.name} has no finite gradient at {int(unknown.sum())} of "
-        f"{len(unknown)} points tried, where its value is finite: {log_p:.4g} at x = ({at}).\n"
+        f"{len(unknown)} points tried, where its value is finite: {log_p:.4g} at x = ({place}).\n"
         "Often this is torch.where: both of its branches are differentiated, and infinity in the "
         "one that is not taken times zero is NaN. Make the argument safe inside of the branch: "
         "instead of\n"

@@ -1,7 +1,6 @@
-"""The source of a user's function: which files it is made of, and what in them matters.
+"""The source of a user's function: its files, and their code without comments and layout.
 
-No finite set of points tells an edited number far out from the one before, so the code itself
-identifies the density, but for its comments and its layout.
+The code identifies the density, because no finite set of points reveals a change far out.
 """
 
 import ast
@@ -14,18 +13,18 @@ _LINE = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 
 
 def find_sources(module: Path) -> tuple[Path, ...]:
-    """A module and the modules beside it that it imports, and these import."""
-    found, waiting = [], [module]
+    """Find a module and the modules beside it that it imports, and these import."""
+    files, waiting = [], [module]
     while waiting:
         file = waiting.pop(0)
-        if file not in found:
-            found.append(file)
-            beside = (file.with_name(f"{name}.py") for name in _imported(file))
+        if file not in files:
+            files.append(file)
+            beside = (file.with_name(f"{name}.py") for name in _find_imports(file))
             waiting += sorted(path for path in beside if path.exists())
-    return tuple(found)
+    return tuple(files)
 
 
-def _imported(file: Path) -> set[str]:
+def _find_imports(file: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -36,7 +35,7 @@ def _imported(file: Path) -> set[str]:
 
 
 def read_code(file: Path) -> str:
-    """The words of the code, line by line, without comments, docstrings and empty lines."""
+    """Read the words of the code, line by line, without comments, docstrings and empty lines."""
     lines, line = [], list[tuple[int, str]]()
     for token in tokenize.generate_tokens(io.StringIO(file.read_text()).readline):
         if token.type in _LINE:
@@ -44,7 +43,7 @@ def read_code(file: Path) -> str:
             if any(kind != tokenize.STRING for kind, _ in line):
                 lines.append(" ".join(text for _, text in line))
             line = []
-            if token.type != tokenize.NEWLINE:  # where a block begins and ends, however deep
+            if token.type != tokenize.NEWLINE:  # the begin and end of blocks, but no depth
                 lines.append(tokenize.tok_name[token.type])
         elif token.type not in _LAYOUT:
             line.append((token.type, token.string))

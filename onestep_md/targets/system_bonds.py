@@ -1,9 +1,9 @@
-"""The bonds of a serialized System, which its PDB may lack; and whether both are one molecule.
+"""The bonds of a serialized System, which its PDB may lack, and a check that both match.
 
-The density is the System's, so its bonds are the molecule's. A PDB needs to name none of them
-(tleap and acpype write none for a ligand), but those it names have to be among the System's, and
-the atoms have to be the same in the same order. Where the System tells few bonds or none, as one
-of a machine-learned potential does, the PDB's own stand beside them.
+The density is the System's, so its bonds are the molecule's. A PDB may list none of them (tleap
+and acpype write none for a ligand). Those it lists have to be among the System's, and the atoms
+have to be the same in the same order. The PDB's own bonds are kept if the System has few or none,
+as that of a machine-learned potential.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import label
 
-# Covalent radii in nm, doi 10.1039/b801115j; other elements are metals and the like.
+# covalent radii in nm, doi 10.1039/b801115j; other elements are metals and the like
 RADII = {
     "H": 0.031, "D": 0.031, "B": 0.084, "C": 0.076, "N": 0.071, "O": 0.066, "F": 0.057,
     "Si": 0.111, "P": 0.107, "S": 0.105, "Cl": 0.102, "Ge": 0.120, "As": 0.119, "Se": 0.120,
@@ -24,9 +24,9 @@ RADII = {
 }  # fmt: skip
 _OTHER_RADIUS = 0.15
 _BONDED = 1.3  # times the sum of the radii: less than any distance of 1-3 neighbours
-_STRETCHED = 1.5  # times its rest length: more than in any geometry that was drawn by hand
+_STRETCHED = 1.5  # times its rest length, more than in any plausible input geometry
 _SAME_MASS = 0.015  # Da; tables of force fields differ by less, CH2 and N by more
-_SAME_IN_ALL = 0.5  # Da
+_SAME_TOTAL = 0.5  # Da
 
 Pair = tuple[int, int]
 
@@ -34,10 +34,10 @@ Pair = tuple[int, int]
 def take_bonds(
     system: openmm.System, pdb: app.PDBFile, system_path: Path, path: Path
 ) -> list[str]:
-    """Adds the System's bonds to the topology of the PDB; what there is to say about them.
+    """Add the System's bonds to the topology of the PDB, and list notes on them.
 
     Raises:
-        TargetError: the System is one of other atoms than the PDB's, or in another order.
+        TargetError: the System has other atoms than the PDB, or in another order.
     """
     atoms = list(pdb.topology.atoms())
     if system.getNumParticles() != len(atoms):
@@ -49,11 +49,11 @@ def take_bonds(
     _check_masses(system, atoms, system_path, path)
     positions = np.array(pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
     listed = {_pair(a.index, b.index) for a, b in pdb.topology.bonds()}
-    rest = _bonds(system, atoms, positions)
+    rest = _find_bonds(system, atoms, positions)
     for i, j in sorted(rest.keys() - listed):
         distance = float(np.linalg.norm(positions[i] - positions[j]))
         if distance > _STRETCHED * rest[i, j]:
-            raise _mismatch(
+            raise _mismatch_error(
                 f"{system_path} has a bond of {rest[i, j]:.3f} nm between particles {i} and {j}, "
                 f"which are {label(atoms[i])} and {label(atoms[j])} in {path}, "
                 f"{distance:.3f} nm apart",
@@ -69,7 +69,7 @@ def take_bonds(
             f"{system_path} has not"
         )
         if added:
-            raise _mismatch(what, system, atoms)
+            raise _mismatch_error(what, system, atoms)
         raise TargetError(
             f"{what}. Delete its CONECT record if it is no chemical bond, or make the System with "
             "this bond."
@@ -83,10 +83,10 @@ def take_bonds(
     return [f"bonds of the System that the PDB does not list: {', '.join(names[:3])}{more}"]
 
 
-def _bonds(
+def _find_bonds(
     system: openmm.System, atoms: list[app.topology.Atom], positions: np.ndarray
 ) -> dict[Pair, float]:
-    """Bonded pairs and their rest lengths in nm, Urey-Bradley terms and restraints left out."""
+    """Find bonded pairs and rest lengths in nm, without Urey-Bradley terms and restraints."""
     lengths: dict[Pair, float] = {}
     for k in range(system.getNumConstraints()):
         i, j, length = system.getConstraintParameters(k)
@@ -97,7 +97,7 @@ def _bonds(
                 i, j, length, _ = force.getBondParameters(k)
                 lengths.setdefault(_pair(i, j), length.value_in_unit(unit.nanometer))
         elif isinstance(force, openmm.CustomBondForce):
-            # its rest length is one of many possible parameters: that of the input stands for it
+            # any parameter may be its rest length, so the length in the input stands for it
             for k in range(force.getNumBonds()):
                 i, j, _ = force.getBondParameters(k)
                 lengths.setdefault(_pair(i, j), float(np.linalg.norm(positions[i] - positions[j])))
@@ -112,16 +112,16 @@ def _bonds(
 def _check_masses(
     system: openmm.System, atoms: list[app.topology.Atom], system_path: Path, path: Path
 ) -> None:
-    """Refuses other elements, where all masses of the System are those of elements."""
+    """Refuse other elements, if all masses of the System are those of elements."""
     masses = _masses(system)
     elements = [app.Element.getByMass(mass) for mass in masses]
     pairs = zip(elements, masses, strict=True)
     if any(e is None or abs(_mass(e) - mass) > _SAME_MASS for e, mass in pairs):
-        return  # repartitioned, scaled or united atoms: masses tell nothing
+        return  # masses of repartitioned, scaled or united atoms mean nothing
     for atom, element, mass in zip(atoms, elements, masses, strict=True):
         # hydrogen and deuterium are one element
         if element.atomic_number != atom.element.atomic_number:
-            raise _mismatch(
+            raise _mismatch_error(
                 f"{label(atom)} is {atom.element.symbol} in {path}, but particle {atom.index} of "
                 f"{system_path} has the mass of {element.symbol}, {mass:.3f} Da",
                 system,
@@ -129,10 +129,12 @@ def _check_masses(
             )
 
 
-def _mismatch(what: str, system: openmm.System, atoms: list[app.topology.Atom]) -> TargetError:
-    """Reordered atoms and another molecule differ in what to do about them."""
-    # in all, for hydrogens may be heavier at the cost of their neighbours
-    if abs(sum(_masses(system)) - sum(_mass(atom.element) for atom in atoms)) < _SAME_IN_ALL:
+def _mismatch_error(
+    what: str, system: openmm.System, atoms: list[app.topology.Atom]
+) -> TargetError:
+    """Make the error for reordered atoms or for another molecule."""
+    # the total, because hydrogens may be heavier at the cost of their neighbours
+    if abs(sum(_masses(system)) - sum(_mass(atom.element) for atom in atoms)) < _SAME_TOTAL:
         return TargetError(
             f"{what}. By their mass they are the same atoms, in another order or with other "
             "bonds. Write the PDB anew with the same atom order as the System, best by "

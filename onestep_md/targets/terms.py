@@ -1,7 +1,7 @@
-"""The bonded terms of a force field: where bonds and angles rest, how stiff they are.
+"""The bonded terms of a force field: rest values and force constants of bonds and angles.
 
-What a molecule tells about itself before anything is simulated; `force_field_chart` in
-`coordinates` makes a base density of it.
+They describe a molecule before any simulation; `coordinates.force_field_chart` makes a base
+density of them.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ class BondedTerms:
 
 
 def read_bonded_terms(molecule: Molecule) -> BondedTerms:
-    """Read them from the System; a force field with other functional forms gives empty tables."""
+    """Read the terms of a System; force fields with other functional forms give empty tables."""
     system = openmm.XmlSerializer.deserialize(molecule.system_xml)
     bonds, angles = {}, {}
     barriers: defaultdict[frozenset[int], float] = defaultdict(float)
@@ -38,11 +38,11 @@ def read_bonded_terms(molecule: Molecule) -> BondedTerms:
         if isinstance(force, openmm.HarmonicBondForce):
             for k in range(force.getNumBonds()):
                 i, j, length, stiffness = force.getBondParameters(k)
-                bonds[frozenset((i, j))] = _reduced(length, stiffness, molecule)
+                bonds[frozenset((i, j))] = _reduce(length, stiffness, molecule)
         elif isinstance(force, openmm.HarmonicAngleForce):
             for k in range(force.getNumAngles()):
                 i, middle, j, angle, stiffness = force.getAngleParameters(k)
-                angles[middle, frozenset((i, j))] = _reduced(angle, stiffness, molecule)
+                angles[middle, frozenset((i, j))] = _reduce(angle, stiffness, molecule)
         elif isinstance(force, openmm.PeriodicTorsionForce):
             for k in range(force.getNumTorsions()):
                 _, i, j, _, _, _, height = force.getTorsionParameters(k)
@@ -51,6 +51,6 @@ def read_bonded_terms(molecule: Molecule) -> BondedTerms:
     return BondedTerms(bonds, angles, stiff)
 
 
-def _reduced(rest, stiffness, molecule: Molecule) -> tuple[float, float]:
+def _reduce(rest, stiffness, molecule: Molecule) -> tuple[float, float]:
     # OpenMM's own units are nm, rad and kJ/mol
     return rest._value, stiffness._value / molecule.kT

@@ -1,8 +1,8 @@
 """Torsional energy of a molecule along the rotation about each acyclic bond.
 
-Only the torsion terms of the force field are evaluated: the two halves of the molecule turn
-rigidly against each other, so that bonds and angles stay as they are, and what clashes on the way
-is left to the sampling. OpenMM does it, so that every functional form counts.
+Only the torsion terms of the force field are evaluated. The two halves of the molecule turn
+rigidly against each other, so that bonds and angles stay as they are; clashes are left to the
+sampling. OpenMM evaluates the terms, so that every functional form counts.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class TorsionProfile:
         bond: (i, j); the atoms on the side of j turn.
         moving: the atoms that turn, without j.
         energy: (POINTS,) in kJ/mol at turns of 0, 360 / POINTS, ... degrees from the input
-            geometry, counterclockwise for who looks from j to i; zero at its lowest.
-        described: whether any torsion term of the System turns with the bond.
+            geometry, counterclockwise when seen from j to i; zero at its lowest.
+        described: whether any torsion term of the System depends on the bond.
     """
 
     bond: tuple[int, int]
@@ -46,7 +46,7 @@ class TorsionProfile:
 def compute_torsion_profiles(
     system: openmm.System, bonds: tuple[tuple[int, int], ...], positions: np.ndarray
 ) -> tuple[TorsionProfile, ...]:
-    """Profiles of all bonds that are in no ring and have neighbours on both sides.
+    """Compute the profiles of all acyclic bonds with neighbours on both sides.
 
     Args:
         system: of the molecule; it stays as it is.
@@ -73,13 +73,12 @@ def compute_torsion_profiles(
 def turn_atoms(
     x: np.ndarray, bond: tuple[int, int], moving: tuple[int, ...], angle: np.ndarray
 ) -> np.ndarray:
-    """Conformations with some atoms turned about the axis of a bond, by Rodrigues' formula.
+    """Turn some atoms of conformations about the axis of a bond, by Rodrigues' formula.
 
     Args:
         x: (atoms, 3) or (batch, atoms, 3).
         bond: (i, j), the axis from i to j.
-        moving: atoms that turn; a torsion about the bond, seen from the other atoms, grows by
-            the angle.
+        moving: atoms that turn; torsions about the bond grow by the angle.
         angle: (batch,) in radians.
 
     Returns:
@@ -89,11 +88,11 @@ def turn_atoms(
     i, j = bond
     axis = x[:, j] - x[:, i]
     axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
-    axis, turned = axis[:, None], list(moving)
-    arm = x[:, turned] - x[:, j, None]
+    axis, atoms = axis[:, None], list(moving)
+    arm = x[:, atoms] - x[:, j, None]
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     along = (arm * axis).sum(-1, keepdims=True) * axis
-    x[:, turned] = x[:, j, None] + along + cosine * (arm - along) + sine * np.cross(axis, arm)
+    x[:, atoms] = x[:, j, None] + along + cosine * (arm - along) + sine * np.cross(axis, arm)
     return x
 
 
@@ -102,7 +101,7 @@ def _angles() -> np.ndarray:
 
 
 def _torsion_context(system: openmm.System) -> openmm.Context:
-    """A context with the torsion forces alone."""
+    """Make a context with the torsion forces alone."""
     bare = openmm.System()
     for _ in range(system.getNumParticles()):
         bare.addParticle(1.0)

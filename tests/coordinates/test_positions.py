@@ -1,4 +1,4 @@
-"""The chart of atoms from a Gaussian: its volume is that of internal coordinates; hands."""
+"""The chart of atoms from a Gaussian: its volume is that of internal coordinates; chirality."""
 
 import math
 
@@ -92,7 +92,7 @@ def test_log_z_of_two_atoms_is_that_of_their_bond():
     assert abs(w.mean() - math.sqrt(math.pi) / 4.0) < 4.0 * w.std() / len(w) ** 0.5 < 0.02
 
 
-def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates, shipped):
+def test_copies_of_equivalent_atoms_are_alike_and_counted(chart, frames, coordinates, shipped):
     molecule = shipped("alanine")
     groups = find_equivalent_atoms(molecule.elements, molecule.bonds)
     covariance = chart.spread @ chart.spread.T
@@ -108,7 +108,7 @@ def test_twins_are_alike_and_their_copies_are_counted(chart, frames, coordinates
     assert float(volumes[0] - volumes[1]) == pytest.approx(3 * math.log(2.0))
 
 
-def test_the_wrong_hand_lies_outside(chart, frames):
+def test_the_mirror_image_lies_outside(chart, frames):
     s, _ = chart.from_x(frames)
     mirrored = s * torch.tensor([1.0, 1.0, -1.0]).repeat(chart.n_linear // 3)
     x, log_det = chart.to_x(mirrored)

@@ -1,4 +1,4 @@
-"""Stereocentres: which atoms they are, and what becomes of molecules of the wrong hand."""
+"""Stereocentres and equivalent atoms of known molecules."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_centres_are_the_known_ones(shipped, name):
         assert np.linalg.det(molecule.positions[arms] - molecule.positions[i]) > 0
 
 
-def test_twins_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
+def test_equivalent_atoms_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
     molecule = shipped("valine")
     groups = find_equivalent_atoms(molecule.elements, molecule.bonds)
     names = sorted(len(group) for group in groups), {molecule.elements[g[0]] for g in groups}
@@ -42,7 +42,7 @@ def test_twins_are_hydrogens_of_one_carbon_and_oxygens_of_one_acid(shipped):
     assert sorted(find_equivalent_atoms(acid, bonds)) == [(1, 2), (4, 5, 6)]
 
 
-def test_numbers_give_a_hand_to_what_has_two_equal_arms(shipped):
+def test_prochiral_centres_are_tetrahedral_centres_too(shipped):
     molecule = shipped("valine")
     arguments = molecule.elements, molecule.bonds, molecule.positions
     residues = residue_labels(molecule)
