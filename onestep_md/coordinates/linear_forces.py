@@ -8,7 +8,7 @@ import numpy as np
 
 ROWS = 10  # samples per dimension that a covariance takes
 _FEWEST_ROWS = 2  # samples per dimension that a linear force takes, as some may be copies
-_LINEAR = 0.9  # share of the variance of the forces of a nearly Gaussian density
+_LINEAR = 0.9  # fraction of the variance of forces that is linear in a nearly Gaussian density
 _FLATTEST = 1e-8  # of the eigenvalues of A, relative to the largest
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, nearer to 180
-# is straight; the second the least that is accepted of a reference, where there is any other.
+# Degrees from 0 and 180. The first is a comfortable distance for a vibrating angle, and angles
+# nearer to 180 are straight. The second is the least for a reference, if there is another one.
 COMFORTABLE, _LEAST = 15.0, 5.0
 
 

@@ -85,7 +85,7 @@ def find_tetrahedral_centres(
 ) -> list[tuple[int, int, int, int]]:
     """Find all atoms with four neighbours of which no two are equivalent atoms.
 
-    Prochiral centres are among them, such as the CB of valine: atom numbers tell their two equal
+    Prochiral centres are among them, such as the CB of valine: atom numbers tell its two equal
     arms apart, and dynamics does not exchange these. The result is like `find_stereocentres`.
     """
     graph, alike = (

@@ -12,7 +12,7 @@ from onestep_md.errors import TargetError
 from onestep_md.exploration import mala
 from onestep_md.exploration.gaussian_fit import fit_gaussian
 from onestep_md.exploration.smc import (
-    PILOT_SHARE,
+    PILOT_FRACTION,
     Annealed,
     Base,
     Checked,
@@ -123,7 +123,9 @@ def _run_pilots(
         first = int(np.argmax([start(k)[2] for k in range(len(WIDTHS))]))
     schedule, previous = Schedule(PILOT_ISLANDS, PILOT_ESS, PILOT_MOVES, True), None
     for k in range(first, len(WIDTHS)):
-        report(PILOT_SHARE * (k - first) / (len(WIDTHS) - first), f"pilot of width {WIDTHS[k]:g}")
+        report(
+            PILOT_FRACTION * (k - first) / (len(WIDTHS) - first), f"pilot of width {WIDTHS[k]:g}"
+        )
         base, population, inside = start(k)
         if previous and inside < SUPPORTED:
             return previous

@@ -19,7 +19,7 @@ from onestep_md.errors import TargetError
 from onestep_md.estimators.weights import ess, log_mean_weight, resample
 from onestep_md.exploration import mala
 
-PILOT_SHARE = 0.1  # of the progress bar
+PILOT_FRACTION = 0.1  # of the progress bar
 FEWEST_INSIDE = 5  # points of finite energy that a pass needs to start
 RUNAWAY = 1e3  # base widths, farther out than any path to a density
 MOST_TEMPERATURES = 1000  # of one pass
@@ -208,7 +208,7 @@ def run_pass(
         temperatures.append(b)
         acceptance.append(accepted)
         message = f"{len(temperatures)} temperatures, b = {b:.2g}, accepted {accepted:.2f}"
-        report(max(b, PILOT_SHARE), message)
+        report(max(b, PILOT_FRACTION), message)
         if (x.std(axis=0) > RUNAWAY * base.width).any() or len(acceptance) > MOST_TEMPERATURES:
             raise RunawayError(
                 f"after {len(acceptance)} temperatures, at b = {b:.3g}, the samples are "

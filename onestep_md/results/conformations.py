@@ -1,4 +1,4 @@
-"""Numbers of a run on a molecule that no other density has: torsions, distances of atoms, hands.
+"""Numbers of a run on a molecule that no other density has: torsions, distances, isomers.
 
 The counterpart of `particles`, for the one-step samples: raw, reweighted, and the exploration that
 the flow has learned from, beside its held-out frames.

@@ -12,7 +12,7 @@ N = 8000
 
 
 def hierarchy(seed: int) -> torch.Tensor:
-    """Columns (N, 6): two log-widths, two that they tell the width of, an outsider, a follower."""
+    """Columns (N, 6): two log-widths, two with these widths, an outsider, a follower."""
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(N, 6, generator=g).double()
     wide = z[:, 2] * torch.exp(0.8 * z[:, 0] - 0.5)
@@ -32,7 +32,7 @@ def test_widths_are_found_with_their_slopes(seed):
     torch.testing.assert_close(
         scales.level, torch.tensor([-0.5, 0.0]).double(), rtol=0, atol=5.0 / math.sqrt(2.0 * N)
     )
-    # the narrow part knows the centre best
+    # the narrow part determines the centre best
     torch.testing.assert_close(scales.centre, torch.tensor([0.0, 0.3]).double(), rtol=0, atol=0.02)
 
 
