@@ -114,13 +114,13 @@ def _run_stages(
             f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
         )
         teacher = _load_teacher(config, targets[0])
-        evaluators, models, seconds = _one_for_each(pool, jobs), {}, {}
-        for job, its in zip(jobs, evaluators, strict=True):
-            models[job.name], seconds[job.name] = _prepare(job, teacher, its, display)
+        evaluators, models, seconds = _divide_pool(pool, jobs), {}, {}
+        for job, energies in zip(jobs, evaluators, strict=True):
+            models[job.name], seconds[job.name] = _prepare(job, teacher, energies, display)
         _share_networks(list(models.values()))
         tasks = [
-            models[job.name].task(job.name, its, job.folder)
-            for job, its in zip(jobs, evaluators, strict=True)
+            models[job.name].task(job.name, energies, job.folder)
+            for job, energies in zip(jobs, evaluators, strict=True)
         ]
         identities = [model.identity for model in models.values()]
         identity: Identity = identities[0] if len(jobs) == 1 else {"molecules": identities}
@@ -128,19 +128,19 @@ def _run_stages(
         saved = keeper.restore()
         if saved:
             display.say(f"continuing from {saved}")
-        if resumed:  # written only after the checkpoint matched: another run stays what it is
+        if resumed:  # only after the checkpoint matched: another run is left untouched
             _keep_origins(jobs, folder, resources)
         if any(task.state.step < config.train.steps for task in tasks):
             _train(config, jobs, models, tasks, keeper, teacher, pool, display)
             if config.cluster.learners > 1:  # the pool had to leave its CPUs to the learners
                 pool = open_pool(config, targets, local, address, pool.platform)
                 evaluators = [pool]
-        for job, its in zip(jobs, evaluators, strict=True):
+        for job, energies in zip(jobs, evaluators, strict=True):
             model = models[job.name]
             save_sampler(job.folder, model)
             display.say(f"\n{job.name}" if len(jobs) > 1 else "")
             job.target.write_results(
-                job.config, model, its, job.folder, display, seconds[job.name]
+                job.config, model, energies, job.folder, display, seconds[job.name]
             )
         if pool.repairs:
             display.say(
@@ -159,15 +159,15 @@ def _run_stages(
 
 
 def _keep_origins(jobs: Sequence[Job], folder: Path, resources: dict) -> None:
-    """Keep what the run is made from, and of several targets the list of them."""
+    """Keep what the run is made from, and the list of targets where there are several."""
     for job in jobs:
         keep_origin(job.folder, job.config, job.target, resources)
     if len(jobs) > 1:
         write_text(folder / "config.yaml", several_text([job.config for job in jobs]))
 
 
-def _one_for_each(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
-    """The pool as every target sees it."""
+def _divide_pool(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
+    """Give every target evaluators of its own, which may be the same pool."""
     if len(jobs) == 1:
         return [pool]
     return [SharedEvaluators(pool, which) for which in range(len(jobs))]
@@ -176,7 +176,7 @@ def _one_for_each(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
 def _prepare(
     job: Job, teacher: Model | None, evaluators: Evaluators, display: Display
 ) -> tuple[Model, float]:
-    """Take one target up to its untrained model; also the seconds that its exploration took."""
+    """Take one target up to its untrained model; also return the seconds of its exploration."""
     config = job.config
     if teacher is not None:  # one chart for both
         exploration, seconds = teacher.exploration, 0.0
@@ -203,7 +203,7 @@ def _share_networks(models: Sequence[Model]) -> None:
             (model.state.teacher, first.teacher),
         ):
             assert isinstance(own, MolecularFlow) and isinstance(shared, MolecularFlow)
-            own.share(shared)
+            own.use_networks_of(shared)
         model.state.optimizer = first.optimizer
 
 
@@ -237,13 +237,13 @@ def _train(
         train(tasks, config.train, keeper, display.advance, flow)
     display.stop()
     for task in tasks:
-        _say_trained(task, len(tasks) > 1, display)
+        _report_training(task, len(tasks) > 1, display)
 
 
-def _say_trained(task: Task, several: bool, display: Display) -> None:
-    state, of = task.state, f" of {task.name}" if several else ""
+def _report_training(task: Task, several: bool, display: Display) -> None:
+    state, name = task.state, f" of {task.name}" if several else ""
     display.say(
-        f"training{of}: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
+        f"training{name}: {state.step} steps, {state.evaluations:.3g} energy evaluations in "
         f"{state.seconds:.0f} s"
     )
     if state.walled:
@@ -271,19 +271,19 @@ def _load_teacher(config: Config, target: Target) -> Model | None:
         return None
     folder = Path(config.train.teacher)
     trust = config.target.kind != "density" and config.target.trust
-    theirs = load_run_config(folder, trust)
-    source = load_target(theirs)
+    origin = load_run_config(folder, trust)
+    source = load_target(origin)
     if source.fingerprint.identity != target.fingerprint.identity:
         raise TargetError(
             f"train.teacher: {folder} samples {source.fingerprint.identity}, this run "
             f"{target.fingerprint.identity}. Distil a run of the same target."
         )
-    if theirs.train.method != "buffer" and theirs.train.grid != config.train.grid:
+    if origin.train.method != "buffer" and origin.train.grid != config.train.grid:
         raise TargetError(
             f"train.teacher: {folder} learned its small steps at the times of train.grid: "
-            f"{theirs.train.grid}, and this run has {config.train.grid}. Make them the same."
+            f"{origin.train.grid}, and this run has {config.train.grid}. Make them the same."
         )
-    return load_trained(theirs, source, folder)
+    return load_trained(origin, source, folder)
 
 
 def _dynamics_evaluations(config: Config) -> float:

@@ -108,7 +108,7 @@ def _environment(seed: int, fingerprint: dict, resources: dict) -> dict:
 
 
 def _command() -> str:
-    """As it may be typed again, without where this package happens to be."""
+    """Command line of this process, with module names instead of paths into this package."""
     program, package = Path(sys.argv[0]), Path(__file__).parent
     if program.is_relative_to(package):
         parts = program.relative_to(package.parent).with_suffix("").parts
@@ -134,7 +134,7 @@ def machine() -> dict:
 
 
 def machine_line(record: dict) -> str:
-    """What a table of measurements begins with; `record` is `machine()` or `environment.json`."""
+    """First line of a table of measurements; `record` is `machine()` or `environment.json`."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return f"machine: {record['machine']}, {record['cpus']} CPUs; {versions}"
 

@@ -84,8 +84,8 @@ class BoltzmannSampler:
     def log_prob(self, x: np.ndarray, steps: int = 1) -> np.ndarray:
         """Log-density (n,) of the samples at configurations x, through the exact inverse.
 
-        Of a molecule in any place and orientation: rigid motion is integrated out. Where the chart
-        has auxiliary coordinates, an estimate by fresh draws of them, which scatters.
+        A molecule may have any place and orientation: rigid motion is integrated out. Where the
+        chart has auxiliary coordinates, fresh draws of them give an estimate, which scatters.
         """
         return -self._log_w(x, np.zeros(len(x)), steps)
 
@@ -96,13 +96,13 @@ class BoltzmannSampler:
 
     def evidence(self, n: int, steps: int = 1, seed: int = 0) -> Evidence:
         """Draw n samples and estimate log Z and how far to trust it: ESS, BAR, bounds, k-hat."""
-        return self._measured(n, steps, seed)[1]
+        return self._measure(n, steps, seed)[1]
 
     def write(self, folder: Path | str, n: int, steps: int = 1, seed: int = 0) -> list[str]:
         """Draw n samples into a new folder, as the trajectory, weights and evidence of a run.
 
         Returns:
-            Lines that tell the evidence.
+            Lines of the evidence, for printing.
 
         Raises:
             RunFolderError: the folder holds something.
@@ -110,7 +110,7 @@ class BoltzmannSampler:
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir()):
             raise RunFolderError(f"{folder} is not empty; choose another folder with --out")
-        samples, evidence = self._measured(n, steps, seed)
+        samples, evidence = self._measure(n, steps, seed)
         self.target.write_samples(folder, samples, seed)
         write_evidence(folder / "evidence.json", evidence)
         done = f"{n} samples in {samples.seconds:.1f} s: {folder}"
@@ -147,7 +147,7 @@ class BoltzmannSampler:
         draws = self.config.sample.auxiliaries
         return log_weights_at(sampler.flow, sampler.chart, x, u, steps, generator, draws)
 
-    def _measured(self, n: int, steps: int, seed: int) -> tuple[Samples, Evidence]:
+    def _measure(self, n: int, steps: int, seed: int) -> tuple[Samples, Evidence]:
         auxiliaries = self.config.sample.auxiliaries
         return measure(self._sampler, self._evaluators, n, steps, _MORE + seed, auxiliaries)
 
@@ -176,10 +176,10 @@ def load(
     folder = Path(folder)
     config = load_run_config(folder, trust)
     target = load_target(config)
-    found = load_sampler(config, target, folder)
+    sampler = load_sampler(config, target, folder)
     hardware.prepare(config.cluster, local)
-    found.flow.to(hardware.device(config.cluster))
-    return BoltzmannSampler(config, target, found, local, address)
+    sampler.flow.to(hardware.device(config.cluster))
+    return BoltzmannSampler(config, target, sampler, local, address)
 
 
 def train(

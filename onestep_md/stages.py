@@ -24,8 +24,8 @@ def open_pool(
 ) -> Evaluators:
     """Open evaluators as the configuration asks for them.
 
-    Those of several targets are for `distributed.shared`. `platform` is what `auto` has chosen
-    before: timed again it might choose another one, whose energies have other last digits.
+    `distributed.shared` divides those of several targets. `platform` is the one that `auto` chose
+    before: timed again it might choose another, whose energies have other last digits.
     """
     if config.cluster.platform != "auto" and config.target.kind == "molecule":
         platform = config.cluster.platform
@@ -44,7 +44,7 @@ def explore_or_load(
     folder: Path,
     display: Display,
 ) -> tuple[Exploration, float]:
-    """Explore the target, or read what was found; also the seconds that it took."""
+    """Explore the target, or read the exploration of an earlier start; also return its seconds."""
     cache, key = folder / "exploration.npz", exploration_key(config, target)
     clock = folder / "exploration.json"
     if cache.exists():

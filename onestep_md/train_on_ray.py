@@ -119,7 +119,9 @@ def _learn(
             f"the learners find checkpoints of the steps {steps.tolist()} in {folder}. Put the "
             "run folder on storage that all their nodes see, and continue with --resume."
         )
-    task = Task("", state, chart, torch.empty(0), evaluators, folder)  # frames are for before
+    task = Task(
+        "", state, chart, torch.empty(0), evaluators, folder
+    )  # no frames: these are for pretraining
     keeper = Keeper([task], folder, identity, settings.checkpoint_interval)
     train([task], settings, keeper, show, learners=learners)
 

@@ -1,6 +1,6 @@
-"""What runs in a worker process: one evaluator with a clock around it, and how Ray places it.
+"""The actor of a worker process: one evaluator with a clock around it, and how Ray places it.
 
-`ray_pool` is the only caller. Arguments arrive read-only and answers are plain arrays.
+Arguments arrive read-only and answers are plain arrays.
 """
 
 import functools
@@ -65,15 +65,15 @@ def actor_class(platform: str, workers: int) -> Any:
     """
     env = {"OMP_NUM_THREADS": "1"}
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    share = None
+    fraction = None
     if platform not in GPU_PLATFORMS:
         # num_gpus=0 no longer hides the GPUs, and they belong to the learner.
         env["CUDA_VISIBLE_DEVICES"] = ""
     elif gpus:
-        share = 1 / -(-workers // gpus)
+        fraction = 1 / -(-workers // gpus)
     return ray.remote(EvaluatorActor).options(
         num_cpus=1,
-        num_gpus=share,
+        num_gpus=fraction,
         max_restarts=-1,
         max_task_retries=0,
         scheduling_strategy="SPREAD",

@@ -20,11 +20,11 @@ OBJECT_STORE_BYTES = 500 * 2**20  # jobs are some 100 kB each; Ray's default is 
 
 
 def connect(address: str | None, workers: int | None) -> bool:
-    """Connect to Ray and tell whether this call did it, so that the same caller disconnects.
+    """Connect to Ray and return whether this call did it, so that the same caller disconnects.
 
     Args:
-        address: "host:port" or "ray://host:port"; None: `RAY_ADDRESS`, else a private Ray
-        workers: how many one-CPU actors a private Ray must be able to place
+        address: "host:port" or "ray://host:port"; None: `RAY_ADDRESS`, else a private Ray.
+        workers: number of one-CPU actors that a private Ray must be able to place.
     """
     if ray.is_initialized():
         return False
@@ -46,7 +46,7 @@ def _own_sigterm() -> Iterator[None]:
 
 def _start_or_join(address: str | None, workers: int | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    logging.getLogger("ray").setLevel(logging.ERROR)  # some of it speaks before init sets this
+    logging.getLogger("ray").setLevel(logging.ERROR)  # some of it logs before init sets this
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a FutureWarning
     address = address or os.environ.get("RAY_ADDRESS")
     if address in (None, "local"):

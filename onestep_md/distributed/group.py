@@ -42,18 +42,18 @@ class Group:
     """The `Learners` protocol for one process of an initialised process group."""
 
     def __init__(self, stop: Callable[[], bool] = lambda: False):
-        """`stop` tells whether the run was asked to stop; rank 0 alone is asked."""
+        """Take `stop`, which returns whether the run was asked to stop; rank 0 alone calls it."""
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._stop = stop
 
     def take_rows(self, rows: Tensor) -> Tensor:
-        """One of `world` equal blocks of (n, ...)."""
+        """Take one of `world` equal blocks of (n, ...)."""
         size, rest = divmod(len(rows), self.world)
         assert rest == 0, f"{len(rows)} rows for {self.world} learners"
         return rows[self.rank * size : (self.rank + 1) * size]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The blocks of all learners in order, (n, ...)."""
+        """Join the blocks of all learners in order, (n, ...)."""
         rows = rows.detach().contiguous()
         blocks = [torch.empty_like(rows) for _ in range(self.world)]
         _together(dist.all_gather, blocks, rows)
@@ -70,7 +70,7 @@ class Group:
             gradient.copy_(total.view_as(gradient))
 
     def stop_requested(self) -> bool:
-        """What rank 0 was told."""
+        """Whether rank 0 was asked to stop."""
         asked = self.rank == 0 and self._stop()
         return bool(self.gather(torch.tensor([asked])).any())
 
@@ -78,7 +78,7 @@ class Group:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """The process group is not ours."""
+        """Leave the process group to its owner."""
 
 
 def _together(operation: Callable, *arguments: object) -> None:

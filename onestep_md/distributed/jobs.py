@@ -1,6 +1,4 @@
-"""Pieces of work and how large to make them; knows nothing of Ray.
-
-`ray_pool` cuts batches by this rule, and the throughput model predicts with it.
+"""Pieces of work and how large to make them, independent of Ray.
 
 Matrix products of another number of rows have other last bits. So the rows of a density are
 evaluated in blocks that the batch alone decides, never the number of evaluators; a job is some
@@ -34,12 +32,12 @@ class Job:
 
 
 def number_of_jobs(frames: int, workers: int, pace: float | None) -> int:
-    """Into how many equal jobs a batch is cut: a multiple of the workers where it pays.
+    """Number of equal jobs of a batch: a multiple of the workers where it pays.
 
     Args:
-        frames: conformations in the batch
-        workers: evaluators that can work now
-        pace: seconds per conformation; None before anything has been timed
+        frames: conformations in the batch.
+        workers: evaluators that can work now.
+        pace: seconds per conformation; None before anything has been timed.
     """
     if pace is None:
         return max(1, -(-frames // FIRST_JOB))
@@ -51,9 +49,9 @@ def number_of_jobs(frames: int, workers: int, pace: float | None) -> int:
 
 
 def blocks(x: np.ndarray) -> list[np.ndarray]:
-    """Rows that are evaluated together: of a density (batch, dim) a fixed cut of the batch.
+    """Cut the batch of a density (batch, dim) into the rows that are evaluated together.
 
-    Conformations (batch, atoms, 3) do not see each other, and stay in one piece.
+    Conformations (batch, atoms, 3) do not depend on each other, and stay in one piece.
     """
     if x.ndim != 2:
         return [x]
@@ -62,7 +60,7 @@ def blocks(x: np.ndarray) -> list[np.ndarray]:
 
 
 def cut(x: np.ndarray, jobs: int) -> list[list[np.ndarray]]:
-    """The payloads of that many jobs, or of as many as there are blocks."""
+    """Cut a batch into the payloads of that many jobs, or of as many as there are blocks."""
     if x.ndim != 2:
         return [[piece] for piece in np.array_split(x, jobs)]
     parts = blocks(x)

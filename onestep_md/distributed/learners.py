@@ -1,4 +1,4 @@
-"""Learners that train one flow together, as the training loop sees them; one of them here.
+"""The interface of learners that train one flow together, and a single learner.
 
 Every learner holds the whole state and draws the random numbers of the whole batch from equal
 generators, but computes only its rows: results depend on the number of learners by the order of
@@ -14,23 +14,23 @@ from onestep_md.interruption import StopRequest
 
 
 class Learners(Protocol):
-    """One learner's view of all; what is said to be collective must be called by all of them.
+    """One learner's view of all; all of them must call the methods that are collective.
 
     A context manager around the training loop.
 
     Attributes:
-        rank: number of this learner; 0 is the one that writes.
-        world: how many there are.
+        rank: number of this learner; 0 writes files.
+        world: number of learners.
     """
 
     rank: int
     world: int
 
     def take_rows(self, rows: Tensor) -> Tensor:
-        """The rows of this learner of (n, ...), n a multiple of `world`."""
+        """Take the rows of this learner from (n, ...), n a multiple of `world`."""
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows (n / world, ...) of all learners in order, (n, ...); collective."""
+        """Join the rows (n / world, ...) of all learners in order, (n, ...); collective."""
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up the gradients of all learners in place; collective."""
@@ -52,7 +52,7 @@ class Alone:
         self._stop = StopRequest()
 
     def take_rows(self, rows: Tensor) -> Tensor:
-        """All rows."""
+        """Take all rows."""
         return rows
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Alone:
         return rows
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """They are complete."""
+        """Leave them: they are complete."""
 
     def stop_requested(self) -> bool:
         """Whether a signal has arrived."""

@@ -12,7 +12,7 @@ TOTALS = ("evaluations", "jobs_redispatched")  # never fall: Prometheus takes ra
 
 
 class RunMetrics:
-    """Makes a counter or a gauge for every name it is given."""
+    """Makes a counter or a gauge for every name."""
 
     def __init__(self):
         self._counters: dict[str, Counter] = {}

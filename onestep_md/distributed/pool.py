@@ -1,7 +1,7 @@
-"""Who computes energies: one interface, in this process or in Ray actors.
+"""Evaluators of energies: one interface, in this process or in Ray actors.
 
 The energy of a conformation and the end of a seeded piece of dynamics are pure functions of
-their input, so it makes no difference who computes them: `SerialEvaluators` here and
+their input, so it makes no difference where they are computed: `SerialEvaluators` here and
 `RayEvaluators` in `ray_pool` return equal results for any number of workers.
 """
 
@@ -17,7 +17,7 @@ from onestep_md.targets.gaps import Gaps
 
 
 class Evaluator(Protocol):
-    """What one worker computes with."""
+    """Computes the energies of one worker."""
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in kT and gradients of the shape of x."""
@@ -40,13 +40,13 @@ class Evaluators(Protocol):
     """Reduced energies, gradients and dynamics from one or many workers.
 
     Attributes:
-        workers: number of evaluators, alive or not; with "auto" it grows with the cluster
-        alive: how many of them can work now
-        platform: name of the OpenMM platform
-        evaluations: force evaluations that entered a result so far, dynamics included
-        gaps: conformations so far that have an energy and no gradient
-        wait_seconds: time the driver has spent waiting in `collect` so far
-        repairs: jobs so far that were done again because their worker died or was overdue
+        workers: number of evaluators, alive or not; with "auto" it grows with the cluster.
+        alive: how many of them can work now.
+        platform: name of the OpenMM platform.
+        evaluations: force evaluations that entered a result so far, dynamics included.
+        gaps: conformations so far that have an energy and no gradient.
+        wait_seconds: time the driver has spent waiting in `collect` so far.
+        repairs: jobs so far that were done again because their worker died or was overdue.
     """
 
     @property
@@ -156,7 +156,7 @@ def run_segments(evaluator: Evaluator, segments: Sequence[Segment]) -> list[Segm
 
 
 def present(evaluators: Evaluators) -> str:
-    """How many evaluators there are, and what becomes of those that are not there."""
+    """Number of evaluators for printing, and the fate of the missing ones."""
     if evaluators.alive >= evaluators.workers:
         return str(evaluators.workers)
     return (
@@ -173,15 +173,15 @@ def open_evaluators(
     address: str | None,
     patience: float,
 ) -> Evaluators:
-    """Evaluators of one target, in this process or on Ray.
+    """Open evaluators of one target, in this process or on Ray.
 
     Args:
-        factory: makes an evaluator, in the process where it is called
-        platform: name of what the evaluators compute with
-        workers: number of Ray actors; None: one per CPU that Ray has, also of machines that join
-        local: True keeps everything in this process
-        address: Ray cluster to join; None: `RAY_ADDRESS`, else a Ray of our own on this machine
-        patience: seconds without any living evaluator after which the run stops
+        factory: makes an evaluator, in the process where it is called.
+        platform: name of what the evaluators compute with.
+        workers: number of Ray actors; None: one per CPU that Ray has, also of machines that join.
+        local: keeps everything in this process.
+        address: Ray cluster to join; None: `RAY_ADDRESS`, else a private Ray on this machine.
+        patience: seconds without any living evaluator after which the run stops.
     """
     if local:
         return SerialEvaluators(factory, platform)

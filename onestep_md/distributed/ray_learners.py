@@ -1,8 +1,8 @@
 """Several learners as workers of Ray Train, each with a pool of evaluators of its own.
 
 Ray Train places the learners, connects them by torch.distributed, and starts all of them again
-when one is lost; what they continue from is their own business. Driver and learners talk through
-a `Board`: progress one way, the wish to stop the other, and errors that no new start cures.
+when one is lost; the work itself finds the checkpoint to continue from. Driver and learners pass
+messages through a `Board`: progress one way, a request to stop the other, and final errors.
 """
 
 import shutil
@@ -68,14 +68,14 @@ class _GlooBackend(Backend):
 
 
 class Board:
-    """What the driver and the first learner tell each other; an actor beside the driver."""
+    """Messages between the driver and the first learner; an actor beside the driver."""
 
     def __init__(self):
-        self._news, self._stop, self._error = (0.0, ""), False, None
+        self._progress, self._stop, self._error = (0.0, ""), False, None
 
     def exchange(self, fraction: float, message: str) -> bool:
-        """Take the learners' progress; returns whether they shall stop."""
-        self._news = (fraction, message)
+        """Take the learners' progress and return whether they shall stop."""
+        self._progress = (fraction, message)
         return self._stop
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class Board:
 
     def read(self) -> tuple[tuple[float, str], OneStepError | None]:
         """Progress, and the error that ended the run."""
-        return self._news, self._error
+        return self._progress, self._error
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ def node_gpus(learners: int, device: str) -> bool:
     Raises:
         PoolError: they are asked for, and there are too few.
     """
-    found = int(ray.cluster_resources().get("GPU", 0))
-    if device == "cuda" and found < learners:
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if device == "cuda" and gpus < learners:
         raise PoolError(
             f"cluster.device: cuda needs a GPU for each of {learners} learners, and Ray has "
-            f"{found}. Use fewer learners, or cluster.device: cpu."
+            f"{gpus}. Use fewer learners, or cluster.device: cpu."
         )
-    return device != "cpu" and found >= learners
+    return device != "cpu" and gpus >= learners
 
 
 def run_learners(
@@ -221,7 +221,7 @@ def run_learners(
 
 
 def _watch(thread: threading.Thread, stop: StopRequest, board: Any, show: Show) -> None:
-    """Pass on progress and the wish to stop until the thread ends."""
+    """Pass on progress and the request to stop until the thread ends."""
     asked = None
     while thread.is_alive():
         thread.join(0.2)
@@ -239,7 +239,7 @@ def _watch(thread: threading.Thread, stop: StopRequest, board: Any, show: Show) 
 
 
 def _learn(work: Work, pools: Pools, threads: int, board: Any) -> None:
-    """What one worker of Ray Train does."""
+    """Work as one worker of Ray Train."""
     if ray.get(board.read.remote())[1]:
         return  # the run has ended with an error; the driver raises it
     rank = get_context().get_world_rank()

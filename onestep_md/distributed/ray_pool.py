@@ -41,7 +41,7 @@ class _Flight:
 
 @dataclass
 class PoolHealth:
-    """What went wrong so far and was repaired."""
+    """Repairs so far."""
 
     lost: int = 0  # jobs sent again because their actor died
     raced: int = 0  # jobs sent a second time because their actor was overdue
@@ -63,14 +63,14 @@ class RayEvaluators:
         """Start the actors and wait until those that the cluster has CPUs for can work.
 
         Args:
-            factory: builds the evaluator, called in each actor; must pickle
-            platform: name of its OpenMM platform; GPUs are hidden unless it is CUDA, OpenCL, HIP
+            factory: builds the evaluator, called in each actor; must pickle.
+            platform: name of its OpenMM platform; GPUs are hidden unless it is CUDA, OpenCL, HIP.
             workers: number of actors; more than there are CPUs wait for CPUs to come. None: one
-                per CPU of the cluster, and more when machines join
-            address: cluster to join; None: `RAY_ADDRESS`, else a Ray of our own
-            patience: seconds without any living actor before `PoolError`
-            deadline: shortest time in seconds after which a job counts as overdue
-            pools: how many pools of about this size share the GPUs of the cluster
+                per CPU of the cluster, and more when machines join.
+            address: cluster to join; None: `RAY_ADDRESS`, else a private Ray.
+            patience: seconds without any living actor before `PoolError`.
+            deadline: shortest time in seconds after which a job counts as overdue.
+            pools: number of pools of about this size that divide the GPUs of the cluster.
         """
         self._owns_ray = connect(address, workers)
         self.platform = platform
@@ -235,7 +235,7 @@ class RayEvaluators:
             return
         except exceptions.RayTaskError as error:
             raise user_error(error) from None
-        worker.heard, worker.overdue = time.monotonic(), False
+        worker.last_sign, worker.overdue = time.monotonic(), False
         self._job_seconds.append(seconds)
         if job.work:
             self._pace.append(seconds / job.work)
@@ -248,7 +248,7 @@ class RayEvaluators:
         pace = statistics.median(self._pace) if self._pace else 0.0
         for flight in list(self._flights.values()):
             limit = max(self._deadline, 10.0 * pace * flight.job.work)
-            if now - max(flight.sent, flight.worker.heard) > limit:
+            if now - max(flight.sent, flight.worker.last_sign) > limit:
                 flight.worker.overdue = True
             if flight.worker.overdue and not flight.raced and flight.job.result is None:
                 flight.raced = True
@@ -256,7 +256,7 @@ class RayEvaluators:
                 self._queue.appendleft(flight.job)
 
     def _wait_for_actors(self) -> None:
-        """Until all actors are there that can be, or one is and the others are late."""
+        """Wait until all actors that have a CPU can work, or one can and the others are late."""
         started = time.monotonic()
         while self.alive < max(1, min(self.workers, cluster_cpus())):
             self._pump(timeout=0.2)

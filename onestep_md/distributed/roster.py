@@ -1,10 +1,10 @@
-"""Life and death of the actors: who can work, who is asked whether it lives, who rests.
+"""Life and death of the actors: which can work, which are probed, and which rest.
 
 Ray restarts an actor wherever there is room; until it answers a probe it gets no work. An actor
 is in exactly one place: `ready` (its probe answered), `probes` (asked) or `resting` (failed,
 asked again later). Nobody waits for an actor that is lost with its machine: it rests and is
 probed for ever, and takes the first CPU that comes back. With no number asked for, one actor per
-CPU is kept up as machines join. `ray_pool` is the only caller.
+CPU is kept up as machines join.
 """
 
 import time
@@ -35,7 +35,7 @@ class Worker:
     handle: Any
     address: tuple[str, int] | None = None  # host, process id
     queued: int = 0  # jobs in Ray's hands
-    heard: float = 0.0  # last sign of life
+    last_sign: float = 0.0  # when it last answered
     overdue: bool = False  # gets no new work until it answers something
     rest: float = PROBE_REST[0]
 
@@ -44,10 +44,10 @@ class Roster:
     """All actors of one pool.
 
     Attributes:
-        wanted: number of actors, alive or not
-        ready: those that can work now
-        probes: those that have been asked whether they live
-        failures: last words of dead actors, newest last
+        wanted: number of actors, alive or not.
+        ready: those that can work now.
+        probes: those that have been asked whether they live.
+        failures: last messages of dead actors, newest last.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class Roster:
         self.wanted += count
 
     def tend(self) -> None:
-        """What has to be done now and then: ask the rested again, count the CPUs."""
+        """Probe the rested actors again, and count the CPUs now and then."""
         now = time.monotonic()
         for entry in [entry for entry in self._resting if entry[0] <= now]:
             self._resting.remove(entry)
             self._probe(entry[1])
         if self._follows_cluster and now - self._counted > CENSUS:
             # An actor whose machine is gone moves to a new one by itself and counts already. Ray
-            # goes on counting a lost machine for a while: only what is there twice is there.
+            # goes on counting a lost machine for a while: a CPU counts once it was there twice.
             before, self._cpus, self._counted = self._cpus, cluster_cpus(), now
             self._add(max(0, min(before, self._cpus) - self.wanted))
 
     def take_probe(self, ref: ray.ObjectRef) -> None:
-        """An actor has answered, or turned out to be dead.
+        """Take the answer of a probed actor, or its death.
 
         Raises:
             OneStepError: it lives but its evaluator cannot be built.
@@ -113,11 +113,11 @@ class Roster:
             return
         except exceptions.RayTaskError as error:
             raise user_error(error) from None
-        worker.heard, worker.overdue, worker.rest = time.monotonic(), False, PROBE_REST[0]
+        worker.last_sign, worker.overdue, worker.rest = time.monotonic(), False, PROBE_REST[0]
         self.ready.append(worker)
 
     def lose(self, worker: Worker, error: Exception) -> None:
-        """A job of this actor came back as lost."""
+        """Take note that a job of this actor was lost."""
         self.failures = [*self.failures, str(error)][-10:]
         if worker in self.ready:  # its other jobs report the same death
             self.ready.remove(worker)
@@ -159,7 +159,7 @@ def cluster_cpus() -> int:
 
 
 def user_error(error: exceptions.RayTaskError) -> OneStepError:
-    """What the actor's code raised on purpose, else a PoolError with the actor's traceback."""
+    """The deliberate error of the actor's code, else a PoolError with the actor's traceback."""
     if isinstance(error.cause, OneStepError):
         return error.cause
     return PoolError(f"an evaluator failed:\n{error}")

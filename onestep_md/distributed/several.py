@@ -13,13 +13,13 @@ from onestep_md.distributed.pool import EvaluatorFactory, run_segments
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
 
-def marked(x: np.ndarray, which: int) -> np.ndarray:
-    """Conformations (batch, atoms, 3) of target `which`, as (batch, atoms + 1, 3)."""
+def mark(x: np.ndarray, which: int) -> np.ndarray:
+    """Mark conformations (batch, atoms, 3) of target `which`, as (batch, atoms + 1, 3)."""
     return np.concatenate([x, np.full_like(x[:, :1], which)], axis=1)
 
 
 def several_factories(factories: Sequence[EvaluatorFactory]) -> EvaluatorFactory:
-    """Return what makes an evaluator of all targets; of a single one, its own."""
+    """Return the factory of an evaluator of all targets; a single target has its own."""
     if len(factories) == 1:
         return factories[0]
     return functools.partial(SeveralEvaluator, tuple(factories))
@@ -33,9 +33,9 @@ class SeveralEvaluator:
         self._evaluators = [factory() for factory in factories]
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """U (batch,) in kT and grad_u of the shape of x, which `marked` made; zero in its row."""
+        """U (batch,) in kT and grad_u of the shape of x, which `mark` made; zero in its row."""
         u, grad_u = self._evaluators[int(x[0, -1, 0])].evaluate(x[:, :-1])
-        return u, marked(grad_u, 0)
+        return u, mark(grad_u, 0)
 
     def run_segment(self, segment: Segment) -> SegmentResult:
         """Run a piece of dynamics of the target that it names."""

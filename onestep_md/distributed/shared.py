@@ -1,4 +1,4 @@
-"""One pool of evaluators for several molecules, each of which sees it as its own."""
+"""One pool of evaluators for several molecules, each with a view of it as its own."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.distributed.several import marked
+from onestep_md.distributed.several import mark
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.gaps import Gaps
 
@@ -26,27 +26,27 @@ class SharedEvaluators:
 
     @property
     def workers(self) -> int:
-        """Of the pool."""
+        """Number of evaluators of the pool."""
         return self._pool.workers
 
     @property
     def alive(self) -> int:
-        """Of the pool."""
+        """How many of them can work now."""
         return self._pool.alive
 
     @property
     def repairs(self) -> int:
-        """Of the pool."""
+        """Jobs of the pool that were done again."""
         return self._pool.repairs
 
     @property
     def wait_seconds(self) -> float:
-        """Of the pool."""
+        """Time the driver has spent waiting for the pool."""
         return self._pool.wait_seconds
 
     def submit(self, x: np.ndarray) -> int:
         """As `Evaluators.submit`."""
-        ticket = self._pool.submit(marked(np.asarray(x), self._which))
+        ticket = self._pool.submit(mark(np.asarray(x), self._which))
         self._waiting[ticket] = np.array(x)
         return ticket
 
@@ -64,8 +64,8 @@ class SharedEvaluators:
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """As `Evaluators.map_segments`."""
-        mine = [dataclasses.replace(segment, target=self._which) for segment in segments]
-        results = self._pool.map_segments(mine)
+        own = [dataclasses.replace(segment, target=self._which) for segment in segments]
+        results = self._pool.map_segments(own)
         self.evaluations += sum(result.force_evaluations for result in results)
         return results
 
@@ -74,4 +74,4 @@ class SharedEvaluators:
         self._pool.publish(values)
 
     def close(self) -> None:
-        """The pool is closed by who opened it."""
+        """Leave the pool to the caller that opened it."""

@@ -1,6 +1,6 @@
-r"""What every flow offers: the step map F(s; t, d), its exact inverse, and K of them in a row.
+r"""The interface of all flows: the step map F(s; t, d), its exact inverse, and K steps in a row.
 
-A flow says what one step does; the clock, the K-step loops and the score that samples carry along
+A subclass defines one step; the clock, the K-step loops and the score that samples carry along
 are here. State: s (batch, dim), the first `n_linear` coordinates on the line, the others angles.
 
 A flow computes where its parameters are, on a GPU perhaps, and takes and returns tensors that are
@@ -69,7 +69,7 @@ class Flow(nn.Module, ABC):
         return self._one_step(s, t, d, inverse=False)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what training changes, for `load_weights`: not the chart that a flow reads."""
+        """Return what training changes, for `load_weights`: all but the chart of a molecule."""
         return {name: value for name, value in self.state_dict().items() if not _is_chart(name)}
 
     def load_weights(self, stored: dict[str, Tensor]) -> None:
@@ -98,7 +98,7 @@ class Flow(nn.Module, ABC):
         time, size = torch.broadcast_tensors(
             *(torch.as_tensor(a, dtype=s.dtype, device=s.device).reshape(-1, 1) for a in (t, d))
         )
-        # d spans 1/128 to 1: its logarithm is what tells the steps apart
+        # d spans 1/128 to 1: its logarithm separates the steps
         scale = torch.log2(size) / 7.0
         waves = [f(math.pi * k * time) for k in (0.5, 1.0, 2.0) for f in (torch.sin, torch.cos)]
         return torch.cat([time, size, scale, *waves], dim=-1), size

@@ -33,8 +33,8 @@ from onestep_md.flow.networks.atom_pairs import AtomPairs
 from onestep_md.flow.networks.message_passing import MessagePassing, footprint
 from onestep_md.flow.networks.topology import Topology
 
-# Of the auxiliary positions: what moves X sees it through A alone. In widths of the base, where
-# particles are, and in 0.1 nm.
+# Width of the auxiliary positions about X, which alone show X to the networks that move it: in
+# widths of the base for particles, in 0.1 nm for atoms.
 NOISE = 0.2
 NOISE_OF_ATOMS = 0.1
 _TINY = 1e-12  # added to the square of a norm, whose root has no derivative at 0
@@ -48,7 +48,7 @@ class EquivariantFlow(Flow):
         space: D, 2 or 3.
         layers: of one step; consecutive ones move the other set.
         width: hidden units of every network.
-        network: egnn or e3nn, what computes S and b. e3nn needs D = 3.
+        network: egnn or e3nn, the kind of network for S and b; e3nn needs D = 3.
         topology: of a molecule, with M in 0.1 nm; None for identical particles, with M in widths
             of the base.
     """
@@ -72,7 +72,7 @@ class EquivariantFlow(Flow):
         self.footprint = footprint(n, width, network)
         self.space, self.free = space, (n - 1) * space  # dimension of s_x
         self.noise = NOISE if topology is None else NOISE_OF_ATOMS
-        # in float64 also while the weights are not, so that they are inverse when these are
+        # kept in float64, so that the pair stays an exact inverse after `.double()`
         spread = spread.double()
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("gather", torch.linalg.pinv(spread), persistent=False)
@@ -180,7 +180,7 @@ class _Layer(nn.Module):
             score_moved, score_kept: (batch, n, D) grad log q there, parameters held fixed.
 
         Returns:
-            What moved, the log-determinant (batch,), and both scores.
+            The moved positions, the log-determinant (batch,), and both scores.
         """
         shift, matrix = self._coefficients(kept, clock, d)
         log_det = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)

@@ -109,8 +109,8 @@ def log_ratio(flow: Flow, proposal: Proposal, rise: Tensor, force: Tensor) -> Te
 def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
     """True (n,) with probability min(1, ratio); false where the ratio is no number.
 
-    For flow samples as proposals that do not know where the chains are, the ratio is that of the
-    importance weights.
+    For flow samples as proposals, which do not depend on where the chains are, it is the ratio of
+    the importance weights.
     """
     toss = torch.rand(len(log_ratio), generator=generator, dtype=torch.float64)
     return toss.log() < log_ratio

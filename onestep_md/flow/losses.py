@@ -26,7 +26,7 @@ from onestep_md.flow.base import Flow
 
 MIN_STEP = 1.0 / 128.0
 _HEAVY = 30.0  # c: weight, in medians, beyond which a sample gains no more influence
-_HOPELESS = 30.0  # nats below the median of all: a well of mere clashes has no say
+_HOPELESS = 30.0  # nats below the median of all: a well of mere clashes has no influence
 
 
 def negative_log_likelihood(z: Tensor, log_det: Tensor, n_linear: int) -> Tensor:
@@ -55,14 +55,14 @@ def dyadic_times(level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def difference(a: Tensor, b: Tensor, n_linear: int) -> Tensor:
-    """A - b, by the shorter way round on circles."""
+    """The difference a - b, by the shorter way round on circles."""
     return torch.cat(
         [a[:, :n_linear] - b[:, :n_linear], wrap(a[:, n_linear:] - b[:, n_linear:])], -1
     )
 
 
 def force_trust(s1: Tensor, force: Tensor, n_linear: int) -> Tensor:
-    """Share (n_linear,) of the force in the velocity target of `flow_matching`.
+    """Fraction (n_linear,) of the force in the velocity target of `flow_matching`.
 
     Two unbiased targets, with the mean squares |f + s_1|^2 (force) and 2 (ordinary): near 1 for a
     nearly Gaussian coordinate, near 0 for one with narrow modes, whose forces are large.
@@ -87,7 +87,7 @@ def flow_matching(
         s1: (batch, dim) target configurations.
         force: (batch, dim) grad log p at s1.
         t: (batch,) flow times.
-        trust: (n_linear,) share of the force in the target, see `force_trust`.
+        trust: (n_linear,) fraction of the force in the target, see `force_trust`.
     """
     n = flow.n_linear
     s = path_point(z, s1, t, n)
@@ -125,7 +125,7 @@ def consistency_tangent(
     """State consistency and volume consistency on one random tangent vector.
 
     If DF v agrees for every direction v, the Jacobians and so the volumes agree; one
-    Jacobian-vector product tells more than the single number log|det|.
+    Jacobian-vector product constrains more than the single number log|det|.
     """
     with torch.no_grad():
         target, target_tangent = push_forward(
@@ -139,30 +139,31 @@ def consistency_tangent(
 def push_forward(
     function: Callable[[Tensor], Tensor], s: Tensor, tangent: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return a function at s, and its Jacobian there times a tangent vector."""
+    """Evaluate a function at s, and its Jacobian there times a tangent vector."""
     value, pushed = torch.func.jvp(function, (s,), (tangent,))[:2]
     return value, pushed
 
 
 def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
-    """Shares (batch,) of the samples in `energy`, of sum one, from log weights, -inf allowed.
+    """Influence (batch,) of every sample in `energy`, of sum one, from log weights, -inf allowed.
 
-    a(w) = w / (1 + w/c), w relative to its median: the forward divergence, which lets clashes have
-    no say and pulls the flow to what it misses, except that no single heavy sample can take over
+    a(w) = w / (1 + w/c), w relative to its median: the forward divergence, which gives clashes no
+    influence and pulls the flow to what it misses, except that no single heavy sample takes over
     (c = 1 is the Jensen-Shannon divergence).
 
-    Every well is compared with itself, and has a say by its share of the chains: where the flow
-    fits a rare well badly, all weights there are small, and next to the others its samples would
-    never count. Medians are those of finite weights, however many samples have none.
+    Every well is compared with itself, and has the influence of its fraction of the chains: where
+    the flow fits a rare well badly, all weights there are small, and beside those of other wells
+    its samples would never count. Medians are those of finite weights, however many samples have
+    none.
 
     Args:
         log_w: (batch,) log weights.
         well: (batch,) labels, equal for samples of the same well.
         well_of_chains: (n,) the same for chains of the target.
     """
-    finite, share = log_w.isfinite(), torch.zeros_like(log_w)
+    finite, result = log_w.isfinite(), torch.zeros_like(log_w)
     if not finite.any():
-        return share
+        return result
     middle = log_w[finite].median()
     for label in well[finite].unique():
         inside = (well == label) & finite
@@ -171,11 +172,11 @@ def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
             continue
         # w / (1 + w/c) = c sigmoid(log w - log c)
         a = torch.sigmoid(own - own.median() - math.log(_HEAVY))
-        share[inside] = (well_of_chains == label).double().mean() * a / a.sum()
-    return share / share.sum().clamp(min=1e-12)  # none: no well has samples and chains
+        result[inside] = (well_of_chains == label).double().mean() * a / a.sum()
+    return result / result.sum().clamp(min=1e-12)  # none: no well has samples and chains
 
 
-def energy(s: Tensor, score: Tensor, force: Tensor, share: Tensor) -> Tensor:
+def energy(s: Tensor, score: Tensor, force: Tensor, influence: Tensor) -> Tensor:
     """Scalar whose gradient is the weighted path gradient of the K-step map.
 
     For D = E_q[phi(w)], w = p/q, the gradient through the samples s = F(z) is
@@ -190,8 +191,8 @@ def energy(s: Tensor, score: Tensor, force: Tensor, share: Tensor) -> Tensor:
         s: (batch, dim) flow samples, differentiable in the parameters.
         score: (batch, dim) grad log q at s, parameters held fixed.
         force: (batch, dim) grad log p at s.
-        share: (batch,) from `influence`.
+        influence: (batch,) from `influence`.
     """
-    # a clash has no share but perhaps an infinite force
-    pull = (share.unsqueeze(-1) * (score - force)).nan_to_num(0.0, 0.0, 0.0)
+    # a clash has no influence but perhaps an infinite force
+    pull = (influence.unsqueeze(-1) * (score - force)).nan_to_num(0.0, 0.0, 0.0)
     return (pull.to(s.dtype) * s).sum()

@@ -1,19 +1,19 @@
 r"""The step map of molecules, from their Cartesian positions, atom types and bonds.
 
 The base is a molecule already: its chart makes one of any state, bonds, angles and torsions with
-their own distributions. What they do not know of each other, a network has to read from where all
-atoms are. So every coupling layer shows its network a molecule,
+their own distributions. Their correlations are left, and a network finds these in the positions of
+all atoms. So every coupling layer shows its network a molecule,
 
     x~ = x(s~),   s~_k = s_k for what is kept, and 0, the middle of the base, for what is moved,
 
 in Cartesian space, and the network, equivariant to rotations and to the exchange of atoms of one
 kind, returns the parameters that move the other coordinates. x~ is a function of the kept ones
 alone, so the layers are injective, with the exact inverse and log-determinant of `flow.step`; no
-atom is moved on a straight line, so no bond is stretched when a torsion turns, and no centre can
-change its hand.
+atom is moved on a straight line, so no bond is stretched when a torsion turns, and no
+chirality centre inverts.
 
-The network has no parameter of an atom or of a coordinate. What a coordinate is told by is the
-atoms that define it, their features and its kind; one network serves any molecule.
+The network has no parameter of an atom or of a coordinate. It reads a coordinate from the features
+of the atoms that define it and from its kind; one network serves any molecule.
 """
 
 import copy
@@ -77,10 +77,10 @@ class MolecularFlow(CouplingFlow):
             for kept in halves(chart.n_linear, chart.n_circular, layers, seed)
         )
 
-    def share(self, other: "MolecularFlow") -> None:
+    def use_networks_of(self, other: "MolecularFlow") -> None:
         """Take the networks of a flow of the same architecture, of another molecule."""
-        for own, theirs in zip(self._couplings, other._couplings, strict=True):
-            own.conditioner.network = theirs.conditioner.network
+        for layer, source in zip(self._couplings, other._couplings, strict=True):
+            layer.conditioner.network = source.conditioner.network
 
     def _seen(self, s: Tensor, layer: CouplingLayer) -> Tensor:
         """Positions (batch, n, 3) of the molecule that a layer shows, in 0.1 nm."""
@@ -91,7 +91,7 @@ class MolecularFlow(CouplingFlow):
 
 
 class MolecularConditioner(nn.Module):
-    """The network of a layer, and which atoms and coordinates of one molecule it is for."""
+    """The network of a layer, with the atoms and coordinates of one molecule that it serves."""
 
     members: Tensor
     traits: Tensor
@@ -168,10 +168,10 @@ class Network(nn.Module):
         node = self.reader(positions, clock, topology)
         # an atom has a feature of its own for every role, and one that is not there has none
         roles = nn.functional.pad(self.roles(node), (0, 0, 0, 1)).chunk(_ROLES, dim=-1)
-        told = self.traits(traits.to(node)) + self.clock(clock)[:, None]
+        hidden = self.traits(traits.to(node)) + self.clock(clock)[:, None]
         for role, column in zip(roles, members.T, strict=True):
-            told = told + role.index_select(1, column)
-        told = silu(told)
-        told = told + silu(self.hidden(told))
-        line = bounded(self.to_line(told[:, :n_line]), _LARGEST)
-        return line, self.to_circle(told[:, n_line:])
+            hidden = hidden + role.index_select(1, column)
+        hidden = silu(hidden)
+        hidden = hidden + silu(self.hidden(hidden))
+        line = bounded(self.to_line(hidden[:, :n_line]), _LARGEST)
+        return line, self.to_circle(hidden[:, n_line:])

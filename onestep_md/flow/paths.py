@@ -3,7 +3,7 @@ r"""Diffusion paths of the step-conditioned flow, for training from the energy a
 The noising chain of the variance-preserving path is s_t = r s_t' + sqrt(1 - r^2) xi, t < t', with
 r = alpha_t / alpha_t', alpha_t = sin(pi t/2), gamma_t = cos(pi t/2): exact for any t', and at
 t = 0 exactly the base. The sampling chain goes the other way. Its velocity is that of the flow's
-smallest step, v = (F(s; t, d) - s) / d, and the path tells from it where the sample will end,
+smallest step, v = (F(s; t, d) - s) / d, and on the path this gives the expected end,
 
     v = (pi/2) (gamma E[s_1 | s_t] - alpha E[z | s_t])
     s_t = alpha E[s_1 | s_t] + gamma E[z | s_t]
@@ -25,8 +25,8 @@ tau = alpha_t^2. The path, the noising kernel and the controlled step are
         s_t' = r (1 - tau') / (1 - tau) s_t + alpha_t' (1 - r^2) / (1 - tau) E[s_1 | s_t]
                + sqrt(1 - r^2) xi,
 
-which is `sampling_mean`. At t = 0, r = 0: s_0 is noise that the point x_0 = 0 does not show. What
-is left of the difference is the times at which a path is visited, `path_times`.
+which is `sampling_mean`. At t = 0, r = 0: s_0 is noise, and x_0 = 0 does not depend on it. What
+remains is the difference of the times at which a path is visited, `path_times`.
 
 Log weight of a path, that of all these samplers (also arXiv 2512.05251):
 

@@ -30,7 +30,7 @@ from onestep_md.flow.transforms import (
 )
 
 _HARMONICS = 3  # of every angle that a conditioner sees
-_SEEN = 5.0  # standard deviations up to which a conditioner tells line coordinates apart
+_SEEN = 5.0  # standard deviations up to which a conditioner distinguishes line coordinates
 _WAVE_NUMBERS = (1.0, 2.0, 4.0, 8.0)  # of line coordinates, where splines follow: with modes a
 # twentieth of the base wide, a smooth network of the bare coordinate learns too slowly
 # Adam moves every weight of the last layer by about the learning rate, and so an output by the
@@ -72,10 +72,10 @@ class Conditioner(nn.Module):
         self.last = set_to_zero(nn.Linear(width, n_outputs))
 
     def forward(self, s: Tensor, seen: Tensor, clock: Tensor) -> Tensor:
-        """Of all of s (batch, dim), of which it reads the kept line, and of all angles `seen`."""
+        """Raw parameters from the kept line of s (batch, dim) and from all angles `seen`."""
         line = as_seen(s.index_select(1, self.line))
         inputs = [line]
-        if len(self.circle):  # operations on nothing take their time, too
+        if len(self.circle):  # operations on empty tensors cost time, too
             inputs.append(_waves(seen.index_select(1, self.circle), self.harmonics))
         if len(self.wave_numbers):
             inputs.append(_waves(line, self.wave_numbers))
@@ -95,7 +95,7 @@ class CouplingLayer(nn.Module):
         bins: spline bins of every line coordinate.
         make: the conditioner, made for so many outputs per moved line coordinate and moved angle,
             which it returns in this order. It is called with s (batch, dim), of which it reads
-            what is kept alone, with `seen`, which the flow computes, and the clock.
+            the kept coordinates alone, with `seen`, which the flow computes, and the clock.
     """
 
     is_kept: Tensor
@@ -173,7 +173,7 @@ class CouplingLayer(nn.Module):
         """
         raw, moved = self._raw_parameters(s, seen, clock, d), s.index_select(1, self.moved)
         new, log_slope = self._transform(moved, raw, inverse=False)
-        by_moved, by_raw = torch.autograd.grad(  # the slope of affine maps knows nothing of x_m
+        by_moved, by_raw = torch.autograd.grad(  # the slope of affine maps does not depend on x_m
             log_slope.sum(), (moved, raw), retain_graph=True, materialize_grads=True
         )
         ahead = (score.index_select(1, self.moved) - by_moved) * torch.exp(-log_slope.detach())
@@ -224,8 +224,8 @@ class StepFlow(CouplingFlow):
         orders: Moebius orders of every angle.
         bins: spline bins of every line coordinate; 0: affine maps only.
         seed: chooses which coordinates share a half.
-        lens: what the conditioners see instead of the angles (batch, n_circular), a smooth map
-            of each; default: the angles. In a flattened torsion a rare basin is a sliver; a lens
+        lens: a smooth map of each angle (batch, n_circular) for the conditioners; default: the
+            angles themselves. In a flattened torsion a rare basin is a sliver; a lens
             shows it at the width that it has in the molecule.
     """
 
@@ -258,7 +258,7 @@ class StepFlow(CouplingFlow):
 
 
 def as_seen(line: Tensor) -> Tensor:
-    """Line coordinates as conditioners see them: an outlier must not be a larger one next time."""
+    """Line coordinates for conditioners, bounded: an outlier must not grow in the next layer."""
     return bounded(line, _SEEN)
 
 

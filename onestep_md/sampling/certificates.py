@@ -51,13 +51,13 @@ def certify(
 ) -> Certificates:
     """Measure that the map from z to x is injective and its log-determinant is the right one.
 
-    Of `inverted` base samples, and of `checked` of them by dense Jacobians, whose sign is that of
-    the K-step map: charts are inverted in closed form.
+    Base samples, `inverted` of them, are mapped and inverted; `checked` of these have dense
+    Jacobians. Their sign is that of the K-step map alone: charts are inverted in closed form.
     """
     z = chart.sample_base(inverted, generator)
     with torch.no_grad():
         there = [flow(part, steps) for part in z.split(at_once(flow, CHUNK))]
-        s, log_det = (torch.cat(found) for found in zip(*there, strict=True))
+        s, log_det = (torch.cat(parts) for parts in zip(*there, strict=True))
         log_det = log_det + chart.to_x(s)[1]
         inside = log_det.isfinite()
         again = torch.where(inside[:, None], chart.recover(s), s)
@@ -82,7 +82,7 @@ def certify(
 
 
 def _dense_jacobians(flow: Flow, z: Tensor, steps: int) -> Tensor:
-    """Of the K-step map at z (batch, dim), as many at once as memory allows."""
+    """Jacobians of the K-step map at z (batch, dim), as many at once as memory allows."""
     passes = at_once(flow, 100 * flow.dim)  # a sample takes one in each direction
     parts = z.split(max(1, passes // flow.dim))
     together = min(passes, flow.dim)

@@ -1,7 +1,7 @@
 """Charts as named facts, tensors, numbers and texts, for `model.pt`.
 
-No class and no place of one is stored, so that the file survives every change of the code; what
-is read is data and runs nothing.
+The file names no class and no module, so it survives every change of the code; reading it runs
+nothing.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def chart_facts(chart: Chart) -> dict:
 
 
 def chart_of(facts: dict) -> Chart:
-    """Make the chart that `chart_facts` was told of.
+    """Make the chart whose facts these are.
 
     Raises:
         KeyError, ValueError: these are the facts of no chart.

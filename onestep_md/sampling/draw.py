@@ -112,7 +112,7 @@ def draw_samples(
             positions.append(x)
             # outside the chart log_det_chart is -inf: log_q = +inf there and the weight is zero
             first.append(chart.log_base(z) - log_det - log_det_chart)
-            log_q.append(_averaged(first[-1], flow, chart, s, steps, generator, auxiliaries))
+            log_q.append(_average(first[-1], flow, chart, s, steps, generator, auxiliaries))
         energies = [evaluators.collect(ticket) for ticket in pending]
     u = np.concatenate([energy for energy, _ in energies])
     virial = np.concatenate(
@@ -124,8 +124,8 @@ def draw_samples(
     density, joint = torch.cat(log_q).numpy(), torch.cat(first).numpy()
     u = np.where(np.isfinite(density), u, np.inf)
     log_w, log_w_joint = (
-        np.where(np.isfinite(u), -u - np.where(np.isfinite(of), of, 0.0), -np.inf)
-        for of in (density, joint)
+        np.where(np.isfinite(u), -u - np.where(np.isfinite(log_q), log_q, 0.0), -np.inf)
+        for log_q in (density, joint)
     )
     seconds = time.perf_counter() - start
     configurations = torch.cat(positions).numpy()
@@ -160,15 +160,15 @@ def log_weights_at(
     Returns:
         (n,) log w; +inf where the flow has no density at all.
     """
-    found = []
+    parts = []
     with torch.no_grad():
         # all at once: every call draws the same auxiliaries
         states = chart.from_x(torch.from_numpy(x))
-        chunks = (of.split(at_once(flow, CHUNK)) for of in states)
+        chunks = (rows.split(at_once(flow, CHUNK)) for rows in states)
         for s, log_det_chart in zip(*chunks, strict=True):
             log_q = _log_q(flow, chart, s, log_det_chart, steps)
-            found.append(_averaged(log_q, flow, chart, s, steps, generator, auxiliaries))
-    return -u - torch.cat(found).numpy()
+            parts.append(_average(log_q, flow, chart, s, steps, generator, auxiliaries))
+    return -u - torch.cat(parts).numpy()
 
 
 def auxiliary_draws(auxiliaries: int, steps: int) -> int:
@@ -187,7 +187,7 @@ def _log_q(flow: Flow, chart: Chart, s: Tensor, log_det_chart: Tensor, steps: in
     return chart.log_base(z) - log_det - log_det_chart
 
 
-def _averaged(
+def _average(
     first: Tensor,
     flow: Flow,
     chart: Chart,
@@ -197,8 +197,8 @@ def _averaged(
     auxiliaries: int,
 ) -> Tensor:
     """Logarithm of the mean of exp(first) and of as many more auxiliary draws as are wanted."""
-    draws, found = auxiliary_draws(auxiliaries, steps), [first]
+    draws, estimates = auxiliary_draws(auxiliaries, steps), [first]
     for _ in range(draws - 1):
         s = chart.redraw(s, generator)
-        found.append(_log_q(flow, chart, s, chart.to_x(s)[1], steps))
-    return torch.logsumexp(torch.stack(found), dim=0) - math.log(draws)
+        estimates.append(_log_q(flow, chart, s, chart.to_x(s)[1], steps))
+    return torch.logsumexp(torch.stack(estimates), dim=0) - math.log(draws)

@@ -31,12 +31,12 @@ class Model:
     chart: Chart
     state: TrainState
     exploration: Exploration
-    training: np.ndarray  # (n,) bool: exploration frames the flow may see
+    training: np.ndarray  # (n,) bool: exploration frames that the flow learns from
     identity: Identity
 
     @property
     def training_frames(self) -> torch.Tensor:
-        """The exploration frames (n, ...) that the flow may see."""
+        """The exploration frames (n, ...) that the flow learns from."""
         return torch.from_numpy(self.exploration.frames[self.training])
 
     def task(self, name: str, evaluators: Evaluators, folder: Path) -> Task:
@@ -63,7 +63,7 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
         torch.softmax(emphasis, 0), config.train.buffer, replacement=True, generator=pick
     )
     buffer = Buffer(explored[index])
-    peak = config.train.learning_rate * min(1.0, _to_learn(log_p - chart.log_base(s)))
+    peak = config.train.learning_rate * min(1.0, _misfit(log_p - chart.log_base(s)))
     state = start_state(flow, buffer, peak, config.seed)
     return Model(chart, state, exploration, training, identity(config, target, chart))
 
@@ -71,7 +71,7 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
 def identity(config: Config, target: Target, chart: Chart) -> Identity:
     """Name target and architecture: a stored flow fits where these are the same.
 
-    A key of the architecture that is left to the program, or that came later, is none of them.
+    Keys of the architecture without a value are left out, so keys may be added later.
     """
     flow = config.flow.model_dump()
     return {
@@ -82,7 +82,7 @@ def identity(config: Config, target: Target, chart: Chart) -> Identity:
     }
 
 
-def _to_learn(log_w: torch.Tensor) -> float:
+def _misfit(log_w: torch.Tensor) -> float:
     """Variance of the log weights of explored samples in the base: twice its divergence, in nats.
 
     A base that is nearly exact leaves little to learn, and the jitter of training at the full rate
@@ -108,10 +108,10 @@ def load_trained(config: Config, target: Target, folder: Path) -> Model:
 
 
 def _training_frames(replica: np.ndarray, islands: bool) -> np.ndarray:
-    """All but the last fifth: neighbours in time, or relatives, do not end up on both sides.
+    """Hold out the last fifth, so that correlated frames do not leak across the split.
 
-    Of an annealing, whole islands: the cut is the border that is nearest to a fifth. Where one
-    island has all samples it goes through that.
+    Samples of an annealing are split between islands, at the border nearest to a fifth; where one
+    island has all samples, within it.
     """
     cut = math.ceil((1.0 - HELD_OUT) * len(replica))
     borders = 1 + np.flatnonzero(np.diff(replica))

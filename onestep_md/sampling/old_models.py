@@ -20,7 +20,7 @@ _NAMES = (
 _STAND_INS: dict[str, Any]
 _STAND_INS = {name.split(".")[1]: type(name.split(".")[1], (nn.Module,), {}) for name in _NAMES}
 
-# what may come to life when a model of any format is read
+# the only classes that may be made when a model of any format is read
 PARTS: list[Any] = [set, *((_STAND_INS[name.split(".")[1]], _PLACE + name) for name in _NAMES)]
 
 
@@ -72,7 +72,7 @@ def _whitening(chart: Any) -> dict[str, Tensor]:
 
 
 def _coordinates(old: Any, elements: Sequence[str]) -> dict:
-    """Of a z-matrix; straight rows, loose bonds and held bonds are of format 2 alone."""
+    """Name the facts of a z-matrix; format 1 has no straight rows, loose bonds or held bonds."""
     n = old.n_atoms
     free, fixed = old.bond_free, torch.full((n,), torch.nan, dtype=torch.float64)
     constrained = torch.ones(n - 1, dtype=torch.bool).index_fill(0, free, False)

@@ -29,7 +29,7 @@ _HELD_OUT = 2000  # target samples that are kept at most, evenly chosen
 
 @dataclass(frozen=True)
 class Sampler:
-    """What samples are drawn with; the flow is the averaged one, in float64."""
+    """A chart and a flow to draw samples with; the flow is the averaged one, in float64."""
 
     chart: Chart
     flow: Flow
@@ -37,7 +37,7 @@ class Sampler:
 
 
 def sampler_of(model: Model) -> Sampler:
-    """The sampler of a trained model, with the part of the exploration that it has not seen."""
+    """Make the sampler of a trained model, with the part of the exploration that was held out."""
     return Sampler(model.chart, copy.deepcopy(model.state.teacher).double(), _held_out(model))
 
 
@@ -54,7 +54,9 @@ def save_sampler(folder: Path, model: Model) -> None:
         "identity": model.identity,
         "chart": chart_facts(model.chart),
         "flow": {name: value.cpu() for name, value in model.state.teacher.weights().items()},
-        "held_out": [torch.from_numpy(of) for of in (held_out.x, held_out.u, held_out.walker)],
+        "held_out": [
+            torch.from_numpy(array) for array in (held_out.x, held_out.u, held_out.walker)
+        ],
     }
     with replacing(folder / NAME) as aside:
         torch.save(content, aside)
@@ -84,10 +86,10 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
         if stored < _FORMAT:
             facts = old_chart_facts(facts, target.elements)
         chart = chart_of(facts)
-        found = read_identity(content["identity"])
+        trained = read_identity(content["identity"])
     except (KeyError, ValueError, AttributeError) as error:
         raise RunFolderError(f"cannot read {path}: {error}") from error
-    differs = difference(found, identity(config, target, chart))
+    differs = difference(trained, identity(config, target, chart))
     if differs:
         raise RunFolderError(f"{path} belongs to another target or architecture: {differs}")
     flow = target.new_flow(config, chart)

@@ -1,4 +1,4 @@
-"""What a run asks of its target, whatever it is: a molecule, a density, particles."""
+"""The interface between a run and its target: a molecule, a density, particles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +23,7 @@ class Fingerprint(Protocol):
 
     @property
     def identity(self) -> str:
-        """One line that tells targets apart."""
+        """One line that differs between targets."""
 
     def lines(self) -> list[str]:
         """For printing, one property per line."""
@@ -33,7 +33,7 @@ class Fingerprint(Protocol):
 
 
 class Target(Protocol):
-    """An unnormalised density exp(-u(x)) with all that a run does about it.
+    """An unnormalised density exp(-u(x)) and all that a run needs of it.
 
     Attributes:
         fingerprint: identity.
@@ -51,22 +51,22 @@ class Target(Protocol):
     def known_log_z(self) -> float | None: ...
 
     def describe(self) -> list[str]:
-        """Tell what is sampled, in lines for printing."""
+        """Describe the target, in lines for printing."""
 
     def check_energy(self, platform: str | None) -> list[str]:
-        """Evaluate one energy and tell it, in lines for printing; `platform` None: the fastest."""
+        """Evaluate one energy, and report it in lines; `platform` None is the fastest."""
 
     def fastest_platform(self) -> str:
-        """Name what evaluators compute fastest with on this machine."""
+        """Name the platform on which evaluators are fastest on this machine."""
 
     def factory(self, platform: str) -> EvaluatorFactory:
-        """Return what makes an evaluator, in the process where it is called."""
+        """Return a function that makes an evaluator, in the process where it is called."""
 
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         """Find samples before there is a flow, by the method of the configuration."""
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
-        """Tell what an exploration has probably missed."""
+        """List what an exploration has probably missed."""
 
     def rough_samples(self, n: int, seed: int) -> np.ndarray:
         """Draw n configurations that are roughly those of the target, without any energy."""
@@ -78,7 +78,7 @@ class Target(Protocol):
         """Make an untrained flow in the coordinates of a chart."""
 
     def keep(self, folder: Path) -> None:
-        """Write what a run folder needs to make the target again."""
+        """Write the files from which a run folder makes the target again."""
 
     def write_results(
         self,

@@ -36,11 +36,11 @@ class Configurations:
         return Configurations(self.s[rows], self.log_p[rows], self.force[rows])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Configurations":
-        """The function's values of all three."""
+        """Apply a function to all three."""
         return Configurations(function(self.s), function(self.log_p), function(self.force))
 
     def where(self, chosen: Tensor, other: "Configurations") -> "Configurations":
-        """These where `chosen` (n,), else the others."""
+        """Take these where `chosen` (n,), else the others."""
         row = chosen[:, None]
         return Configurations(
             torch.where(row, self.s, other.s),
@@ -67,7 +67,7 @@ class Buffer:
         return len(self.chains.s)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Configurations]:
-        """Indices of n different chains, at most all, and where these are."""
+        """Draw n different chains, at most all: their indices, and where they are."""
         index = torch.randperm(len(self), generator=generator)[:n]
         return index, self.chains[index]
 
@@ -78,7 +78,7 @@ class Buffer:
         self.chains.force[index] = new.force.float()
 
     def adapt(self, accepted: Tensor) -> None:
-        """Bring the stride nearer to the best share of accepted proposals (n,)."""
+        """Bring the stride nearer to the best fraction of accepted proposals (n,)."""
         excess = float(accepted.double().mean()) - mala.TARGET_ACCEPTANCE
         self.stride *= math.exp(_ADAPTATION * excess)
 

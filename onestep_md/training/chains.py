@@ -25,11 +25,11 @@ class Weighted:
     log_w: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Weighted":
-        """The function's values of all tensors."""
+        """Apply a function to all tensors."""
         return Weighted(self.at.map(function), function(self.log_w))
 
     def where(self, chosen: Tensor, other: "Weighted") -> "Weighted":
-        """These where `chosen` (n,), else the others."""
+        """Take these where `chosen` (n,), else the others."""
         return Weighted(
             self.at.where(chosen, other.at), torch.where(chosen, self.log_w, other.log_w)
         )
@@ -50,7 +50,7 @@ class Proposals:
     full: bool
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Proposals":
-        """The function's values of all tensors."""
+        """Apply a function to all tensors."""
         return Proposals(self.to.map(function), function(self.log_ratio), self.full)
 
 

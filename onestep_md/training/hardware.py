@@ -29,29 +29,29 @@ def prepare(cluster: Cluster, local: bool) -> None:
 
 
 def threads(cluster: Cluster, local: bool) -> int:
-    """CPU threads: half of the cores, the evaluators need the others; all if they wait in turn."""
+    """Number of CPU threads: half of the cores, or all where learner and evaluators take turns."""
     wanted = cluster.learner_threads
     cores = os.cpu_count() or 2
     return max(1, cores if local else cores // 2) if wanted == "auto" else wanted
 
 
 def device(cluster: Cluster) -> torch.device:
-    """Where the network is, in training by one learner and for all samples.
+    """Choose the device of the network, in training by one learner and for all samples.
 
     Raises:
         ConfigError: a GPU is asked for, and PyTorch sees none.
     """
-    found = torch.cuda.is_available()
-    if cluster.device == "cuda" and not found:
+    has_gpu = torch.cuda.is_available()
+    if cluster.device == "cuda" and not has_gpu:
         raise ConfigError(
             "cluster.device: cuda, but PyTorch sees no GPU on this machine. Use auto or cpu, or "
             "install a PyTorch that is built for it."
         )
-    return torch.device("cuda" if found and cluster.device != "cpu" else "cpu")
+    return torch.device("cuda" if has_gpu and cluster.device != "cpu" else "cpu")
 
 
 def describe(cluster: Cluster, local: bool) -> str:
-    """For the user, in a few words."""
+    """Describe the learners in a few words."""
     chosen = device(cluster)
     if cluster.learners > 1:
         return f"{cluster.learners} learners on Ray"
@@ -61,7 +61,7 @@ def describe(cluster: Cluster, local: bool) -> str:
 
 
 def resources(cluster: Cluster, evaluators: Evaluators) -> dict[str, object]:
-    """Who computes, for environment.json."""
+    """List evaluators and learners, for environment.json."""
     return {
         "evaluators": evaluators.workers,
         "platform": evaluators.platform,

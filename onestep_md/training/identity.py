@@ -1,4 +1,4 @@
-"""What a stored flow and the one that reads it must have in common: target and architecture."""
+"""The identity of a stored flow: the facts of target and architecture that a reader must share."""
 
 import ast
 import re
@@ -24,13 +24,13 @@ def read_identity(stored: str | Identity) -> Identity:
 
 
 def _parse(text: str) -> Identity:
-    found = _OLD_TEXT.fullmatch(text)
-    if not found:
+    match = _OLD_TEXT.fullmatch(text)
+    if not match:
         raise ValueError(f"no identity of a flow: {text}")
-    flow = ast.literal_eval(found["flow"])
-    sizes = {"n_linear": int(found["line"]), "n_circular": int(found["circle"])}
+    flow = ast.literal_eval(match["flow"])
+    sizes = {"n_linear": int(match["line"]), "n_circular": int(match["circle"])}
     known = {name: value for name, value in flow.items() if value is not None}
-    return {"target": found["target"], **sizes, **known}
+    return {"target": match["target"], **sizes, **known}
 
 
 def difference(stored: Identity, ours: Identity) -> str:

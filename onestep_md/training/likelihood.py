@@ -1,4 +1,4 @@
-"""Before training: the likelihood of the explored samples alone, in the same K-step maps.
+"""Pretraining: the likelihood of the explored samples alone, in the same K-step maps.
 
 Where many independent samples are at hand this is the cheapest way to a rough map: a step needs
 no energies, no chains and no second flow. Training then starts where energies teach something,
@@ -32,7 +32,7 @@ def pretrain(
     keeper: Keeper,
     show: Callable[[float, str], None],
 ) -> None:
-    """Take what is left of `settings.pretraining` steps of every task; flow and teacher end alike.
+    """Take the missing of `settings.pretraining` steps of every task; flow and teacher end equal.
 
     Args:
         tasks: their states are changed, and random numbers are drawn from their generators.
@@ -67,19 +67,19 @@ def _furthest_behind(tasks: Sequence[Task]) -> Task:
 
 
 class Likelihood:
-    """The explored samples of a task, and one step after the other on their likelihood."""
+    """Takes steps of a task on the likelihood of its explored samples."""
 
     def __init__(self, task: Task, settings: BufferTraining):
         """Take a task and the settings of training, as in `pretrain`."""
         self.state, self.chart, self.settings = task.state, task.chart, settings
         frames, metrics = task.frames, task.folder / METRICS
         self._s, _ = self.chart.from_x(frames)
-        self._share = torch.softmax(self.chart.log_emphasis(self._s), 0)
+        self._chances = torch.softmax(self.chart.log_emphasis(self._s), 0)
         self._metrics, self._recent = metrics, list[float]()
         forget_rows_after(self.state.pretrained, metrics)
 
     def step(self) -> float:
-        """Take one; returns the loss."""
+        """Take one step and return the loss."""
         started = time.monotonic()
         state, settings = self.state, self.settings
         flow, generator, steps = state.flow, state.generator, settings.pretraining
@@ -87,7 +87,7 @@ class Likelihood:
         first = state.pretrained < _FIRST_PART * steps
         count = draw_step_count(_ALONE if first else settings.step_shares, generator)
         drawn = torch.multinomial(
-            self._share, settings.regression_batch, replacement=True, generator=generator
+            self._chances, settings.regression_batch, replacement=True, generator=generator
         )
         s = self.chart.redraw(self._s[drawn], generator).float()
         z, log_det = flow.inverse(s, count)

@@ -1,4 +1,4 @@
-"""What is written and shown of training: metrics.jsonl and the status line."""
+"""Metrics of training: the rows of metrics.jsonl and the status line."""
 
 import json
 import math
@@ -39,14 +39,14 @@ class Monitor:
         forget_rows_after(state.step, path)
 
     def start(self) -> None:
-        """Steps are timed from here; of one molecule alone, from the end of the step before."""
+        """Time the next step from here; without this, from the end of the step before."""
         self.tick = time.monotonic()
 
     def _mark(self) -> None:
         self.started, self.waited = self.state.seconds, self.evaluators.wait_seconds
 
     def record(self, info: StepInfo) -> str:
-        """Take one step's info; returns the status line."""
+        """Take one step's info and return the status line."""
         now = time.monotonic()
         self.state.seconds += now - self.tick
         self.tick = now

@@ -3,26 +3,25 @@
 import torch
 from torch import Tensor, nn
 
-# Muon's rate over Adam's: by the one, what a matrix makes of unit vectors changes, by the other
-# every entry of it. Twelve times 4e-3, the peak in pretraining, was too much for LJ13 and for
-# molecules.
-_OF_MATRICES = 8.0
+# Muon's rate over Adam's: the first is the change of a unit vector's image, the second that of
+# each entry. Twelve times 4e-3, the peak in pretraining, was too much for LJ13 and for molecules.
+_MUON_RATE = 8.0
 _MOMENTUM = 0.95
 _BETAS = (0.9, 0.99)
 
 
 class Optimizer:
-    """Muon for the matrices inside networks, if it is wanted, and Adam for all else.
+    """Muon for the matrices inside networks, where it is asked for, and Adam for all else.
 
     Muon (Jordan et al., https://kellerjordan.github.io/posts/muon) makes all singular values of a
     step equal, so that the few large ones of a gradient do not hide the others: dw4 has in 600
-    steps the ESS that it had in 3,000 by Adam alone. What is zero in an untrained network is its
-    output, and left to Adam.
+    steps the ESS that it had in 3,000 by Adam alone. Matrices that are zero in an untrained
+    network make its output, and are left to Adam.
 
     Args:
         network: untrained.
         rate: learning rate of Adam.
-        muon: whether it is wanted.
+        muon: whether matrices move by Muon.
     """
 
     def __init__(self, network: nn.Module, rate: float, muon: bool):
@@ -44,7 +43,7 @@ class Optimizer:
     @rate.setter
     def rate(self, rate: float) -> None:
         for name, part in self._parts.items():
-            part.param_groups[0]["lr"] = rate * (_OF_MATRICES if name == "muon" else 1.0)
+            part.param_groups[0]["lr"] = rate * (_MUON_RATE if name == "muon" else 1.0)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -57,7 +56,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Of all parts."""
+        """Return the states of both optimizers."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, saved: dict[str, dict[str, Tensor]]) -> None:

@@ -5,8 +5,8 @@ r"""Training from the energy along simulated paths: OSDS, SCDS and CDDS, one ste
   in state and in volume.
 * scds (arXiv 2502.07579): the same without volume, and the flow itself is its teacher.
 * cdds (same): a pretrained sampler simulates paths up to a random time and gives the smallest
-  step; no energy is evaluated and no path is completed. Teachers that know small steps only are
-  trained by osds without its consistency, on the grid of DIS and DDS or of PIS.
+  step; no energy is evaluated and no path is completed. A teacher of small steps alone is trained
+  by osds without its consistency, on the grid of DIS and DDS or of PIS.
 
 Stands in for `train.train_step`, which learns from a buffer instead.
 """
@@ -77,7 +77,7 @@ def path_step(
 def _path_measure(
     z: Tensor, state: TrainState, times: list[float], chart: Chart, evaluators: Evaluators
 ) -> tuple[Tensor, float, Tensor, float, int]:
-    """Log-variance objective of fresh paths; its spread, visited states, ESS and u = +inf."""
+    """Log-variance objective of fresh paths, spread, visited states, ESS, number of u = +inf."""
     flow, generator = state.flow, state.generator
     paths = simulate(flow, z, times, generator)
     x, log_det = chart.to_x(paths.s[-1].double())
@@ -98,7 +98,7 @@ def _distil(
     times: list[float],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Smallest step against the pretrained sampler's, where its paths happen to be; and these."""
+    """Loss of the smallest step against that of the pretrained sampler, and its paths."""
     length = int(torch.randint(1, PATH_STEPS + 1, (), generator=generator))
     paths = simulate(pretrained, z, times, generator, until=length)
     k = torch.randint(length, (z.shape[0],), generator=generator)

@@ -34,7 +34,7 @@ class Draws(NamedTuple):
     tangent: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Draws":
-        """The function's values of all tensors."""
+        """Apply a function to all tensors."""
         return Draws(*map(function, self))
 
 

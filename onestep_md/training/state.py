@@ -1,4 +1,4 @@
-"""What training changes: flow, teacher, optimizer, buffer, counters; and one step's report."""
+"""The state of training: flow, teacher, optimizer, buffer, counters; and one step's report."""
 
 import copy
 import math
@@ -37,7 +37,7 @@ class TrainState:
         self.teacher.to(device)
 
     def dump(self) -> dict:
-        """Tensors and primitives."""
+        """Collect tensors and primitives for a checkpoint."""
         return {
             "flow": self.flow.weights(),
             "teacher": self.teacher.weights(),
@@ -64,7 +64,7 @@ class TrainState:
 
     @torch.no_grad()
     def descend(self, evaluations: int) -> None:
-        """One step along the gradients; the teacher follows. They cost this many evaluations."""
+        """Step along the gradients, which cost `evaluations` energies; the teacher follows."""
         torch.nn.utils.clip_grad_norm_(self.flow.parameters(), GRADIENT_NORM)
         self.optimizer.step()
         # a young average forgets faster, so that it does not remember the identity
@@ -79,7 +79,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What one step tells the log."""
+    """Report of one step, for the log."""
 
     loss_energy: float  # log mean w - median log w > -inf of the batch, kT; zero if exact
     loss_flow: float
@@ -92,7 +92,7 @@ class StepInfo:
 
 
 def start_state(flow: Flow, buffer: Buffer, peak_rate: float, seed: int) -> TrainState:
-    """A fresh state; the untrained flow is the identity, so training starts at the base."""
+    """Make a fresh state; the untrained flow is the identity, so training starts at the base."""
     teacher = copy.deepcopy(flow).requires_grad_(False)
     optimizer = Optimizer(flow, peak_rate, flow.muon)
     generator = torch.Generator().manual_seed(seed)

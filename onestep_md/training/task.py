@@ -1,4 +1,4 @@
-"""What is trained: the flows of one target or of several, and the checkpoint that keeps them."""
+"""Tasks of training: the flows of one target or of several, and the checkpoint of them."""
 
 import time
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from onestep_md.training.state import TrainState
 
 @dataclass(frozen=True)
 class Task:
-    """The flow of one target, and what it learns from.
+    """The flow of one target and the data of its training.
 
     Attributes:
         name: of the target, for status lines.
         state: flow, teacher, optimizer, buffer and random numbers.
         chart: coordinates of the flow.
-        frames: (n, ...) explored samples of the target that the flow may see.
+        frames: (n, ...) explored samples of the target that the flow may learn from.
         evaluators: energies of the target.
         folder: where its metrics are written.
     """
@@ -37,7 +37,7 @@ class Task:
 
 
 class Keeper:
-    """Keeps the states of all tasks in one checkpoint: they may share what they have learned."""
+    """Keeps the states of all tasks in one checkpoint, because they may share their networks."""
 
     def __init__(self, tasks: Sequence[Task], folder: Path, identity: Identity, interval: float):
         """Take the run folder, the identity of all flows, and the seconds between checkpoints."""
@@ -46,7 +46,7 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def restore(self) -> str | None:
-        """Bring all states to the newest checkpoint; returns its name, None if there is none."""
+        """Bring all states to the newest checkpoint and return its name, None if there is none."""
         saved = latest_checkpoint(self.folder / "checkpoints")
         if saved is None:
             return None
@@ -71,6 +71,6 @@ class Keeper:
         )
 
     def save_if(self, wanted: bool) -> None:
-        """Write one if it is wanted, or time for the next."""
+        """Write a checkpoint if it is wanted, or if the interval is over."""
         if wanted or time.monotonic() - self._saved_at > self._interval:
             self.save()

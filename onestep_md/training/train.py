@@ -37,8 +37,8 @@ from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 from onestep_md.training.task import Keeper, Task
 
-# The path gradient lacks what flows through the boundary of a bounded support: it pushes ever more
-# samples out. Beyond this share of a batch the likelihood of the chains alone brings them back.
+# The path gradient lacks the flow through the boundary of a bounded support: it pushes ever more
+# samples out. Beyond this share of a batch only the likelihood of the chains brings them back.
 OUTSIDE = 0.05
 
 
@@ -82,7 +82,7 @@ def train(
                 else:
                     info = path_step(state, settings, task.chart, task.evaluators, pretrained)
             except PoolError:
-                # the failed step has changed nothing in the checkpoint but the random numbers
+                # the failed step has changed nothing in the checkpoint except the random numbers
                 state.generator.set_state(draws)
                 if writes:
                     keeper.save()
@@ -148,7 +148,7 @@ def train_step(
     known = ~force.isnan().any(-1)  # the others have an energy and no gradient
     force = torch.where(known[:, None], force, 0.0)
     evaluated, n = Configurations(states, log_det_chart - u + emphasis, force), len(z)
-    # chart and target both end somewhere, but charts where nearly nothing is
+    # where the chart ends, the density is negligible; where the target ends, it need not be
     outside = (u[:n].isposinf() & log_det_chart[:n].isfinite()).double()
 
     # ---- the whole batch decides: path gradient of the K-step map

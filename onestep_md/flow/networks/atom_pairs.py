@@ -1,9 +1,9 @@
-"""What moves the atoms of a molecule, computed from other positions of them.
+"""Vectors and a matrix that move the atoms of a molecule, computed from other positions of them.
 
-The counterpart of `message_passing` for atoms that differ: of every atom the invariants of its
-`surroundings`, and for every pair of atoms a message made of both, their distance and how
-many bonds lie between them. Triple products are among the invariants, so a molecule and its
-mirror image are moved differently, and right and left hands can be told.
+The counterpart of `message_passing` for atoms that differ: every atom has the invariants of its
+`surroundings`, and every pair a message made of those of both, of their distance and of the number
+of bonds between them. Triple products are among the invariants, so a molecule and its mirror image
+are moved differently, and enantiomers are distinguished.
 """
 
 import torch
@@ -19,7 +19,7 @@ from onestep_md.flow.networks.message_passing import (
 from onestep_md.flow.networks.surroundings import Surroundings, directions
 from onestep_md.flow.networks.topology import Topology
 
-_FAR = 4  # bonds between two atoms; more are not told apart
+_FAR = 4  # bonds between two atoms; more are not distinguished
 
 
 class AtomPairs(nn.Module):
@@ -61,7 +61,7 @@ class AtomPairs(nn.Module):
 
 
 def _bonds_between(bonded: Tensor) -> Tensor:
-    """How many bonds lie between two atoms, up to _FAR; (n, n) of an adjacency matrix."""
+    """Number of bonds between two atoms, up to _FAR, (n, n), from an adjacency matrix."""
     reached = torch.eye(len(bonded))
     apart = torch.zeros_like(bonded, dtype=torch.long)
     for _ in range(_FAR):

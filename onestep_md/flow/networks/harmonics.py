@@ -1,6 +1,6 @@
-"""Spherical harmonics around the atoms of a molecule, and what can be made of them.
+"""Spherical harmonics around the atoms of a molecule, and invariants made of them.
 
-Imported by `molecular` only where this network is chosen, because e3nn takes a second.
+Imported only where this network is chosen, because e3nn takes a second.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,14 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from onestep_md.flow.networks.irreps import HARMONICS, product_paths
-from onestep_md.flow.networks.surroundings import CENTRES, SOFT
+from onestep_md.flow.networks.message_passing import SOFT
+from onestep_md.flow.networks.surroundings import SHELLS
 
-_SPOKEN = 4  # features that an atom is heard by
+_CHANNELS = 4  # features of an atom in the sums of its neighbours
 
 
 class Tensors(nn.Module):
-    """Invariants of the spherical harmonics around an atom, like `atoms.Vectors` but richer.
+    """Invariants of the spherical harmonics around an atom, richer than `surroundings.Vectors`.
 
     Sums A = sum_j g(r_ij) h_j Y_l(r_ij) up to l = 2, their products A (x) A' and, of three of
     them, the scalars: even ones (0e), and odd ones (0o), which change their sign in a mirror.
@@ -31,8 +32,8 @@ class Tensors(nn.Module):
         super().__init__()
         self.channels = max(4, width // 4)
         features = (self.channels * HARMONICS).sort().irreps.simplify()
-        self.speak = nn.Linear(width, _SPOKEN, bias=False)
-        self.to_features = nn.Linear(CENTRES * _SPOKEN, 3 * self.channels, bias=False)
+        self.speak = nn.Linear(width, _CHANNELS, bias=False)
+        self.to_features = nn.Linear(SHELLS * _CHANNELS, 3 * self.channels, bias=False)
         # of one and the same set of vectors every cross product would be zero
         self.second, self.third = (o3.Linear(features, features) for _ in range(2))
         self.pairs = _channelwise(features, features, lambda irrep: irrep.l <= 2)
@@ -44,14 +45,14 @@ class Tensors(nn.Module):
         self.scalars = nn.Linear(scalars, width)
 
     def forward(self, positions: Tensor, shells: Tensor, atoms: Tensor) -> Tensor:
-        """As `atoms.Vectors.forward`."""
+        """As `surroundings.Vectors.forward`."""
         n = len(atoms)
         difference = positions[:, :, None] - positions[:, None]
         distance = torch.sqrt(difference.square().sum(-1, keepdim=True) + SOFT**2)
         harmonics = o3.spherical_harmonics(HARMONICS, difference / distance, normalize=False)
-        spoken = harmonics[..., None] * self.speak(atoms)[:, None]
-        sums = shells.unflatten(1, (n, -1)) @ spoken.flatten(3)
-        sums = sums.unflatten(-1, (-1, _SPOKEN)).transpose(2, 3).flatten(3)
+        terms = harmonics[..., None] * self.speak(atoms)[:, None]
+        sums = shells.unflatten(1, (n, -1)) @ terms.flatten(3)
+        sums = sums.unflatten(-1, (-1, _CHANNELS)).transpose(2, 3).flatten(3)
         # weights of its own for every l
         parts = zip(sums.split((1, 3, 5), dim=2), self.to_features.weight.chunk(3), strict=True)
         features = torch.cat([(part @ w.T).mT.flatten(2) for part, w in parts], dim=-1)

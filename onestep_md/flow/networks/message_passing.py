@@ -1,10 +1,10 @@
-r"""Message passing on pair distances: what moves positions, computed from other positions.
+r"""Message passing on pair distances: vectors that move positions, from other positions.
 
 After Satorras et al., E(n) equivariant graph neural networks, arXiv 2102.09844: pairs of particles
-exchange messages that know distances only, and vectors are sums of r_ij = r_i - r_j times such
+exchange messages made of distances alone, and vectors are sums of r_ij = r_i - r_j times such
 messages. No particle has an index, so exchange is a symmetry too. A pair has one message, the same
-for both, so each pair is computed once, and the vectors of all particles add up to zero; what is
-left out moves the centre, which is no coordinate.
+for both, so each pair is computed once, and the vectors of all particles add up to zero; the
+missing part would move the centre, which is no coordinate.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.functional import silu
 from onestep_md.flow.base import CLOCK_FEATURES, set_to_zero
 
 REACH = 6.0  # in widths of the base: farther pairs look alike, so that no outlier grows
-SOFT = 0.1  # distance below which pairs lose their direction: r / |r| is not smooth at 0
+SOFT = 0.1  # distance below which directions fade, in units of the positions: r / |r| jumps at 0
 CENTRES = 20  # Gaussians of the distance
 
 
@@ -54,8 +54,8 @@ class MessagePassing(nn.Module):
         first, second, third = self.clock(clock)[:, None].chunk(3, dim=-1)
         pair = silu(self.radial(radial_features(square)) + first)
         node = silu(self.gather(pairs.mean(pair)) + second)
-        talk = self.member(node)
-        pair = pair + silu(self.pair(pair) + pairs.both(talk) + third)
+        members = pairs.both(self.member(node))
+        pair = pair + silu(self.pair(pair) + members + third)
         node = node + silu(self.gather_again(pairs.mean(pair)))
 
         return pairs.shift_and_stiffness(
@@ -87,15 +87,15 @@ class Pairs(nn.Module):
     # index_select, whose gradient costs a tenth of that of advanced indexing
 
     def apart(self, node: Tensor) -> Tensor:
-        """What i has less what j has, (batch, n, w) to (batch, P, w)."""
+        """Difference of the features of i and j, (batch, n, w) to (batch, P, w)."""
         return node.index_select(1, self.i) - node.index_select(1, self.j)
 
     def both(self, node: Tensor) -> Tensor:
-        """What i and j have together, (batch, n, w) to (batch, P, w)."""
+        """Sum of the features of i and j, (batch, n, w) to (batch, P, w)."""
         return node.index_select(1, self.i) + node.index_select(1, self.j)
 
     def mean(self, pair: Tensor) -> Tensor:
-        """Of the messages (batch, P, w) of every particle's pairs, (batch, n, w)."""
+        """Mean of the messages (batch, P, w) over every particle's pairs, (batch, n, w)."""
         return (self.signed.abs() / (len(self.signed) - 1)).to(pair) @ pair
 
     def difference(self, pair: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-r"""Tensor products of spherical harmonics: what moves particles in space, richer than distances.
+r"""Tensor products of spherical harmonics: vectors that move particles, richer than distances.
 
 As in Batzner et al., arXiv 2101.03164, a particle has scalars, vectors and matrices (irreps 0e, 1o
 and 2e of O(3)), first the sums over the others of the harmonics of r_ij times functions of the
 distance, then the tensor products of the others' features with those harmonics. In one round of
-them three- and four-body terms arise that `MessagePassing` does not have. No feature has an odd
-number of vectors and is called even, so reflections are symmetries as well.
+them three- and four-body terms arise that `MessagePassing` does not have. All features have the
+parity of their degree, so reflections are symmetries as well.
 
-Imported by `equivariant` only where this network is chosen, because e3nn takes a second.
+Imported only where this network is chosen, because e3nn takes a second.
 """
 
 import torch
@@ -78,8 +78,8 @@ class TensorProducts(nn.Module):
         message = self.product(sent, harmonics, self.to_product(pair)).mean(2)
         node = node + self.gate(self.mix_again(message))
 
-        talk = self.member(node[..., : self.counts[0]])
-        pair = pair + silu(self.pair(pair) + talk[:, :, None] + talk[:, None] + second)
+        member = self.member(node[..., : self.counts[0]])
+        pair = pair + silu(self.pair(pair) + member[:, :, None] + member[:, None] + second)
         own, shift, rest = self.to_particles(node).split((1, 3, 5), dim=-1)
         eye = torch.eye(3, dtype=own.dtype, device=own.device)
         rest = torch.einsum("bim,mkl->bikl", rest, self.matrices.to(rest))

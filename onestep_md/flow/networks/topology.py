@@ -1,6 +1,6 @@
-"""What a network may know of a molecule: its atom types and bonds, and no atom's number.
+"""A molecule as networks read it: atom types and bonds, without atom numbers.
 
-Nothing here is of one molecule alone, so networks that read it can be trained on several.
+Nothing here is specific to one molecule, so networks that read it can be trained on several.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 ELEMENTS = ("H", "C", "N", "O", "S", "P", "F", "Cl", "Br", "I")
 UNIT = 0.1  # nm, of the positions that networks of molecules read
-_DEGREES = 5  # numbers of neighbours told apart, from none on
+_DEGREES = 5  # numbers of neighbours that are distinguished, starting at zero
 
 
 class Topology(nn.Module):
@@ -41,7 +41,7 @@ class Topology(nn.Module):
 
 
 class Context(nn.Module):
-    """What every atom is, from its element and those around it by bonds: (n, width), no x."""
+    """Features (n, width) of every atom from its element and those bonded around it, without x."""
 
     ROUNDS = 3
 
@@ -54,7 +54,7 @@ class Context(nn.Module):
         )
 
     def forward(self, topology: Topology) -> Tensor:
-        """Of all atoms."""
+        """Features (n, width) of all atoms."""
         dtype = self.first.weight.dtype
         bonded, node = topology.bonded.to(dtype), self.first(topology.atoms.to(dtype))
         for own, others in zip(self.own, self.others, strict=True):
