@@ -78,7 +78,9 @@ def test_independent_annealings_are_averaged_as_z_and_differ_by_their_error(monk
     assert log_z.error == pytest.approx(z.std(ddof=1) / 6**0.5 / z.mean())
 
 
-def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
+def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(molecule_reference, "_SAMPLES", 20_000)
+    monkeypatch.setattr(molecule_reference, "_NUMBERS", 0)
     systems, out = tmp_path / "molecules", tmp_path / "runs"
     systems.mkdir()
     for kind in ("yaml", "pdb", "xml"):
@@ -93,7 +95,7 @@ def test_command_runs_compares_resumes_and_makes_references(tmp_path, capsys):
     assert abs(formaldehyde["value"] - formaldehyde["harmonic_limit"]) < 0.03
     assert (phenol["method"], phenol["torsions"]) == ("quadrature", 1)
 
-    override = [*TINY, "exploration.duration=200"]
+    override = [*TINY, "exploration.duration=100"]
     command_line.molecules(
         only=names, reference=False, duration=30.0, override=override, **command
     )
