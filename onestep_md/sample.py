@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from onestep_md.command_line import Address, Local, main
+from onestep_md.config.defaults import FEWEST_SAMPLES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -16,7 +17,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    n: Annotated[int, typer.Option(help="How many samples.", min=100)] = 10_000,
+    n: Annotated[int, typer.Option(help="Number of samples.", min=FEWEST_SAMPLES)] = 10_000,
     steps: Annotated[int, typer.Option(help="Network evaluations per sample, K.", min=0)] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; default RUN/samples-K<steps>-<n>.")

@@ -1,25 +1,25 @@
-"""Mistakes in a configuration that involve several keys, found on already validated values.
+"""Mistakes in a configuration that involve several keys, each of a right type.
 
-Plain functions on plain values: a key that is itself wrong is simply absent, so the other checks
-still run and all mistakes are reported together.
+A key that is itself wrong is absent, so the other checks still run and all mistakes are reported
+together.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
+from onestep_md.config.defaults import SNAPSHOTS
 from onestep_md.config.source import Key, dotted
 from onestep_md.config.types import PARTICLES, suggest
 
 _NOUNS = {"molecule": "a molecule", "density": "a density", "python": "a python density"}
-_SNAPSHOTS = 5  # of what has no effect, the default may be written
 
 
 def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
-    """Key and message of every mistake.
+    """Yield key and message of every mistake.
 
     Args:
-        values: section -> key -> value, defaults filled in; what is wrong by itself is absent.
+        values: section -> key -> value with defaults; wrong keys are absent.
     """
     target, exploration = values.get("target", {}), values.get("exploration", {})
     torsions, regions = values.get("sample", {}).get("torsions"), values.get("regions")
@@ -42,7 +42,7 @@ def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
 def mistakes_of_several(
     values: Sequence[Mapping[str, Mapping]],
 ) -> Iterator[tuple[Key, str]]:
-    """Key and message of every mistake of a list of targets; `values` as above, of each."""
+    """Yield key and message of every mistake in a list of targets; `values` are those of each."""
     key = ("target",)
     if len(values) < 2:
         yield key, f"target is a list of {len(values)}; take two molecules or more, or no list."
@@ -153,7 +153,7 @@ def _check_exploration(target: Mapping, exploration: Mapping) -> Iterator[tuple[
     if exploration.get("method") == "dynamics":
         message = "exploration.method = dynamics needs a molecule; remove it."
         yield ("exploration", "method"), message
-    if exploration.get("snapshots", _SNAPSHOTS) != _SNAPSHOTS:
+    if exploration.get("snapshots", SNAPSHOTS) != SNAPSHOTS:
         noun = _NOUNS[target["kind"]]
         message = f"exploration.snapshots has no effect on {noun}; remove it."
         yield ("exploration", "snapshots"), message

@@ -1,4 +1,4 @@
-"""The whole configuration of a run, as it is resolved: every key has its value."""
+"""The resolved configuration of a run: every key has its value."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,16 @@ from onestep_md.config.training import BufferTraining, Train
 class Config(Section):
     """All keys of one run.
 
-    It is made of any values that a file may have; keys that are left out get their defaults.
+    It takes any values that a file may have; keys that are left out get their defaults.
     """
 
     target: Target = Field(
         description="What is sampled: a molecule at a temperature, or a density; kind says which "
         "keys apply."
     )
-    exploration: Exploration = Field(description="How the samples to learn from are found.")
+    exploration: Exploration = Field(description="How the first samples of the target are made.")
     flow: Flow
-    train: Train = Field(description="Training, with energies evaluated meanwhile.")
+    train: Train = Field(description="How the flow is trained.")
     cluster: Cluster
     sample: Sample
     regions: types.Regions = Field(
@@ -80,12 +80,12 @@ class Config(Section):
         return values
 
     def changed(self, section: str, **keys: Any) -> "Config":
-        """The same run with other values of some keys of a section.
+        """Return the same run with other values of some keys of a section.
 
         Where the method of a section changes, keys that are not given get their defaults.
 
         Raises:
-            ValidationError: they do not fit together.
+            ValidationError: the values do not fit together.
         """
         values = self.model_dump()
         old, choice = values[section], choice_of(type(self).model_fields[section])

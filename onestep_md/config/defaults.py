@@ -1,6 +1,6 @@
 """Defaults that depend on the rest of the file, with the words that `--schema` prints.
 
-Those that do not depend on anything stand beside their keys.
+Constant defaults stand beside their keys.
 """
 
 import dataclasses
@@ -12,15 +12,17 @@ from onestep_md.config.types import PARTICLES
 
 KINDS = ("molecule", "density", "python")
 COORDINATES = ("internal", "flat", "cartesian")
-SAMPLES = 10_000  # drawn for every number of steps but one
+SAMPLES = 10_000  # default number for every K but 1
+FEWEST_SAMPLES = 10  # that can be asked for
+SNAPSHOTS = 5  # of an annealed population; an unused key may have its default
 _HOT = 1000.0  # K, where torsions turn freely
 _REPLICAS = 6
-_MANY = 10  # a rare region hangs on a hundredth of the samples
+_MANY = 10  # a rare region has a hundredth of the samples
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What defaults depend on: values of other keys, themselves given or defaults."""
+    """Values of other keys that defaults depend on, given or defaults themselves."""
 
     kind: str = "molecule"  # of the target
     name: str | None = None  # of a benchmark density
@@ -30,7 +32,7 @@ class Facts:
     method: str = "buffer"  # of training
     n: int = SAMPLES
     regions: bool = False  # whether there are any
-    certain: bool = True  # whether nothing that is written of kind and coordinates is wrong
+    certain: bool = True  # whether kind and coordinates are right as written
 
     @property
     def molecule(self) -> bool:
@@ -45,14 +47,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Default:
-    """A default in words, and what it is where the rest is known."""
+    """A default in words, and as a function of the facts."""
 
     words: str
     of: Callable[[Facts], Any]
 
 
 class When(NamedTuple):
-    """A case of a default in words, and whether it is at hand."""
+    """A case of a default in words, and the condition for it."""
 
     words: str
     holds: Callable[[Facts], bool]
@@ -86,7 +88,7 @@ OTHERWISE = When("otherwise", lambda facts: True)
 
 
 def depends(*cases: tuple[When, Any]) -> Default:
-    """A default with several cases, of which the first that holds counts."""
+    """A default with several cases; the first that holds counts."""
     words = [f"{_shown(value)} {when.words}" for when, value in cases if value is not None]
     return Default(
         ", ".join(words), lambda facts: next(value for when, value in cases if when.holds(facts))
@@ -124,7 +126,7 @@ METHOD_OF_EXPLORATION = depends((INTERNAL, "dynamics"), (OTHERWISE, "annealing")
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:
-    """The facts of a file, whose values may be wrong; these are as if they were left out."""
+    """Collect the facts of a file; wrong values count as left out."""
 
     def get(section: str, key: str) -> Any:
         keys = values.get(section)

@@ -18,7 +18,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = No
     """Read and validate a YAML file of one target.
 
     Args:
-        path: the file.
+        path: the YAML file.
         overrides: options such as "train.steps=200", applied in order.
         seed: replaces the seed of the file.
 

@@ -1,8 +1,8 @@
-"""From what a file says to the values of all keys: checks each one, then fills in defaults.
+"""Turn the written keys of a file into the values of all keys: check them, then add defaults.
 
-What is written may leave out keys, so it has models of its own, made from those of `sections`,
-`targets` and `training`. A key that is wrong is absent from what follows, so the other checks
-still run and all mistakes are reported together.
+A file may leave out keys, so written sections have models of their own, made from those of
+`sections`, `targets` and `training`. A wrong key is absent from the later checks, so these still
+run and all mistakes are reported together.
 """
 
 import copy
@@ -30,7 +30,7 @@ from onestep_md.config.types import closest, either, explain, suggest, words_of
 
 
 class Notes(Protocol):
-    """Who is told of mistakes: `source.Source`, or `Mistakes` where there is no file."""
+    """A collector of mistakes: `source.Source`, or `Mistakes` where there is no file."""
 
     def mistake(self, key: Key, message: str) -> None:
         """Note a mistake at a key."""
@@ -40,7 +40,7 @@ class Notes(Protocol):
 
 
 class Mistakes:
-    """Messages in the order in which they are found."""
+    """Messages in order."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -57,12 +57,12 @@ class Mistakes:
 def resolved_values(
     config: type[Section], data: Mapping[str, Any], notes: Notes
 ) -> dict[str, Any]:
-    """Values of all keys, section by section; what is wrong is absent, and noted.
+    """Return the values of all keys by section; wrong keys are noted and absent.
 
     Args:
-        config: The model of the whole configuration.
-        data: Section -> key -> value, as written.
-        notes: Is told of mistakes.
+        config: model of the whole configuration.
+        data: section -> key -> value, as written.
+        notes: collects the mistakes.
     """
     facts, older = facts_of(data), _is_of_older_run(config, data)
     readers: dict[str, _SectionReader] = {}
@@ -89,8 +89,8 @@ def resolved_values(
 def _is_of_older_run(config: type[Section], data: Mapping[str, Any]) -> bool:
     """Whether every key of every exploration has a value.
 
-    So have the resolved configurations of runs from before there were keys of one method alone.
-    What belongs to another method had no effect in them.
+    Resolved configurations of older runs, from before keys belonged to one method, are so; the
+    keys of the other method had no effect in them.
     """
     keys = data.get("exploration")
     models = models_of(config.model_fields["exploration"])
@@ -99,17 +99,17 @@ def _is_of_older_run(config: type[Section], data: Mapping[str, Any]) -> bool:
 
 
 def _is_left_out(key: str, value: Any) -> bool:
-    """Whether a key is as if it were not there: without a value, or a ladder without rungs."""
+    """Whether a key counts as left out: it has no value, or is a ladder without rungs."""
     return value is None or (key == "temperatures" and value in ([], ()))
 
 
 def _meant(given: Iterable[str], known: Iterable[str]) -> set[str | None]:
-    """Keys that are there, misspelt; that they are missing would be a second message."""
+    """Known keys that are misspelt; a message that they are missing would be a second one."""
     return {closest(name, list(known)) for name in given if name not in known}
 
 
 class _SectionReader:
-    """Keys of a section, and which of its models they are of."""
+    """Keys of a section, and the model that they belong to."""
 
     def __init__(
         self, name: str, field: FieldInfo, keys: dict[str, Any], facts: Facts, notes: Notes
@@ -117,7 +117,7 @@ class _SectionReader:
         self.name, self.keys, self.facts, self.notes = name, keys, facts, notes
         self.models, self.choice = models_of(field), choice_of(field)
         self.known = list(dict.fromkeys(k for model in self.models for k in model.model_fields))
-        self.guessed = False  # the model: what decides on it is wrong
+        self.guessed = False  # whether the model is a guess, since the key that decides is wrong
         self.model = self._chosen(self.choice) if self.choice else self.models[0]
 
     def _chosen(self, choice: Choice) -> type[Section]:
@@ -135,10 +135,10 @@ class _SectionReader:
         return by_value[closest(str(value), list(by_value)) or default]
 
     def own(self, older: bool) -> dict[str, Any]:
-        """The keys without those of other models; mistakes are noted.
+        """Return the keys without those of other models; note mistakes.
 
         Args:
-            older: Whether keys of other models have no meaning, see `_is_of_older_run`.
+            older: whether keys of other models have no meaning, see `_is_of_older_run`.
         """
         if self.choice is None:
             return self.keys
@@ -182,7 +182,7 @@ class _SectionReader:
     def complete(
         self, right: Mapping[str, Any], wrong: Collection[Key], facts: Facts
     ) -> dict[str, Any]:
-        """The values `right` with defaults; mistakes are noted of needed keys that are missing."""
+        """Return `right` with defaults; note needed keys that are missing."""
         values = dict(right)
         bad = {str(key[1]) for key in wrong if key[0] == self.name and len(key) > 1}
         absent = bad | _meant(bad, self.known)
@@ -223,7 +223,7 @@ def _checked(
     readers: Mapping[str, _SectionReader],
     notes: Notes,
 ) -> tuple[dict[str, Any], set[Key]]:
-    """Values of the right types, and the keys that are wrong."""
+    """Return values of the right types, and the wrong keys."""
     wrong: set[Key] = set()
     while True:
         try:
@@ -277,7 +277,7 @@ def _with_defaults(
     readers: Mapping[str, _SectionReader],
     notes: Notes,
 ) -> dict[str, Any]:
-    """The values with defaults, but not of keys that are wrong, misspelt or missing."""
+    """Return the values with defaults, except for keys that are wrong, misspelt or missing."""
     facts, values = facts_of(right), {}
     meant = _meant([str(key[0]) for key in wrong], config.model_fields)
     for name, field in config.model_fields.items():
@@ -304,7 +304,7 @@ def _unknown(config: type[Section], key: Key, section: _SectionReader | None) ->
     elif name in sections:
         hint = ". It belongs to the top level."
     else:
-        # what is near may be a key of another model; what is listed is what may stand here
+        # a near key may be one of another model; the list has those of this one
         here = list(section.model.model_fields) if section else known
         hint = suggest(name, known) or f". Known keys: {', '.join(here)}."
     return f"unknown key `{name}` {where}{hint}"

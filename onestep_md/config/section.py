@@ -1,4 +1,4 @@
-"""What a section of the YAML file is: keys, or one of several sets of keys."""
+"""Sections of the YAML file: a set of keys, or a choice between several sets."""
 
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -10,19 +10,19 @@ from onestep_md.config.defaults import Default, Facts
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, and nothing changes once it is read."""
+    """A frozen set of keys; unknown ones are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The key of a section that says which other keys it has.
+    """The key of a section that decides on its other keys.
 
     Attributes:
-        key: Its name.
-        default: Its value where it is left out.
-        description: Its meaning.
+        key: name of the key.
+        default: value where it is left out.
+        description: meaning of the key.
     """
 
     key: str
@@ -30,28 +30,28 @@ class Choice:
     description: str
 
     def value(self, facts: Facts) -> str:
-        """The default."""
+        """Return the default."""
         return self.default if isinstance(self.default, str) else self.default.of(facts)
 
 
 def models_of(field: FieldInfo) -> tuple[type[Section], ...]:
-    """Models of a section, several where there is a choice; none of what is no section."""
+    """Return the models of a section, several where there is a choice; none for a plain key."""
     parts = get_args(field.annotation) or (field.annotation,)
     return tuple(part for part in parts if isinstance(part, type) and issubclass(part, Section))
 
 
 def choice_of(field: FieldInfo) -> Choice | None:
-    """The choice between the models of a section."""
+    """Return the choice between the models of a section, if there is one."""
     return next((item for item in field.metadata if isinstance(item, Choice)), None)
 
 
 def value_of(model: type[Section], choice: Choice) -> str:
-    """The value of the choice that makes a section this model."""
+    """Return the value of the choice that selects this model."""
     return get_args(model.model_fields[choice.key].annotation)[0]
 
 
 def default_rule(field: FieldInfo) -> Default | None:
-    """The rule for a default that depends on the rest of the file."""
+    """Return the rule of a default that depends on the rest of the file, if it does."""
     return next((item for item in field.metadata if isinstance(item, Default)), None)
 
 
@@ -61,6 +61,6 @@ def is_needed(field: FieldInfo) -> bool:
 
 
 def default_of(field: FieldInfo, facts: Facts) -> Any:
-    """The value of a key that is left out."""
+    """Return the value of a key that is left out."""
     rule = default_rule(field)
     return field.default if rule is None else rule.of(facts)

@@ -13,17 +13,19 @@ from onestep_md.config.defaults import (
     AUXILIARY,
     CARTESIAN,
     COORDINATES_OF_TARGET,
+    FEWEST_SAMPLES,
     LADDER,
     METHOD_OF_EXPLORATION,
     ONE_STEP_SAMPLES,
     OTHERWISE,
     PARTICLES_IN_SPACE,
     SAMPLES,
+    SNAPSHOTS,
     depends,
 )
 from onestep_md.config.section import Choice, Section
 
-# of splines, where they are needed: each step then takes several times as long
+# bins of splines where they are needed; each step then takes several times as long
 SPLINE_BINS = 32
 
 
@@ -38,7 +40,7 @@ class Dynamics(Section):
         500.0, gt=0, description="Simulated time of each replica, equilibration included."
     )
     equilibration: types.Picoseconds = Field(
-        20.0, ge=0, description="Start of each replica that is thrown away."
+        20.0, ge=0, description="Start of each replica that is discarded."
     )
     timestep: types.Femtoseconds = Field(
         2.0, gt=0, le=5, description="Time step; hydrogens are made heavier (3 Da) to allow it."
@@ -67,10 +69,10 @@ class Annealing(Section):
         8, ge=1, description="MALA moves of every particle at every temperature."
     )
     snapshots: types.Whole = Field(
-        5,
+        SNAPSHOTS,
         ge=1,
-        description="Times that the annealed population of a molecule is kept, with moves between "
-        "them: its stiff coordinates need more samples than its torsions.",
+        description="How often the annealed population of a molecule is stored, with moves in "
+        "between: its stiff coordinates need more samples than its torsions.",
     )
 
 
@@ -89,30 +91,29 @@ Exploration = Annotated[
 
 
 class Flow(Section):
-    """The network that carries noise to samples of the target."""
+    """The flow that maps noise to samples of the target."""
 
     coordinates: Annotated[Literal["internal", "flat", "cartesian"], COORDINATES_OF_TARGET] = (
         Field(
-            description="What the flow's networks read. internal: bonds, angles and torsions, for "
-            "molecules. flat: the coordinates of a density, whitened. cartesian: positions, by an "
-            "equivariant network; of molecules with their atom types and bonds, and it turns and "
-            "stretches these; of particles, and it moves them.",
+            description="Input of the flow's networks. internal: bonds, angles and torsions of a "
+            "molecule. flat: whitened coordinates of a density. cartesian: positions, read by an "
+            "equivariant network, which turns and stretches the bonds of a molecule of given atom "
+            "types, and moves particles.",
         )
     )
     network: Annotated[
         Literal["egnn", "e3nn"] | None, depends((CARTESIAN, "egnn"), (OTHERWISE, None))
     ] = Field(
-        description="Equivariant network of flow.coordinates: cartesian. egnn: messages that know "
-        "distances. e3nn: tensor products of spherical harmonics, in three dimensions only; "
+        description="Equivariant network of flow.coordinates: cartesian. egnn: messages made "
+        "of distances. e3nn: tensor products of spherical harmonics, in three dimensions only; "
         "slower.",
     )
-    # left out, it is no part of a sampler's identity, which older runs have without it
+    # None is no part of a sampler's identity, since older runs lack the key
     base: Literal["molecule", "gaussian"] | None = Field(
         None,
-        description="What flow.coordinates: cartesian makes a molecule of. molecule: of one with "
-        "the bonds, angles and torsions of the exploration, which only have to be coupled. "
-        "gaussian: of atoms with Gaussian positions, which are moved themselves; much harder to "
-        "learn. Default: molecule.",
+        description="Base of a molecule in flow.coordinates: cartesian. molecule: bonds, angles "
+        "and torsions of the exploration, which only have to be coupled. gaussian: Gaussian "
+        "positions of the atoms, which the flow moves; much harder to learn. Default: molecule.",
     )
     layers: Annotated[
         types.Whole, depends((ATOMS, 6), (PARTICLES_IN_SPACE, 10), (OTHERWISE, 8))
@@ -134,7 +135,7 @@ class Flow(Section):
         le=16,
         description="Moebius maps per torsion and layer; more resolve more.",
     )
-    # left out, it is decided by what the exploration finds
+    # None: the exploration decides
     bins: types.Whole | None = Field(
         None,
         ge=0,
@@ -147,14 +148,14 @@ class Flow(Section):
 
 
 class Cluster(Section):
-    """Who computes: energy evaluators (Ray actors) and learners."""
+    """Energy evaluators (Ray actors), learners and their devices."""
 
     learners: types.Whole = Field(
         1,
         ge=1,
-        description="Processes that train together, each on its share of every batch and with its "
-        "own share of the evaluators. One is this process; more need Ray Train and a run folder "
-        "that all their machines see.",
+        description="Processes that train together, each on a part of every batch and with a part "
+        "of the evaluators. One is this process; more need Ray Train and a run folder that all "
+        "their machines can read and write.",
     )
     evaluators: types.AutoCount = Field(
         "auto",
@@ -170,8 +171,7 @@ class Cluster(Section):
     )
     learner_threads: types.AutoCount = Field(
         "auto",
-        description="Threads of a learner; auto: half of the cores that fall to it, all of them "
-        "with --local.",
+        description="Threads of a learner; auto: half of its cores, all of them with --local.",
     )
     patience: types.Seconds = Field(
         600.0, gt=0, description="How long to wait without any living evaluator before giving up."
@@ -179,15 +179,15 @@ class Cluster(Section):
 
 
 class Sample(Section):
-    """What is drawn from the trained flow and looked at."""
+    """Samples that are drawn from the trained flow."""
 
     n: types.Whole = Field(
-        SAMPLES, ge=10, description="Samples drawn for every number of steps but one."
+        SAMPLES, ge=FEWEST_SAMPLES, description="Samples drawn for every number of steps K but 1."
     )
     n_one_step: Annotated[types.Whole, ONE_STEP_SAMPLES] = Field(
-        ge=10,
-        description="Samples drawn for K = 1, those that are exported and that the free energies "
-        "of regions hang on.",
+        ge=FEWEST_SAMPLES,
+        description="Samples drawn for K = 1: they are exported and give the free energies of "
+        "regions.",
     )
     steps: types.StepCounts = Field(
         (0, 1, 2, 4, 8),
@@ -196,9 +196,9 @@ class Sample(Section):
     )
     auxiliaries: Annotated[types.Whole, depends((AUXILIARY, 8), (OTHERWISE, 1))] = Field(
         ge=1,
-        description="Draws of the auxiliary coordinates that a weight is made of, of particles "
-        "and of atoms from flow.base: gaussian, each the price of a sample; more are nearer to "
-        "the density of the positions alone.",
+        description="Draws of auxiliary coordinates behind a weight of particles, or of atoms "
+        "from flow.base: gaussian; each costs as much as a sample, and more bring the weights "
+        "nearer to those of the positions alone.",
     )
     torsions: types.Torsions = Field(
         "auto",
@@ -208,5 +208,5 @@ class Sample(Section):
     )
 
     def count(self, steps: int) -> int:
-        """Samples drawn for one number of steps."""
+        """Return the number of samples for one number of steps."""
         return self.n_one_step if steps == 1 else self.n

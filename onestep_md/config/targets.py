@@ -10,9 +10,9 @@ from onestep_md.config.section import Choice, Section
 Trust = Annotated[
     types.Truth,
     Field(
-        description="Whether Python code that files of others bring with them may run here: a "
-        "PythonForce or a plug-in's force in target.system, scripts in target.forcefield, the "
-        "function of the run folder train.teacher. Refused otherwise.",
+        description="Whether Python code in the files of others may run here: a PythonForce or a "
+        "plug-in's force in target.system, scripts in target.forcefield, the function of the run "
+        "folder train.teacher. Refused otherwise.",
     ),
 ]
 

@@ -38,7 +38,7 @@ VolumeLoss = Annotated[
 class _Training(Section):
     """Keys of every method.
 
-    Equivariant networks are dear, and learn best and cheapest by the likelihood of many
+    Equivariant networks are expensive, and learn best and cheapest by the likelihood of many
     independent samples.
     """
 
@@ -73,13 +73,13 @@ class _Training(Section):
             "train.flow_weight.",
         )
     )
-    # a part of a density may be missed, and few chains find it faster than many
+    # where a part of a density was missed, few chains find it faster than many
     buffer: Annotated[
         types.Whole, depends((ATOMS, 2048), (MOLECULES, 8192), (DENSITIES, 1024))
     ] = Field(
         ge=1,
-        description="Configurations to learn from: chains that move as the flow learns, the fewer "
-        "the faster.",
+        description="Configurations to learn from: Markov chains that move as the flow learns; "
+        "fewer move more often.",
     )
     checkpoint_interval: types.Seconds = Field(
         60.0, gt=0, description="Time between checkpoints; a crash loses no more than this."
@@ -87,7 +87,7 @@ class _Training(Section):
 
 
 class BufferTraining(_Training):
-    """From the explored samples, which move on, and from the energies of the flow's own."""
+    """From the explored samples, which move as Markov chains, and energies of flow samples."""
 
     method: Literal["buffer"] = "buffer"
     # of K = 1, 2, 4, 8 among the batches
@@ -99,25 +99,26 @@ class BufferTraining(_Training):
             (OTHERWISE, (2.0, 1.0, 1.0, 1.0)),
         ),
     ] = Field(
-        description="Shares of the batches that train the maps of K = 1, 2, 4 and 8 steps; a "
-        "batch of K costs K times as much. [1, 0, 0, 0] is fastest, for one step alone.",
+        description="Relative numbers of batches that train the maps of K = 1, 2, 4 and 8 steps; "
+        "a batch of K costs K times as much. [1, 0, 0, 0] is fastest, for one step alone.",
     )
     pretraining: Annotated[types.Whole, depends((CARTESIAN, 3000), (OTHERWISE, 0))] = Field(
         ge=0,
-        description="Steps before these on the likelihood of explored samples alone, each a "
-        "fraction of the price; for many independent samples, as of an annealing. At four times "
-        "the learning rate; three quarters of them train one step, the others train.step_shares.",
+        description="Steps before train.steps on the likelihood of explored samples alone, much "
+        "cheaper; for many independent samples, as those of an annealing. The learning rate is "
+        "four times as high; three quarters of them train K = 1, the others follow "
+        "train.step_shares.",
     )
     # the particles of an annealing are many independent samples, so their likelihood counts;
-    # frames of a trajectory are correlated, and it may only steer
+    # frames of a trajectory are correlated, and it counts little
     likelihood_weight: Annotated[types.Number, depends((MOLECULES, 0.1), (DENSITIES, 1.0))] = (
         Field(ge=0, description="Weight of the likelihood of buffer configurations.")
     )
     flow_weight: Annotated[types.Number, depends((CARTESIAN, 0.0), (OTHERWISE, 0.01))] = Field(
         ge=0,
         description="Weight of flow matching, the smallest step on the buffer. In cartesian "
-        "coordinates this and the weights of consistency take half of the time, and one step "
-        "gains nothing by them.",
+        "coordinates flow matching and consistency take half of the time, and one step gains "
+        "nothing by them.",
     )
     volume_weight: VolumeWeight
     volume_loss: VolumeLoss = "logdet"
@@ -168,8 +169,8 @@ Train = Annotated[
     Choice(
         "method",
         "buffer",
-        "buffer: learn from the explored samples, which move on as Markov chains, and from the "
-        "energies of the flow's own. osds, scds: from the energy along simulated paths, arXiv "
+        "buffer: learn from the explored samples, which move as Markov chains, and from the "
+        "energies of flow samples. osds, scds: from the energy along simulated paths, arXiv "
         "2512.05251 and 2502.07579. cdds: distil the pretrained sampler of train.teacher.",
     ),
 ]

@@ -2,7 +2,7 @@
 
 Units are fixed by the type, never written beside the number. YAML reads `1e-3` as a string and
 `yes` as a boolean; the types put the first right and refuse the second. `explain` turns
-pydantic's errors into the words of `Words`. Used by `config` only.
+pydantic's errors into the words of `Words`.
 """
 
 import difflib
@@ -17,18 +17,18 @@ from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
 @dataclass(frozen=True)
 class Words:
-    """What a type is called in messages and in `--schema`, and its unit."""
+    """Name of a type in messages and in `--schema`, and its unit."""
 
     text: str
     unit: str = ""
 
 
-# Those of targets.densities.BUILDERS, which needs torch and so cannot be asked here.
+# the names in targets.densities.BUILDERS, which imports torch
 DENSITIES = (
     "gmm9", "gmm40_fab", "gmm40", "funnel", "mw54", "mw52", "mw32", "dw4", "lj13_f1", "lj55_f1",
     "brownian", "seeds", "ionosphere", "sonar", "credit", "lgcp",
 )  # fmt: skip
-PARTICLES = {"dw4": 2, "lj13_f1": 3, "lj55_f1": 3}  # those of particles, in so many dimensions
+PARTICLES = {"dw4": 2, "lj13_f1": 3, "lj55_f1": 3}  # densities of particles: dimensions
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -117,7 +117,7 @@ AutoCount = Annotated[
     int | Literal["auto"], BeforeValidator(_auto_or_count), Words("auto or whole number >= 1")
 ]
 Truth = Annotated[bool, Strict(), Words("true or false")]
-# pydantic reads the names; for type checkers it is text
+# pydantic reads the names; type checkers see text
 Density = Annotated[Literal[DENSITIES], Words("one of these names")]  # type: ignore[valid-type]
 Function = Annotated[str, BeforeValidator(_function), Words("module:name")]
 Files = Annotated[tuple[str, ...], Field(min_length=1), Words("list of names")]
@@ -144,7 +144,7 @@ Regions = Annotated[
 
 
 def words_of(annotation: object, metadata: Iterable[object]) -> Words:
-    """What the type of a field is called."""
+    """Return the name of a field's type."""
     for item in metadata:
         if isinstance(item, Words):
             return item
@@ -158,11 +158,11 @@ def _split(annotation: object) -> tuple[object, tuple[object, ...]]:
 
 
 def explain(error: dict, unit: str) -> str:
-    """Rest of the sentence `key = value, ...` for one entry of `ValidationError.errors()`.
+    """Return the rest of the sentence `key = value, ...` for one of pydantic's errors.
 
     Args:
-        error: the entry.
-        unit: unit of the field, named beside a bound.
+        error: entry of `ValidationError.errors()`.
+        unit: unit of the field, printed beside a bound.
     """
     context = error.get("ctx", {})
     for name, text in (
@@ -196,18 +196,18 @@ def explain(error: dict, unit: str) -> str:
 
 
 def either(words: Sequence[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
+    """Join words: `a`, `a or b`, `a, b or c`."""
     return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that `word` was probably meant to be, whatever its case."""
+    """Return the known word nearest to `word`, in any case, if one is near."""
     lowered = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), lowered, n=1)
     return lowered[close[0]] if close else None
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """`. Did you mean ...?` as the end of a message, empty if nothing is close."""
+    """Return `. Did you mean ...?` as the end of a message; empty if nothing is near."""
     near = closest(word, known)
     return f". Did you mean `{near}`?" if near else ""
