@@ -5,8 +5,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from short_files import KINDS, MOLECULE_TRAIN, TARGET
+from typer.testing import CliRunner
 
 from onestep_md.config import Annealing, Config, config_text, load_config
+from onestep_md.errors import ConfigError
+from onestep_md.sample import app as sample_app
 
 
 def test_particles_in_flat_coordinates(write):
@@ -221,3 +224,12 @@ def test_resolved_configuration_of_each_kind_reads_back_equal(write, text):
         assert load_config(write(config_text(config))).model_dump() == config.model_dump()
         copy = write(yaml.safe_dump(config.model_dump(mode="json")))
         assert load_config(copy).model_dump() == config.model_dump()
+
+
+def test_files_and_the_command_ask_for_equally_few_samples(write):
+    fewest = load_config(write(TARGET), ["sample.n=10", "sample.n_one_step=10"])
+    assert (fewest.sample.n, fewest.sample.n_one_step) == (10, 10)
+    with pytest.raises(ConfigError, match="sample.n = 9, must be at least 10"):
+        load_config(write(TARGET), ["sample.n=9"])
+    refused = CliRunner().invoke(sample_app, ["no-run", "--n", "9"])
+    assert refused.exit_code == 2 and "10" in refused.output
