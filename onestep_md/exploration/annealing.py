@@ -5,24 +5,31 @@ full pass starts from a Gaussian fitted to their samples; or the base is given. 
 comes first if the particles are too few to estimate a covariance in so many dimensions.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from onestep_md.coordinates.linear_forces import ROWS
 from onestep_md.errors import TargetError
 from onestep_md.exploration import mala
-from onestep_md.exploration.gaussian_fit import fit_gaussian
-from onestep_md.exploration.smc import (
-    PILOT_FRACTION,
-    Annealed,
+from onestep_md.exploration.base_density import (
     Base,
     Checked,
     Gaussian,
     Population,
+    start_population,
+)
+from onestep_md.exploration.gaussian_fit import fit_gaussian
+from onestep_md.exploration.smc import (
+    PILOT_FRACTION,
+    Annealed,
+    Pass,
     Progress,
     RunawayError,
     Schedule,
+    continue_pass,
     run_pass,
-    start_population,
+    start_pass,
 )
 
 CONDITIONAL_ESS = 0.9  # of the weights of one temperature step
@@ -90,17 +97,23 @@ def anneal_from(
     moves: int,
     snapshots: int,
     progress: Progress,
+    saved: Path | None = None,
 ) -> Annealed:
     """Anneal from a base that is known to cover the target, in a single pass.
 
     The population moves on at the end, and `snapshots` of it are kept: particles forget their
-    places in a well sooner than the well, and this is cheaper than more particles.
+    places in a well sooner than the well, and this is cheaper than more particles. A pass that
+    was interrupted goes on from the file `saved`, with the same numbers.
     """
     generator, checked = np.random.default_rng(seed), Checked(target)
     islands = min(ISLANDS, particles // 32)
     schedule = Schedule(islands, CONDITIONAL_ESS, moves, False, snapshots)
-    start = start_population(base, checked, particles, generator)
-    return run_pass(checked, base, start, schedule, generator, progress)
+    if saved and saved.exists():
+        state = Pass.load(saved, generator, checked)
+    else:
+        start = start_population(base, checked, particles, generator)
+        state = start_pass(base, start, islands, generator)
+    return continue_pass(state, checked, base, schedule, generator, progress, saved)
 
 
 def _run_pilots(

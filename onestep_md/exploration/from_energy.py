@@ -8,9 +8,7 @@ A density is annealed from a Gaussian, and again from a chart fitted to these sa
 """
 
 import dataclasses
-import math
 
-import numpy as np
 import torch
 
 from onestep_md.config import Config
@@ -21,8 +19,10 @@ from onestep_md.coordinates.marginals import find_wells
 from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.exploration.annealing import anneal, anneal_from
+from onestep_md.exploration.chart_density import ChartBase, ChartEnergy
 from onestep_md.exploration.explored import Exploration
-from onestep_md.exploration.smc import Annealed, RunawayError, family_error
+from onestep_md.exploration.families import family_error
+from onestep_md.exploration.smc import Annealed, RunawayError
 from onestep_md.progress import Display
 from onestep_md.targets.gaps import fill_gradients
 from onestep_md.targets.molecule import Molecule
@@ -92,8 +92,8 @@ def _anneal_from_chart(
     """Anneal in the coordinates of a chart, from its base; the result is in x."""
     settings = config.annealing
     annealed = anneal_from(
-        _ChartBase(chart),
-        _ChartEnergy(chart, evaluators),
+        ChartBase(chart),
+        ChartEnergy(chart, evaluators),
         settings.particles,
         seed,
         settings.moves,
@@ -136,39 +136,3 @@ def _summary(annealed: Annealed) -> str:
         f"annealing: {len(annealed.temperatures)} temperatures, MALA accepted "
         f"{100 * annealed.acceptance.mean():.0f} %, log Z = {log_z}"
     )
-
-
-class _ChartBase:
-    """The base of a chart as a `smc.Base`; angles are periodic and never run away."""
-
-    def __init__(self, chart: Chart):
-        self.chart = chart
-        self.width = np.ones(chart.n_linear + chart.n_circular)
-        self.width[chart.n_linear :] = np.inf
-        self.constant = 0.5 * chart.n_linear * math.log(2.0 * math.pi)
-        self.constant += chart.n_circular * math.log(2.0 * math.pi)
-
-    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        torch_generator = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        return self.chart.sample_base(n, torch_generator).numpy()
-
-    def evaluate(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        line = np.where(np.arange(s.shape[1]) < self.chart.n_linear, s, 0.0)
-        return self.constant + 0.5 * (line * line).sum(-1), line
-
-
-class _ChartEnergy:
-    """The target in the coordinates of a chart, -log p(s) and its gradient."""
-
-    def __init__(self, chart: Chart, evaluators: Evaluators):
-        self.chart, self.evaluators = chart, evaluators
-
-    def evaluate(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        states = torch.from_numpy(s)
-        with torch.no_grad():
-            x, log_det = self.chart.to_x(states)
-        u, grad_u = self.evaluators.evaluate(x.numpy())
-        force = self.chart.pull_back(states, torch.from_numpy(grad_u)).numpy()
-        energy = u - log_det.numpy()
-        inside = np.isfinite(energy)
-        return np.where(inside, energy, np.inf), np.where(inside[:, None], -force, 0.0)

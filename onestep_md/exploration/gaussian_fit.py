@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from onestep_md.coordinates.linear_forces import fit_linear_forces
-from onestep_md.exploration.smc import Checked, Gaussian
+from onestep_md.exploration.base_density import Checked, Gaussian
 
 _NEAR = 1e-5  # distance of the mode, in units of x, in which forces are linear
 _STARTS, _FAR = 4, 4.0  # minimisations from N(0, _FAR^2), which have to end in the same mode

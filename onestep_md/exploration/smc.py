@@ -9,15 +9,18 @@ such as the mode. Resampling keeps the order of the particles, so families are c
 correlation along this order gives the effective sample size, as that along time does in dynamics.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 
 from onestep_md.errors import TargetError
 from onestep_md.estimators.weights import ess, log_mean_weight, resample
 from onestep_md.exploration import mala
+from onestep_md.exploration.base_density import Base, Checked, Population
+from onestep_md.files import replacing
 
 PILOT_FRACTION = 0.1  # of the progress bar
 FEWEST_INSIDE = 5  # points of finite energy that a pass needs to start
@@ -26,23 +29,6 @@ MOST_TEMPERATURES = 1000  # of one pass
 SNAPSHOT_MOVES = 2  # times the moves of a temperature lie between snapshots
 
 Progress = Callable[[float, str], None]
-Population = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (n, dim), u (n,), grad_u (n, dim)
-
-
-class Base(Protocol):
-    """A normalised density to start from, as the energy u_0 = -log p_0.
-
-    Attributes:
-        width: (dim,) widths of the coordinates; samples far beyond them have run away.
-    """
-
-    width: np.ndarray
-
-    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Draw (n, dim)."""
-
-    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compute u_0 (n,) and its gradient (n, dim)."""
 
 
 @dataclass(frozen=True)
@@ -83,55 +69,52 @@ class RunawayError(TargetError):
     """A pass has left the region that its base can reach."""
 
 
-class Checked:
-    """Counts the evaluations of a target and refuses energies that mean nothing.
+@dataclass
+class Pass:
+    """How far a pass has come.
 
-    Where there is an energy and no gradient, the gradient is taken for zero: any guess is valid
-    there, because the energy decides about the move.
+    Attributes:
+        x, u, grad_u: the population.
+        origin: (n,) rising, the island that each particle descends from.
+        founder: (n,) rising, the particle of the start that each descends from.
+        log_z: (islands,) what each island has found so far.
+        b: the inverse temperature.
+        step: of the next moves.
+        temperatures, acceptance: of the steps done.
+        scales: (dim, dim) preconditioner of the last moves.
     """
 
-    def __init__(self, target: mala.EnergyFunction):
-        self.target, self.count = target, 0
+    x: np.ndarray
+    u: np.ndarray
+    grad_u: np.ndarray
+    origin: np.ndarray
+    founder: np.ndarray
+    log_z: np.ndarray
+    b: float
+    step: float
+    temperatures: list[float]
+    acceptance: list[float]
+    scales: np.ndarray
 
-    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluate the target, with a gradient everywhere.
+    def save(self, path: Path, generator: np.random.Generator, evaluations: int) -> None:
+        """Write all of it, with the state of the generator and the evaluations so far."""
+        state = json.dumps(generator.bit_generator.state)
+        with replacing(path) as aside:
+            np.savez(aside, allow_pickle=False, generator=state, evaluations=evaluations,
+                     **vars(self))  # fmt: skip
 
-        Raises:
-            TargetError: an energy is nan or -inf.
-        """
-        u, grad_u = self.target.evaluate(x)
-        self.count += len(x)
-        good = (u == np.inf) | np.isfinite(u)
-        if not good.all():
-            i = int(np.argmin(good))
-            raise TargetError(
-                f"at x = {np.array2string(x[i], precision=4, threshold=8)} the energy is {u[i]}. "
-                "Return u = +inf outside the support; a density that is infinite at a point has "
-                "to be transformed or cut off there."
-            )
-        known = np.isfinite(grad_u).all(axis=1)
-        return u, np.where(known[:, None], grad_u, 0.0)
-
-
-class Gaussian:
-    """The base N(m, S), as the energy u_0(x) = -log N(x; m, S)."""
-
-    def __init__(self, mean: np.ndarray, covariance: np.ndarray):
-        self.mean, self.width = mean, np.sqrt(np.diag(covariance))
-        self.factor = np.linalg.cholesky(covariance)
-        inverse = np.linalg.inv(self.factor)
-        self.precision = inverse.T @ inverse
-        # -log N(m; m, S) = log det(2 pi S) / 2
-        self.lowest = float(np.log(np.sqrt(2.0 * np.pi) * np.diag(self.factor)).sum())
-
-    def sample(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Draw (n, dim)."""
-        return self.mean + generator.standard_normal((n, len(self.mean))) @ self.factor.T
-
-    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compute u_0 (n,) and its gradient (n, dim)."""
-        gradient = (x - self.mean) @ self.precision
-        return self.lowest + 0.5 * np.einsum("ij,ij->i", x - self.mean, gradient), gradient
+    @classmethod
+    def load(cls, path: Path, generator: np.random.Generator, target: Checked) -> "Pass":
+        """Read what `save` wrote, and bring generator and counter to where they were."""
+        with np.load(path) as arrays:
+            values = dict(arrays)
+        generator.bit_generator.state = json.loads(str(values.pop("generator")))
+        target.count = int(values.pop("evaluations"))
+        for name in ("b", "step"):
+            values[name] = float(values[name])
+        for name in ("temperatures", "acceptance"):
+            values[name] = values[name].tolist()
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -153,12 +136,19 @@ class Schedule:
     snapshots: int = 1
 
 
-def start_population(
-    base: Base, target: mala.EnergyFunction, n: int, generator: np.random.Generator
-) -> Population:
-    """Draw n samples of the base and evaluate the target there."""
-    x = base.sample(n, generator)
-    return x, *target.evaluate(x)
+def start_pass(
+    base: Base, population: Population, islands: int, generator: np.random.Generator
+) -> Pass:
+    """A pass at b = 0, its population inside of the support."""
+    inside = np.isfinite(population[1])
+    parts = np.array_split(np.arange(len(inside)), islands)
+    kept = _replace_outside(inside, parts, base, generator)
+    x, u, grad_u = (array[kept] for array in population)
+    with np.errstate(divide="ignore"):
+        log_z = np.log([inside[part].mean() for part in parts])
+    origin = np.repeat(np.arange(islands), [len(part) for part in parts])
+    step, scales = mala.optimal_step(x.shape[1]), np.eye(x.shape[1])
+    return Pass(x, u, grad_u, origin, kept, log_z, 0.0, step, [], [], scales)
 
 
 def run_pass(
@@ -169,118 +159,105 @@ def run_pass(
     generator: np.random.Generator,
     report: Progress = lambda fraction, message: None,
 ) -> Annealed:
-    """Take a population of the base from b = 0 to b = 1.
+    """Take a population of the base from b = 0 to b = 1."""
+    start = start_pass(base, population, schedule.islands, generator)
+    return continue_pass(start, target, base, schedule, generator, report)
+
+
+def continue_pass(
+    state: Pass,
+    target: Checked,
+    base: Base,
+    schedule: Schedule,
+    generator: np.random.Generator,
+    report: Progress = lambda fraction, message: None,
+    saved: Path | None = None,
+) -> Annealed:
+    """Take a pass from where it is to b = 1; `saved` keeps it after every temperature.
 
     Step and preconditioner follow the population from one temperature to the next, but stay as
     they are during the moves of one temperature, so that these leave p_b invariant.
     """
-    inside = np.isfinite(population[1])
-    islands = np.array_split(np.arange(len(inside)), schedule.islands)
-    origin = np.repeat(np.arange(len(islands)), [len(island) for island in islands])
-    kept = _replace_outside(inside, islands, base, generator)
-    x, u, grad_u = (array[kept] for array in population)
-    founder = kept
-    with np.errstate(divide="ignore"):
-        log_z = np.log([inside[island].mean() for island in islands])
-    b, step = 0.0, mala.optimal_step(x.shape[1])
-    temperatures, acceptance = [], []
-    while b < 1.0:
-        # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
-        rise = base.evaluate(x)[0] - u
-        increment = _choose_increment(rise, 1.0 - b, schedule.ess)
-        b = b + increment if increment < 1.0 - b else 1.0
-        log_w = increment * rise
-        if b < 1.0:
-            chosen = np.concatenate(
-                [part[resample(log_w[part], len(part), generator)] for part in islands]
-            )
-        else:  # the islands join, each with its Z as a weight
-            so_far = 0.0 if schedule.diverse else log_z[origin]
-            chosen = resample(log_w + so_far, len(log_w), generator)
-        log_z += [log_mean_weight(log_w[island]) for island in islands]
-        x, u, grad_u, founder = x[chosen], u[chosen], grad_u[chosen], founder[chosen]
-        tempering = _make_tempering(base, b)
-        scales = mala.estimate_preconditioner(x, tempering(x, u, grad_u)[1])
-        x, u, grad_u, accepted = mala.mala(
-            target, x, u, grad_u, scales, step, schedule.moves, generator, tempering
-        )
-        step = mala.adapt_step(step, accepted)
-        temperatures.append(b)
-        acceptance.append(accepted)
-        message = f"{len(temperatures)} temperatures, b = {b:.2g}, accepted {accepted:.2f}"
-        report(max(b, PILOT_FRACTION), message)
-        if (x.std(axis=0) > RUNAWAY * base.width).any() or len(acceptance) > MOST_TEMPERATURES:
+    while state.b < 1.0:
+        _next_temperature(state, target, base, schedule, generator)
+        m, b, accepted = len(state.temperatures), state.b, state.acceptance[-1]
+        report(max(b, PILOT_FRACTION), f"{m} temperatures, b = {b:.2g}, accepted {accepted:.2f}")
+        spread = state.x.std(axis=0)
+        if (spread > RUNAWAY * base.width).any() or m > MOST_TEMPERATURES:
             raise RunawayError(
-                f"after {len(acceptance)} temperatures, at b = {b:.3g}, the samples are "
-                f"{(x.std(axis=0) / base.width).max():.2g} times as wide as they started. Check "
+                f"after {m} temperatures, at b = {b:.3g}, the samples are "
+                f"{(spread / base.width).max():.2g} times as wide as they started. Check "
                 "that exp(-u) has a finite integral, or scale x so that its widths are near 1."
             )
-    x, u, grad_u = _take_snapshots(
-        target, (x, u, grad_u), scales, step, schedule, generator, report
-    )
-    relative = np.exp(log_z - log_z.max())
+        if saved:
+            state.save(saved, generator, target.count)
+    x, u, grad_u = _take_snapshots(state, target, schedule, generator, report)
+    relative = np.exp(state.log_z - state.log_z.max())
     # log Z = log <Z_i>, and d log Z = dZ / Z
-    error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(islands))
+    error = relative.std(ddof=1) / relative.mean() / np.sqrt(len(relative))
     return Annealed(
         x=x,
         u=u,
         grad_u=grad_u,
-        island=np.repeat(origin[chosen], schedule.snapshots),
-        founder=np.repeat(founder, schedule.snapshots),
-        log_z=log_mean_weight(log_z),
+        island=np.repeat(state.origin, schedule.snapshots),
+        founder=np.repeat(state.founder, schedule.snapshots),
+        log_z=log_mean_weight(state.log_z),
         d_log_z=float(error),
-        temperatures=np.array(temperatures),
-        acceptance=np.array(acceptance),
+        temperatures=np.array(state.temperatures),
+        acceptance=np.array(state.acceptance),
         evaluations=target.count,
     )
 
 
-def family_error(founder: np.ndarray, wells: np.ndarray) -> float:
-    """Estimate the relative error of Z where families decide between wells.
-
-    With the fractions f of the founders' families and n particles, sqrt(sum f^2 - 1/n) is the
-    genealogical estimate of Lee and Whiteley, Biometrika 105, 609 (2018), which supposes that
-    relatives stay equal. Their wells do, as far as moves do not cross; the fraction r of pairs of
-    relatives that are in one well because they are relatives multiplies the variance.
-
-    Args:
-        founder: (n,) number of the particle of the start that each descends from.
-        wells: (n, torsions) number of the well that each torsion is in; the torsion that is
-            crossed least counts.
-    """
-    n = len(founder)
-    fraction = np.bincount(founder) / n
-    genealogical = max(0.0, (fraction**2).sum() - 1.0 / n)
-    kept = max((_retention(founder, column) for column in wells.T), default=0.0)
-    return float(np.sqrt(kept * genealogical))
-
-
-def _retention(founder: np.ndarray, well: np.ndarray) -> float:
-    """Estimate (P(two relatives in one well) - P(any two)) / (1 - P(any two)), at least 0."""
-    sizes = np.bincount(founder).astype(float)
-    pairs = (sizes * (sizes - 1.0)).sum()
-    alike = (np.bincount(well) / len(well)) ** 2
-    if pairs == 0.0 or alike.sum() > 1.0 - 1e-3:
-        return 0.0
-    _, both = np.unique(founder * (well.max() + 1) + well, return_counts=True)
-    together = (both * (both - 1.0)).sum() / pairs
-    return max(0.0, (together - alike.sum()) / (1.0 - alike.sum()))
+def _next_temperature(
+    state: Pass,
+    target: Checked,
+    base: Base,
+    schedule: Schedule,
+    generator: np.random.Generator,
+) -> None:
+    """Reweight the population to the next b, resample it and move it."""
+    # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
+    rise, rest = base.evaluate(state.x)[0] - state.u, 1.0 - state.b
+    increment = _choose_increment(rise, rest, schedule.ess)
+    state.b = state.b + increment if increment < rest else 1.0
+    log_w = increment * rise
+    # families are stretches: the islands are, until they join
+    parts = [np.flatnonzero(state.origin == i) for i in range(len(state.log_z))]
+    if state.b < 1.0:
+        chosen = np.concatenate(
+            [part[resample(log_w[part], len(part), generator)] for part in parts]
+        )
+    else:  # the islands join, each with its Z as a weight
+        so_far = 0.0 if schedule.diverse else state.log_z[state.origin]
+        chosen = resample(log_w + so_far, len(log_w), generator)
+    state.log_z = state.log_z + [log_mean_weight(log_w[part]) for part in parts]
+    state.origin, state.founder = state.origin[chosen], state.founder[chosen]
+    x, u, grad_u = state.x[chosen], state.u[chosen], state.grad_u[chosen]
+    tempering = _make_tempering(base, state.b)
+    state.scales = mala.estimate_preconditioner(x, tempering(x, u, grad_u)[1])
+    state.x, state.u, state.grad_u, accepted = mala.mala(
+        target, x, u, grad_u, state.scales, state.step, schedule.moves, generator, tempering
+    )
+    state.step = mala.adapt_step(state.step, accepted)
+    state.temperatures.append(state.b)
+    state.acceptance.append(accepted)
 
 
 def _take_snapshots(
+    state: Pass,
     target: Checked,
-    population: Population,
-    scales: np.ndarray,
-    step: float,
     schedule: Schedule,
     generator: np.random.Generator,
     report: Progress,
 ) -> Population:
     """Take populations at b = 1, those of one particle side by side, as they are relatives."""
-    snapshots, moves = [population], SNAPSHOT_MOVES * schedule.moves
+    snapshots, moves = [(state.x, state.u, state.grad_u)], SNAPSHOT_MOVES * schedule.moves
     for k in range(1, schedule.snapshots):
         report(1.0, f"snapshot {k + 1} of {schedule.snapshots}")
-        x, u, grad_u, _ = mala.mala(target, *snapshots[-1], scales, step, moves, generator)
+        x, u, grad_u, _ = mala.mala(
+            target, *snapshots[-1], state.scales, state.step, moves, generator
+        )
         snapshots.append((x, u, grad_u))
     x, u, grad_u = (np.stack(arrays, 1) for arrays in zip(*snapshots, strict=True))
     return x.reshape(-1, x.shape[-1]), u.reshape(-1), grad_u.reshape(-1, x.shape[-1])

@@ -7,8 +7,9 @@ import pytest
 
 from onestep_md.errors import TargetError
 from onestep_md.exploration.annealing import anneal, anneal_from
+from onestep_md.exploration.base_density import Gaussian
+from onestep_md.exploration.families import family_error
 from onestep_md.exploration.mala import adapt_step, mala, optimal_step
-from onestep_md.exploration.smc import Gaussian, family_error
 
 NINE = np.array([[a, b] for a in (-5.0, 0.0, 5.0) for b in (-5.0, 0.0, 5.0)])
 

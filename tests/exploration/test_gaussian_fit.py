@@ -7,8 +7,8 @@ import torch
 from onestep_md.coordinates.flat import fit_flat_chart
 from onestep_md.coordinates.linear_forces import fit_linear_forces
 from onestep_md.exploration.annealing import anneal
+from onestep_md.exploration.base_density import Checked
 from onestep_md.exploration.gaussian_fit import fit_gaussian
-from onestep_md.exploration.smc import Checked
 
 DIM = 40
 BENT = 0.3  # of the exponential that makes densities skew
