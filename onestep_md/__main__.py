@@ -1,8 +1,9 @@
-"""Command line: the four commands under one name.
+"""Command line: all commands under one name.
 
     onestep-md run systems/alanine.yaml
     onestep-md sample runs/alanine --n 100000
     onestep-md report runs/alanine
+    onestep-md free-energy runs/alanine --temperatures 280,320
     onestep-md benchmark densities
 
 Each one is also a module of its own, `python -m onestep_md.run` and so on.
@@ -12,6 +13,7 @@ import typer
 
 from onestep_md import command_line
 from onestep_md.benchmark.__main__ import app as benchmark
+from onestep_md.free_energy.__main__ import free_energy
 from onestep_md.report import report
 from onestep_md.run import run
 from onestep_md.sample import sample
@@ -23,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-for command in (run, sample, report):
+for command in (run, sample, report, free_energy):
     app.command()(command)
 app.add_typer(benchmark, name="benchmark", help="Measure what the documentation claims.")
 

@@ -59,6 +59,11 @@ class BoltzmannSampler:
         self._sampler, self._local, self._address = sampler, local, address
         self._pool: Evaluators | None = None
 
+    @property
+    def parts(self) -> Sampler:
+        """Chart, flow and held-out samples."""
+        return self._sampler
+
     def sample(self, n: int, steps: int = 1, seed: int = 0) -> Samples:
         """Draw n samples with `steps` evaluations of the network each.
 

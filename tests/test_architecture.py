@@ -14,6 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "onestep_md"
 COMMANDS = {
     "__main__.py", "run.py", "sample.py", "report.py", "command_line.py", "benchmark",
+    "free_energy",
     "progress.py",
 }  # fmt: skip
 # dependency -> folders and top-level files that may import it

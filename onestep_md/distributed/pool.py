@@ -36,7 +36,23 @@ class DynamicsEvaluator(Evaluator, Protocol):
 EvaluatorFactory = Callable[[], Evaluator]
 
 
-class Evaluators(Protocol):
+class Energies(Protocol):
+    """Reduced energies and gradients of configurations."""
+
+    def submit(self, x: np.ndarray) -> int:
+        """Start on x, (batch, atoms, 3) in nm or (batch, dim), and return a ticket at once."""
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """Wait for u (batch,) in kT and grad_u of the shape of x, in input order.
+
+        See `targets.gaps` for +inf and NaN among them.
+        """
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`collect(submit(x))`."""
+
+
+class Evaluators(Energies, Protocol):
     """Reduced energies, gradients and dynamics from one or many workers.
 
     Attributes:
@@ -69,18 +85,6 @@ class Evaluators(Protocol):
 
     @property
     def repairs(self) -> int: ...
-
-    def submit(self, x: np.ndarray) -> int:
-        """Start on x, (batch, atoms, 3) in nm or (batch, dim), and return a ticket at once."""
-
-    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
-        """Wait for u (batch,) in kT and grad_u of the shape of x, in input order.
-
-        See `targets.gaps` for +inf and NaN among them.
-        """
-
-    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`collect(submit(x))`."""
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
         """Run independent pieces of dynamics; results in input order."""

@@ -23,6 +23,7 @@ from onestep_md.progress import Display
 from onestep_md.results.density import write_density_results, write_samples
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
+from onestep_md.sampling.target import Target
 from onestep_md.targets.density_evaluator import DensityEvaluator
 from onestep_md.targets.density_source import DensityFingerprint, DensitySource
 from onestep_md.targets.particles import Particles
@@ -85,6 +86,11 @@ class DensityTarget:
 
     def new_flow(self, config: Config, chart: Chart) -> Flow:
         return new_step_flow(config, chart)
+
+    def check_same_configurations(self, other: Target) -> None:
+        dim = self.source.density.dim
+        if not isinstance(other, DensityTarget) or other.source.density.dim != dim:
+            raise TargetError(f"it is no density of {dim} coordinates, as that of the run is.")
 
     def keep(self, folder: Path) -> None:
         for source in self.source.sources:

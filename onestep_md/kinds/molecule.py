@@ -35,8 +35,11 @@ from onestep_md.results.conformations import unflipped_rings
 from onestep_md.results.molecule import write_molecule_results
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
+from onestep_md.sampling.target import Target
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
+
+_SAME_LENGTH = 1e-6  # nm, of constraints
 
 
 def load_molecule_target(config: Config) -> "MoleculeTarget":
@@ -139,6 +142,13 @@ class MoleculeTarget:
         orders = config.flow.orders
         return MolecularFlow(chart, topology, layers, width, orders, network, config.seed)
 
+    def check_same_configurations(self, other: Target) -> None:
+        if not isinstance(other, MoleculeTarget):
+            raise TargetError("it is no molecule, as the target of the run is.")
+        difference = differing_configurations(self.molecule, other.molecule)
+        if difference:
+            raise TargetError(difference)
+
     def keep(self, folder: Path) -> None:
         write_text(folder / "input.pdb", self.molecule.pdb_text)
         write_text(folder / "system.xml", self.molecule.system_xml)
@@ -169,3 +179,40 @@ class MoleculeTarget:
             samples.log_q,
             np.random.default_rng(seed),
         )
+
+
+def differing_configurations(own: Molecule, other: Molecule) -> str:
+    """Say how the configurations of two molecules differ; nothing if they are the same."""
+    if len(own.elements) != len(other.elements):
+        return (
+            f"it has {len(other.elements)} atoms, and the molecule of the run {len(own.elements)}."
+        )
+    pairs = zip(own.atom_names, own.elements, other.atom_names, other.elements, strict=True)
+    for i, (name, element, their_name, their_element) in enumerate(pairs, start=1):
+        if (name, element) != (their_name, their_element):
+            return (
+                f"atom {i} is {their_name} ({their_element}), and in the run {name} ({element}). "
+                "Atoms, their names and their order must be those of RUN/input.pdb."
+            )
+    bonds, their_bonds = ({frozenset(bond) for bond in m.bonds} for m in (own, other))
+    if bonds != their_bonds:
+        i, j = sorted(next(iter(bonds ^ their_bonds)))
+        have = "lacks" if frozenset((i, j)) in bonds else "has"
+        return f"it {have} a bond {own.atom_names[i]}-{own.atom_names[j]}, unlike the run."
+    lengths, theirs = (
+        {frozenset((i, j)): length for i, j, length in m.constraints} for m in (own, other)
+    )
+    if lengths.keys() != theirs.keys() or any(
+        abs(length - theirs[bond]) > _SAME_LENGTH for bond, length in lengths.items()
+    ):
+        return (
+            f"it has {len(theirs)} bonds of fixed length, and the run {len(lengths)}, or others: "
+            "the integrals differ in what they run over. Give target.constraints as in the run."
+        )
+    domains = [(m.centres, m.held_bonds, m.cis) for m in map(find_molecule_isomers, (own, other))]
+    if domains[0] != domains[1]:
+        return (
+            "its input is another isomer, or it holds other bonds cis or trans (target.held): the "
+            "integrals run over other parts of space. Use RUN/input.pdb and the held of the run."
+        )
+    return ""

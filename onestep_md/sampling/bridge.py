@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
-from onestep_md.distributed.pool import Evaluators
+from onestep_md.distributed.pool import Energies
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.exploration.annealing import anneal_from
 from onestep_md.exploration.chart_density import ChartBase
 from onestep_md.exploration.smc import Progress
 from onestep_md.flow.base import Flow
-from onestep_md.sampling.draw import at_once
+from onestep_md.sampling.draw import Samples, at_once
 from onestep_md.sampling.sampler import Sampler
 from onestep_md.targets.gaps import fill_gradients
 
@@ -39,6 +39,7 @@ class Bridged:
     Attributes:
         x: (n, ...) configurations, relatives side by side.
         u: (n,) reduced energies.
+        log_q: (n,) log density of the flow; with auxiliary coordinates, divided by theirs.
         island: (n,) rising, the population that each descends from.
         founder: (n,) rising, the particle of the start that each descends from.
         log_z: of exp(-u), its error from the spread over islands.
@@ -49,6 +50,7 @@ class Bridged:
 
     x: np.ndarray
     u: np.ndarray
+    log_q: np.ndarray
     island: np.ndarray
     founder: np.ndarray
     log_z: Estimate
@@ -56,10 +58,16 @@ class Bridged:
     acceptance: np.ndarray
     evaluations: int
 
+    def as_samples(self) -> Samples:
+        """The configurations as samples of equal weight."""
+        n = len(self.u)
+        zeros, unknown = np.zeros(n), np.full(n, np.nan)
+        return Samples(self.x, self.u, self.log_q, zeros, zeros, unknown, 0.0)
+
 
 def bridge(
     sampler: Sampler,
-    evaluators: Evaluators,
+    evaluators: Energies,
     particles: int,
     moves: int,
     seed: int,
@@ -84,10 +92,12 @@ def bridge(
     found = anneal_from(
         ChartBase(sampler.chart), energy, particles, seed, moves, 1, progress, saved
     )
-    x, log_det = energy.to_x(torch.from_numpy(found.x))
+    z = torch.from_numpy(found.x)
+    x, log_det = energy.to_x(z)
     return Bridged(
         x=x.numpy(),
         u=found.u + log_det.numpy(),
+        log_q=(sampler.chart.log_base(z) - log_det).numpy(),
         island=found.island,
         founder=found.founder,
         log_z=Estimate(found.log_z, found.d_log_z),
@@ -100,7 +110,7 @@ def bridge(
 class LatentEnergy:
     """e(z) and its gradient: the density of the evaluators, pulled back through flow and chart."""
 
-    def __init__(self, flow: Flow, chart: Chart, evaluators: Evaluators):
+    def __init__(self, flow: Flow, chart: Chart, evaluators: Energies):
         self.flow, self.chart, self.evaluators = flow, chart, evaluators
 
     def to_x(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,6 +77,13 @@ class Target(Protocol):
     def new_flow(self, config: Config, chart: Chart) -> Flow:
         """Make an untrained flow in the coordinates of a chart."""
 
+    def check_same_configurations(self, other: "Target") -> None:
+        """Check that another target is a density of the same configurations.
+
+        Raises:
+            TargetError: it is not; where they differ.
+        """
+
     def keep(self, folder: Path) -> None:
         """Write the files from which a run folder makes the target again."""
 

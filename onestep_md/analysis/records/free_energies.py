@@ -1,0 +1,85 @@
+"""Free energies between states, as data: the contents of free_energies.json."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from onestep_md.analysis.records.record import reading
+from onestep_md.analysis.records.results import Stored
+from onestep_md.errors import RunFolderError
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.states import Method, Reweighted
+from onestep_md.files import write_text
+
+NAME = "free_energies.json"
+Level = Literal["good", "care", "not determined"]
+
+
+class BridgeFound(Stored):
+    """What a bridge says of one state."""
+
+    log_z: Estimate
+    forward_ess: Estimate  # of the flow, as its particles see it
+    particles: int
+    founders: float  # effective number of the start's particles that have descendants
+    temperatures: int
+    acceptance: float  # the lowest of all temperatures
+    evaluations: int
+    seconds: float
+
+
+class StateFound(Stored):
+    """What is known of one state."""
+
+    name: str
+    fingerprint: dict[str, Any]
+    temperature: float | None  # K; None for a density
+    reweighting: Reweighted
+    mbar: Estimate  # with held-out frames of the run; UNKNOWN without them
+    bridge: BridgeFound | None
+    used: Method | None  # where log Z is from; None if it is not determined
+    log_z: Estimate
+    delta_f: Estimate  # kT: log Z of the run's own state minus that of this one
+    level: Level
+    verdict: str
+    evaluations: int
+
+
+class FreeEnergies(Stored):
+    """All states of one comparison, the run's own first."""
+
+    format: Literal[1] = 1
+    run: str  # identity of the target of the run
+    samples: int
+    kT: float | None  # kJ/mol, of the run; None for a density
+    states: tuple[StateFound, ...]
+    covariance: tuple[tuple[float, ...], ...]  # of log Z of the states as they are used
+
+    def difference(self, first: str, second: str) -> Estimate:
+        """F of the second state minus F of the first, in kT, with the error of the difference."""
+        names = [state.name for state in self.states]
+        i, j = names.index(first), names.index(second)
+        c = np.array(self.covariance)
+        variance = c[i, i] + c[j, j] - 2.0 * c[i, j]
+        value = self.states[i].log_z.value - self.states[j].log_z.value
+        return Estimate(value, math.sqrt(max(variance, 0.0)) if variance >= 0 else math.nan)
+
+
+def write_free_energies(folder: Path, found: FreeEnergies) -> None:
+    """Write free_energies.json."""
+    write_text(folder / NAME, found.model_dump_json(indent=2) + "\n")
+
+
+def read_free_energies(folder: Path) -> FreeEnergies:
+    """Read what `write_free_energies` wrote.
+
+    Raises:
+        RunFolderError: it is not there, or cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise RunFolderError(f"{path} is missing; make it with `python -m onestep_md.free_energy`")
+    with reading(folder):
+        return FreeEnergies.model_validate_json(path.read_text())

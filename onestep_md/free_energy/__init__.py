@@ -1,0 +1,1 @@
+"""Free energies between states of the same atoms, from one trained sampler."""

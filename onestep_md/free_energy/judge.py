@@ -1,0 +1,79 @@
+"""Which estimate of log Z of a state is used, and what is said of it."""
+
+from dataclasses import dataclass
+
+from onestep_md.analysis.records.free_energies import BridgeFound, Level
+from onestep_md.estimators import limits
+from onestep_md.estimators.estimate import Estimate, no_estimate
+from onestep_md.estimators.states import Method, Reweighted, disagree
+
+FEWEST_FOUNDERS = 30.0  # effective, of a bridge; fewer make its islands alike by chance
+LARGEST_BRIDGE_ERROR = 0.5  # kT; islands that disagree by more have found different places
+MOSTLY = 0.5  # of the samples that have no energy; above it a state is not judged by the others
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The estimate to use and a sentence on it."""
+
+    used: Method | None
+    log_z: Estimate
+    level: Level
+    verdict: str
+
+
+def needs_bridge(found: Reweighted) -> bool:
+    """Whether the samples of the flow tell too little of a state."""
+    return not found.reliable
+
+
+def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -> Judged:
+    """Choose between the estimates of log Z of one state."""
+    if found.missing > MOSTLY * found.n:
+        why = (
+            f"{found.missing:,} of {found.n:,} samples have no finite energy or no density here; "
+            "check that the state has the geometry and the atoms of the run"
+        )
+        return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
+    if bridge is None:
+        if not found.reliable:
+            why = _unreliable(found)
+            return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
+        if disagree(found.log_z, mbar):
+            text = "usable with care: MBAR with the held-out frames of the run disagrees."
+            return Judged("reweighting", found.log_z, "care", text)
+        return Judged("reweighting", found.log_z, "good", "good: the samples overlap.")
+    trouble = _trouble(bridge)
+    if trouble:
+        if found.reliable and not disagree(found.log_z, bridge.log_z):
+            text = f"by reweighting; the bridge fails: {trouble}."
+            return Judged("reweighting", found.log_z, "care", text)
+        return Judged(None, no_estimate(trouble), "not determined", f"not determined: {trouble}.")
+    if not disagree(found.log_z, bridge.log_z):
+        return Judged("bridge", bridge.log_z, "good", "good: by the bridge; reweighting agrees.")
+    if found.reliable:
+        text = (
+            f"reweighting ({found.log_z.format('')}) and the bridge ({bridge.log_z.format('')}) "
+            "disagree: believe the bridge, whose particles have moved in this state."
+        )
+        return Judged("bridge", bridge.log_z, "care", text)
+    text = "good: by the bridge; the samples of the flow hardly overlap with this state."
+    return Judged("bridge", bridge.log_z, "good", text)
+
+
+def _unreliable(found: Reweighted) -> str:
+    effective = found.ess * found.n
+    if effective < limits.ENOUGH_EFFECTIVE:
+        return f"the samples are worth {effective:.1f} in this state"
+    return f"k-hat {found.khat:.2f} of the weights is too high"
+
+
+def _trouble(bridge: BridgeFound) -> str:
+    """Why a bridge does not hold; nothing if it does."""
+    if bridge.acceptance < limits.LOW_ACCEPTANCE:
+        return f"its moves are accepted {100 * bridge.acceptance:.0f} % at one temperature"
+    if not bridge.log_z.error <= LARGEST_BRIDGE_ERROR:
+        return f"its islands disagree, log Z is {bridge.log_z.format('')}"
+    if bridge.founders < FEWEST_FOUNDERS:
+        return f"its particles descend from {bridge.founders:.0f} of the start"
+    return ""

@@ -1,0 +1,129 @@
+"""One comparison of states from beginning to end, and the files that it leaves."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onestep_md.analysis.figures import style
+from onestep_md.analysis.figures.free_energies import free_energy_figure
+from onestep_md.analysis.records.free_energies import FreeEnergies, write_free_energies
+from onestep_md.errors import RunFolderError
+from onestep_md.estimators.weights import stored_weights
+from onestep_md.files import replacing, write_json, write_text
+from onestep_md.free_energy.compute import (
+    Comparison,
+    Settings,
+    compare_states,
+    distinct_targets,
+    evaluators_of,
+)
+from onestep_md.free_energy.states import State, read_states
+from onestep_md.free_energy.table import free_energy_lines
+from onestep_md.progress import Display
+from onestep_md.sampler import load
+from onestep_md.sampling.draw import Samples
+from onestep_md.stages import open_pool
+
+_SETTINGS = "settings.json"
+
+
+def compute_free_energies(
+    run: Path,
+    files: Sequence[Path],
+    changes: Mapping[str, Sequence[str]],
+    temperatures: Sequence[float],
+    n: int,
+    settings: Settings,
+    folder: Path,
+    resume: bool,
+    local: bool,
+    address: str | None,
+    trust: bool,
+) -> FreeEnergies:
+    """Compare the states of a run with its own, print the table and write the files.
+
+    Args:
+        run: folder of a finished run.
+        files, changes, temperatures: the states, see `read_states`.
+        n: one-step samples.
+        settings: how.
+        folder: to write.
+        resume: go on with what is in the folder.
+        local, address, trust: as of `onestep_md.load`.
+
+    Raises:
+        OneStepError: what is wrong, and what to do.
+    """
+    with load(run, local, address, trust) as own:
+        states = read_states(run, own.config, own.target, files, changes, temperatures)
+        _check_folder(folder, resume, states, n, settings)
+        display = Display(folder / "log.txt")
+        samples = own.sample(n, seed=settings.seed)
+        display.say(f"{n:,} one-step samples in {samples.seconds:.1f} s")
+        pool = open_pool(own.config, distinct_targets(states), local, address)
+        try:
+            compared = compare_states(
+                states, own.parts, samples, evaluators_of(states, pool), settings, folder, display
+            )
+        finally:
+            display.stop()
+            pool.close()
+    _write(folder, states, samples, compared, settings.seed, display)
+    display.close()
+    return compared.found
+
+
+def _check_folder(
+    folder: Path, resume: bool, states: Sequence[State], n: int, settings: Settings
+) -> None:
+    """Make the folder, or check that it holds the beginnings of the same comparison."""
+    made = {
+        "states": {s.name: [s.target.fingerprint.identity, s.scale] for s in states},
+        "samples": n,
+        **dataclasses.asdict(settings),
+    }
+    path = folder / _SETTINGS
+    if resume and path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(made)):
+        raise RunFolderError(
+            f"{folder} holds a comparison of other states or settings. Give those again, or "
+            "another folder with --out."
+        )
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise RunFolderError(
+            f"{folder} is not empty. Continue it with --resume, or choose another folder with "
+            "--out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, made)
+
+
+def _write(
+    folder: Path,
+    states: Sequence[State],
+    samples: Samples,
+    compared: Comparison,
+    seed: int,
+    display: Display,
+) -> None:
+    """Write numbers, table, figure, the weights of the samples, and what bridges sampled."""
+    lines = free_energy_lines(compared.found)
+    for line in lines:
+        display.say(line)
+    write_free_energies(folder, compared.found)
+    write_text(folder / "free_energies.txt", "\n".join(lines) + "\n")
+    states[0].target.write_samples(folder / "samples", samples, seed)
+    weights = {
+        state.name: stored_weights(row) for state, row in zip(states, compared.log_w, strict=True)
+    }
+    with replacing(folder / "weights.npz") as aside:
+        np.savez(aside, allow_pickle=False, **weights)
+    for state in states:
+        if state.name in compared.bridged:
+            found = compared.bridged[state.name]
+            state.target.write_samples(folder / state.name, found.as_samples(), seed)
+    with replacing(folder / "free_energies.png") as aside:
+        free_energy_figure(compared.found, compared.log_w).savefig(aside, dpi=style.DPI)
+    display.say(f"written: {folder}")

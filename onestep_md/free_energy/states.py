@@ -1,0 +1,124 @@
+"""States of a molecule: its own, those of other files and keys, and other temperatures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onestep_md.config import Config, load_config, load_configs
+from onestep_md.distributed.pool import Energies
+from onestep_md.errors import ConfigError, TargetError
+from onestep_md.kinds import load_target
+from onestep_md.sampling.target import Target
+
+OWN = "own"  # name of the state that the run was trained for
+
+
+@dataclass(frozen=True)
+class State:
+    """One state: a target, and what its energies are of those of that target.
+
+    Attributes:
+        name: in tables and files.
+        target: whose evaluators compute.
+        scale: u = scale * u of the target; T_run / T for another temperature.
+        temperature: in K; None for a density.
+    """
+
+    name: str
+    target: Target
+    scale: float
+    temperature: float | None
+
+
+class ScaledEvaluators:
+    """Evaluators of a state: energies and gradients of a target's, times a number."""
+
+    def __init__(self, evaluators: Energies, scale: float):
+        """Take the evaluators of the target; who opened them closes them."""
+        self._evaluators, self._scale = evaluators, scale
+
+    def submit(self, x: np.ndarray) -> int:
+        """As `Evaluators.submit`."""
+        return self._evaluators.submit(x)
+
+    def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Evaluators.collect`, scaled."""
+        u, grad_u = self._evaluators.collect(ticket)
+        return self._scale * u, self._scale * grad_u
+
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Evaluators.evaluate`, scaled."""
+        return self.collect(self.submit(x))
+
+
+def read_states(
+    run: Path,
+    config: Config,
+    own: Target,
+    files: Sequence[Path],
+    changes: Mapping[str, Sequence[str]],
+    temperatures: Sequence[float],
+) -> list[State]:
+    """Make all states, the run's own first, and check that they share its configurations.
+
+    Args:
+        run: folder of the run.
+        config: of the run, its target read from the folder.
+        own: its target.
+        files: YAML files, of which the section `target` counts; named as they are.
+        changes: by the name of the state, changes of keys such as "target.forcefield=[a.xml]".
+            Paths in them start where the program runs.
+        temperatures: in K, of the run's own target.
+
+    Raises:
+        ConfigError: a file or a key is wrong, or a name stands twice.
+        TargetError: a state that cannot be made, or is one of other configurations.
+    """
+    molecule = config.target.kind == "molecule"
+    kelvin = config.molecule.temperature if molecule else None
+    states = [State(OWN, own, 1.0, kelvin)]
+    configs = {path.stem: load_config(path) for path in files}
+    configs |= {name: _change(run, config, options) for name, options in changes.items()}
+    if len(configs) < len(files) + len(changes) or OWN in configs:
+        raise ConfigError(f"every state needs a name of its own, other than `{OWN}`.")
+    for name, other in configs.items():
+        try:
+            target = load_target(other)
+            own.check_same_configurations(target)
+        except TargetError as error:
+            raise TargetError(f"state {name}: {error}") from error
+        of_molecule = other.target.kind == "molecule"
+        states.append(
+            State(name, target, 1.0, other.molecule.temperature if of_molecule else None)
+        )
+    if temperatures and kelvin is None:
+        raise ConfigError("--temperatures are for molecules; a density has none.")
+    for temperature in temperatures:
+        if not temperature > 0.0:
+            raise ConfigError(f"--temperatures: {temperature:g} K is no temperature.")
+        assert kelvin is not None
+        states.append(State(f"{temperature:g}K", own, kelvin / temperature, temperature))
+    return states
+
+
+def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
+    """The target of the run with some keys changed: its System, unless the force field is one."""
+    keys = {option.partition("=")[0].strip() for option in options}
+    if any(key.partition(".")[0] != "target" for key in keys):
+        raise ConfigError(
+            "--set-state changes keys of the target alone, such as target.forcefield."
+        )
+    values = config.target.model_dump(mode="json", exclude_none=True)
+    if config.target.kind == "molecule":
+        values["pdb"] = str((run / "input.pdb").resolve())
+        values["system"] = str((run / "system.xml").resolve())
+        if keys & {"target.forcefield", "target.constraints", "target.system"}:
+            original = load_config(run / "config.yaml").molecule
+            values = {key: value for key, value in values.items() if key != "system"}
+            values |= {"constraints": original.constraints}
+            if original.forcefield and "target.system" not in keys:
+                values["forcefield"] = list(original.forcefield)
+    (changed,) = load_configs({"target": values}, list(options)).values()
+    return changed

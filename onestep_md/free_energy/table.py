@@ -1,0 +1,58 @@
+"""The table of free energies, as lines of text."""
+
+from onestep_md.analysis.records.free_energies import FreeEnergies, StateFound
+from onestep_md.estimators.estimate import Estimate, percent_text
+
+_KCAL = 4.184  # kJ
+_PAIRS = 6  # states up to which all differences are listed
+
+
+def free_energy_lines(found: FreeEnergies) -> list[str]:
+    """One line per state, its verdict below, and the differences of all pairs if they are few."""
+    own, width = found.states[0].name, max(len(state.name) for state in found.states)
+    lines = [
+        f"free energies of {len(found.states)} states, relative to the run's own "
+        f"({found.run}), from {found.samples:,} one-step samples",
+        "",
+        f"{'state':<{width}}  {'Delta F (kT)':>18}  {'kJ/mol':>18}  {'kcal/mol':>18}  "
+        f"{'ESS':>15}  {'forward ESS':>13}  {'by':<11}  {'energies':>9}",
+    ]
+    for state in found.states:
+        kJ, kcal = _in_units(state, found)
+        forward = state.bridge.forward_ess if state.bridge else None
+        ess = Estimate(state.reweighting.ess, state.reweighting.ess_error)
+        lines.append(
+            f"{state.name:<{width}}  {state.delta_f.format(''):>18}  {kJ:>18}  {kcal:>18}  "
+            f"{percent_text(ess):>15}  {percent_text(forward) if forward else '-':>13}  "
+            f"{state.used or '-':<11}  {state.evaluations:>9,}"
+        )
+    lines.append("")
+    lines += [f"{state.name:<{width}}  {state.verdict}" for state in found.states[1:]]
+    lines += _both(found, width)
+    determined = [state.name for state in found.states if state.used]
+    if 2 < len(determined) <= _PAIRS:
+        lines += ["", "differences, in kT:"]
+        pairs = [(a, b) for i, a in enumerate(determined) for b in determined[i + 1 :] if a != own]
+        lines += [f"F({b}) - F({a}) = {found.difference(a, b).format()}" for a, b in pairs]
+    return lines
+
+
+def _in_units(state: StateFound, found: FreeEnergies) -> tuple[str, str]:
+    """Delta F in kJ/mol and kcal/mol, where both states have one temperature."""
+    if found.kT is None or state.temperature != found.states[0].temperature:
+        return "-", "-"
+    value, error = state.delta_f.value * found.kT, state.delta_f.error * found.kT
+    in_kJ, in_kcal = Estimate(value, error), Estimate(value / _KCAL, error / _KCAL)
+    return in_kJ.format(""), in_kcal.format("")
+
+
+def _both(found: FreeEnergies, width: int) -> list[str]:
+    """Every estimate of log Z of the states that have more than one."""
+    lines = []
+    for state in found.states:
+        estimates = {"reweighting": state.reweighting.log_z, "MBAR": state.mbar}
+        if state.bridge:
+            estimates["bridge"] = state.bridge.log_z
+        text = ", ".join(f"{name} {value.format('')}" for name, value in estimates.items())
+        lines.append(f"{state.name:<{width}}  log Z by {text}")
+    return ["", *lines]
