@@ -17,7 +17,7 @@ PROGRAM = typer.main.get_command(app)
 
 
 def test_one_program_has_the_four_commands():
-    assert list(PROGRAM.commands) == ["run", "sample", "report", "benchmark"]
+    assert list(PROGRAM.commands) == ["run", "sample", "report", "free-energy", "benchmark"]
 
 
 @pytest.mark.parametrize("name", ["run", "sample", "report"])
