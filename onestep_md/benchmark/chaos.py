@@ -1,6 +1,6 @@
 """Small runs whose evaluators, nodes and driver are killed, against one that is left alone.
 
-Called by `python -m onestep_md.benchmark chaos`. All runs start from the same exploration and are
+All runs start from the same exploration and are
 real command lines in processes of their own; a run passes if it completes and ends with the
 network parameters, and the buffer, of the undisturbed one, bit for bit.
 """
@@ -63,15 +63,15 @@ class Trial:
 
 
 class Chaos:
-    """The runs of one benchmark: the same command on copies of one folder."""
+    """Runs of one command on copies of one folder."""
 
     def __init__(self, system: Path, work: Path, steps: int):
-        """Make the exploration and the run that all others have to equal."""
+        """Make the exploration and the undisturbed run."""
         self.system, self.work = system, work
         self.settings = [*SETTINGS, f"train.steps={steps}"]
         self.reference = work / "reference"
         process = self._start(self.reference, fresh=True)
-        if not self._finished(process, lambda: None):
+        if not self._wait_for(process, lambda: None):
             raise PoolError(f"the undisturbed run failed; see {self._log(self.reference)}")
 
     def _log(self, folder: Path) -> Path:
@@ -92,8 +92,8 @@ class Chaos:
                 [str(part) for part in command], stdout=log, stderr=subprocess.STDOUT
             )
 
-    def _finished(self, process: subprocess.Popen, disturb: Callable[[], None]) -> bool:
-        """Call `disturb` again and again until the process ends; whether it ended well."""
+    def _wait_for(self, process: subprocess.Popen, disturb: Callable[[], None]) -> bool:
+        """Call `disturb` until the process ends; return whether it succeeded."""
         deadline = time.monotonic() + TIMEOUT
         while process.poll() is None:
             if time.monotonic() > deadline:
@@ -104,8 +104,8 @@ class Chaos:
             time.sleep(0.1)
         return process.returncode == 0
 
-    def explored(self, name: str) -> Path:
-        """A folder with the exploration and nothing after it."""
+    def copy_explored(self, name: str) -> Path:
+        """Copy the exploration into a new folder."""
         folder = self.work / name
         folder.mkdir()
         for file in ("config.yaml", "exploration.npz", "exploration.json"):
@@ -118,24 +118,24 @@ class Chaos:
         disturbance: Callable[[Path], "Disturbance"] | None = None,
         address: str | None = None,
     ) -> Trial:
-        """One run with a disturbance made for its folder."""
-        folder = self.explored(name.replace(" ", "-").replace(",", ""))
+        """Run once with a disturbance."""
+        folder = self.copy_explored(name.replace(" ", "-").replace(",", ""))
         disturb = disturbance(folder) if disturbance else None
         started = time.monotonic()
         process = self._start(folder, address=address)
-        completed = self._finished(process, disturb.act if disturb else lambda: None)
+        completed = self._wait_for(process, disturb.act if disturb else lambda: None)
         seconds = time.monotonic() - started
         note = disturb.note() if disturb else ""
         identical = same_training(folder, self.reference)
         return Trial(name, int(completed), int(identical), 1, seconds, note)
 
-    def killed_drivers(self, count: int, within: float, seed: int, display: Display) -> Trial:
-        """Runs killed once, at a random moment of `within` seconds, and resumed."""
+    def kill_drivers(self, count: int, within: float, seed: int, display: Display) -> Trial:
+        """Kill runs once, at a random moment of `within` seconds, and resume them."""
         moments = random.Random(seed)
         completed = identical = late = 0
         started = time.monotonic()
         for i in range(count):
-            folder = self.explored(f"driver-{i:02d}")
+            folder = self.copy_explored(f"driver-{i:02d}")
             process = self._start(folder)
             try:
                 process.wait(moments.uniform(0.0, within))
@@ -143,7 +143,7 @@ class Chaos:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            completed += self._finished(self._start(folder), lambda: None)
+            completed += self._wait_for(self._start(folder), lambda: None)
             identical += same_training(folder, self.reference)
             display.advance(0.3 + 0.7 * i / count, f"driver killed and resumed: {identical} equal")
         seconds = (time.monotonic() - started) / max(1, count)
@@ -152,26 +152,26 @@ class Chaos:
 
 
 class Disturbance:
-    """Something done to a run while it trains, called every tenth of a second."""
+    """A disturbance of a training run; `act` is called every tenth of a second."""
 
     def __init__(self, folder: Path):
         self.metrics = folder / "metrics.jsonl"
 
     def act(self) -> None:
-        """Do it if it is time."""
+        """Disturb the run if it is time."""
 
     def note(self) -> str:
-        """What happened, for the table."""
+        """Return the note for the table."""
         return ""
 
 
 class KillEvaluators(Disturbance):
-    """SIGKILL to one evaluator after the other."""
+    """Kills one evaluator after another."""
 
     killed, last = 0, 0.0
 
     def act(self) -> None:
-        """See the class."""
+        """Kill an evaluator if it is time."""
         evaluators = evaluator_processes()
         if evaluators and time.monotonic() - self.last > KILL_EVERY:
             self.last = time.monotonic()
@@ -179,30 +179,30 @@ class KillEvaluators(Disturbance):
             self.killed += 1
 
     def note(self) -> str:
-        """See the class."""
+        """Return the note for the table."""
         return f"{self.killed} killed"
 
 
 class FreezeEvaluator(Disturbance):
-    """SIGSTOP to one evaluator as soon as the training is on its way."""
+    """Stops one evaluator with SIGSTOP once the training has begun."""
 
     frozen: int | None = None
 
     def act(self) -> None:
-        """See the class."""
+        """Stop an evaluator if none is stopped yet."""
         if self.frozen is None and self.metrics.exists():
             self.frozen = evaluator_processes()[0]
             os.kill(self.frozen, signal.SIGSTOP)
 
     def note(self) -> str:
-        """See the class."""
+        """Kill the stopped evaluator; return the note for the table."""
         if self.frozen in evaluator_processes():
             os.kill(self.frozen, signal.SIGKILL)
         return "never thawed" if self.frozen else "too late"
 
 
 class ChangeNodes(Disturbance):
-    """A node is lost during the training; later another one joins."""
+    """Removes a node during the training and adds another one later."""
 
     def __init__(self, folder: Path, cluster: LocalCluster):
         super().__init__(folder)
@@ -211,7 +211,7 @@ class ChangeNodes(Disturbance):
         self.fewest, self.most = 99, 0
 
     def act(self) -> None:
-        """See the class."""
+        """Remove or add a node if it is time."""
         now = time.monotonic()
         if not self.removed and self.metrics.exists():
             self.cluster.remove_node(self.cluster.nodes[0])
@@ -225,18 +225,18 @@ class ChangeNodes(Disturbance):
             self.most = max(self.most, len(evaluator_processes()))
 
     def note(self) -> str:
-        """See the class."""
+        """Return the note for the table."""
         return f"2 evaluators, then {self.fewest}, then {self.most}"
 
 
 def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str]:
-    """Lines of Markdown.
+    """Measure all disturbances; return lines of Markdown.
 
     Args:
-        system: YAML file of a molecule
-        drivers: how many runs lose their driver
-        steps: of training in every run
-        seed: of the moments at which drivers are killed
+        system: YAML file of a molecule.
+        drivers: number of runs that lose their driver.
+        steps: number of training steps of every run.
+        seed: seed of the moments at which drivers are killed.
 
     Raises:
         PoolError: after the table, if a run did not complete or differs.
@@ -268,7 +268,7 @@ def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str
                 )
             )
         if drivers:
-            ended(chaos.killed_drivers(drivers, trials[0].seconds, seed, display))
+            ended(chaos.kill_drivers(drivers, trials[0].seconds, seed, display))
     display.stop()
     lines = [
         machine_line(machine()),
@@ -286,7 +286,7 @@ def measure_chaos(system: Path, drivers: int, steps: int, seed: int) -> list[str
 
 
 def evaluator_processes() -> list[int]:
-    """Ids of the evaluators that descend from this process, through Ray or a run."""
+    """Return the ids of the evaluators that descend from this process."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

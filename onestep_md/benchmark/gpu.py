@@ -1,12 +1,12 @@
-"""What only a GPU can show, in some minutes and by one command.
+"""Measurements that need a GPU, in some minutes and by one command.
 
-Called by `python -m onestep_md.benchmark gpu`. In this order: numbers of every kind of flow on the
+In this order: numbers of every kind of flow on the
 GPU against those on the CPU, the speed of the learner on both, evaluators that feed it, the tests
-marked gpu, and trainings for the time that is left. Their explorations run beside, on the CPUs,
-from the moment that nothing is timed there any more.
+marked gpu, and trainings for the time that is left. Their explorations run on the CPUs as soon as
+nothing is timed there.
 
-Every part is cut at its share of the time, and what fails is a row of the table. Nothing is
-installed or downloaded. Without a GPU the same is done on the CPU, and shows that it runs.
+Every part is cut at its fraction of the time, and a failure is a row of the table. Nothing is
+installed or downloaded. Without a GPU the same runs on the CPU.
 """
 
 import functools
@@ -43,23 +43,23 @@ from onestep_md.interruption import interruptible
 from onestep_md.run_folder import machine, machine_line
 
 TESTS = "tests"
-# of the time, at most; what a part leaves falls to the trainings
+# largest fractions of the time; the trainings get what a part leaves
 _SHARES = {PART: 0.35, SPEED: 0.15, FEED: 0.1, TESTS: 0.1}
-_LAST = 0.9  # of a share, after which nothing new begins
+_LAST = 0.9  # fraction of a part's time after which nothing new begins
 _PAUSE = 0.2  # s between looks at the explorations
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done.
+    """The parts of the benchmark.
 
     Attributes:
-        kinds: of flows whose numbers are compared.
-        samples: of each of them.
+        kinds: kinds of flows whose numbers are compared.
+        samples: number of samples of each kind.
         speeds: steps that are timed.
-        fed: molecules, YAML files by their names, whose evaluators are timed.
-        tests: folder of the tests, None: none of them.
-        trainings: in the order in which they begin where all explorations have ended.
+        fed: names of the YAML files of molecules whose evaluators are timed.
+        tests: folder of the tests; None for no tests.
+        trainings: trainings in the order in which they begin once all explorations have ended.
     """
 
     kinds: tuple[Kind, ...] = KINDS
@@ -73,9 +73,9 @@ class Plan:
 def measure_gpu(
     minutes: float, out: Path, systems: Path, local: bool, plan: Plan, started: float
 ) -> None:
-    """Do all of the plan that fits into the time, and leave tables, logs and models in `out`.
+    """Run as much of the plan as fits into the time; write tables, logs and models to `out`.
 
-    The minutes count from `started`, as `time.time`.
+    The minutes count from `started`, a `time.time`.
 
     Raises:
         RunFolderError: `out` is not empty.
@@ -96,7 +96,7 @@ def measure_gpu(
 
 
 def judge(rows: list[Row], where: str, out: Path) -> None:
-    """Raise the error, if any, that the whole ends with; `where` is the device."""
+    """Raise an error if numbers are wrong or nothing ran; `where` is the device."""
     wrong = [row.name for row in rows if row.verdict == "wrong"]
     if wrong:
         raise OneStepError(
@@ -108,7 +108,7 @@ def judge(rows: list[Row], where: str, out: Path) -> None:
 
 
 class _Benchmark:
-    """The parts in their order, and the processes that must be ended with it."""
+    """The parts in order, and their processes, which end with it."""
 
     def __init__(
         self, minutes: float, out: Path, systems: Path, local: bool, plan: Plan, started: float
@@ -131,7 +131,7 @@ class _Benchmark:
         ]
 
     def run(self) -> None:
-        """All parts."""
+        """Run all parts."""
         plan, systems, device = self.plan, self.systems, self.device
         self._part(PART, functools.partial(
             compare_kinds, plan.kinds, systems, device, plan.samples
@@ -146,7 +146,7 @@ class _Benchmark:
         self._trainings(explorations)
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """End all processes."""
         for job in self.jobs:
             if not job.ended:
                 job.kill()
@@ -167,7 +167,7 @@ class _Benchmark:
         return job
 
     def _explorations(self) -> dict[Training, Job]:
-        """Start them all; they share the CPUs, and leave some to the GPU's process."""
+        """Start all explorations; they divide the CPUs, except two for the GPU's process."""
         trainings = self.plan.trainings
         each = max(1, ((os.cpu_count() or 1) - 2) // max(1, len(trainings)))
         # the first one must leave time for its training, the last one may take longest
@@ -181,7 +181,7 @@ class _Benchmark:
         return jobs
 
     def _trainings(self, explorations: dict[Training, Job]) -> None:
-        """One after the other, as their explorations end, each for its share of what is left."""
+        """Train one system after another as the explorations end, each for part of the time."""
         waiting = dict(explorations)
         while waiting:
             ready = []
@@ -206,12 +206,12 @@ class _Benchmark:
 
 
 def _until(work: Work, soft: float, send, deadline: float) -> None:
-    """`work` with an earlier end in mind than the one at which it is killed."""
+    """Run `work` with an earlier end than the deadline at which it is killed."""
     work(send, min(soft, deadline))
 
 
 def gpu_tests(folder: Path, seconds: float) -> Row:
-    """The tests marked gpu, in a process of their own."""
+    """Run the tests marked gpu in a process of their own."""
     files = [str(p) for p in sorted(folder.rglob("test_*.py")) if "mark.gpu" in p.read_text()]
     if not files:
         return Row(TESTS, "marked gpu", f"there are none in {folder}", "failed")

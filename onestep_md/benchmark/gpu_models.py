@@ -1,6 +1,6 @@
-"""Flows of every kind, of a size that is asked for, without an exploration behind them.
+"""Flows of every kind and size without a real exploration.
 
-For what depends on the arithmetic alone: numbers on two devices, and the time of a step.
+They serve measurements of the arithmetic alone: numbers on two devices, and the time of a step.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from onestep_md.sampling.target import Target
 from onestep_md.targets.evaluator import Segment, SegmentResult
 from onestep_md.targets.gaps import Gaps
 
-_STIRRED = 0.05  # standard deviation of what is added to untrained parameters
+_STIRRED = 0.05  # standard deviation of the noise added to untrained parameters
 
 
 class FreeEvaluators:
@@ -31,38 +31,38 @@ class FreeEvaluators:
         self._tickets = 0
 
     def submit(self, x: np.ndarray) -> int:
-        """Remember the shape of x."""
+        """Keep the shape of x."""
         self._tickets += 1
         self._waiting[self._tickets] = np.zeros_like(x)
         return self._tickets
 
     def collect(self, ticket: int) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros."""
+        """Return zeros."""
         grad_u = self._waiting.pop(ticket)
         return np.zeros(len(grad_u)), grad_u
 
     def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Zeros of the shape of x."""
+        """Return zeros of the shape of x."""
         return self.collect(self.submit(x))
 
     def map_segments(self, segments: Sequence[Segment]) -> list[SegmentResult]:
-        """There is no dynamics without forces."""
+        """Refuse: dynamics needs forces."""
         raise NotImplementedError
 
     def publish(self, values: dict[str, float]) -> None:
-        """Nobody monitors them."""
+        """Drop the values."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
 def serial_evaluators(target: Target, platform: str) -> SerialEvaluators:
-    """In this process; the platform counts for molecules only."""
+    """Return evaluators in this process; the platform matters for molecules only."""
     return SerialEvaluators(target.factory(platform), platform)
 
 
-def rough_exploration(target: Target, n: int) -> Exploration:
-    """What an annealing starts from; its energies are real."""
+def make_rough_exploration(target: Target, n: int) -> Exploration:
+    """Make an exploration of the samples that an annealing starts from, with real energies."""
     x = target.rough_samples(n, seed=0)
     u, grad_u = serial_evaluators(target, "Reference").evaluate(x)
     finite = np.isfinite(u)
@@ -78,9 +78,9 @@ def rough_exploration(target: Target, n: int) -> Exploration:
     )
 
 
-def rough_model(config: Config, target: Target, n: int) -> Model:
-    """A model whose flow and averaged flow are equal, and no identity; n frames behind it."""
-    model = build_model(config, target, rough_exploration(target, n))
+def build_rough_model(config: Config, target: Target, n: int) -> Model:
+    """Build a model from n frames whose flow equals its teacher and is not the identity."""
+    model = build_model(config, target, make_rough_exploration(target, n))
     state = model.state
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

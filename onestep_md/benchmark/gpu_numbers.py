@@ -1,7 +1,7 @@
-"""The same numbers on two devices: samples, weights, scores and gradients of every kind of flow.
+"""Samples, weights, scores and gradients of every kind of flow, compared between two devices.
 
-The flow is on one device or the other, everything else is where it always is. All in float64, so
-what differs by more than rounding is a mistake.
+The flow is on one device or the other, everything else on the CPU. All numbers are float64, so a
+difference beyond rounding is a mistake.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from onestep_md.benchmark.gpu_models import rough_model, serial_evaluators
+from onestep_md.benchmark.gpu_models import build_rough_model, serial_evaluators
 from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import load_config
 from onestep_md.distributed.pool import Evaluators
@@ -26,14 +26,14 @@ from onestep_md.sampling.draw import draw_samples, log_weights_at
 from onestep_md.sampling.sampler import Sampler, sampler_of
 
 PART = "numbers"
-TOLERANCE = 1e-9  # of numbers of size one and below; relative, of larger ones
+TOLERANCE = 1e-9  # absolute for numbers up to one, relative for larger ones
 _STEPS = 2  # K
 _FRAMES = 400
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of flow: its name, a YAML file by its name, and keys of it that are replaced."""
+    """A kind of flow: its name, the name of a YAML file, and overrides of its keys."""
 
     name: str
     system: str
@@ -56,7 +56,7 @@ KINDS = (
 def compare_kinds(
     kinds: tuple[Kind, ...], systems: Path, device: str, n: int, send: Send, deadline: float
 ) -> None:
-    """Send a row for every kind of flow."""
+    """Send one row for each kind of flow."""
     for kind in kinds:
         if time.time() > deadline:
             return
@@ -67,34 +67,33 @@ def compare_kinds(
 
 
 def compare_kind(kind: Kind, systems: Path, device: torch.device, n: int) -> Row:
-    """Differences between the device and the CPU over n samples."""
+    """Compare the device with the CPU over n samples."""
     small = ["flow.layers=4", "flow.width=16", "train.buffer=64"]
     config = load_config(systems / f"{kind.system}.yaml", [*small, *kind.overrides])
     target = load_target(config)
-    model = rough_model(config, target, _FRAMES)
+    model = build_rough_model(config, target, _FRAMES)
     sampler = sampler_of(model)
     evaluators = serial_evaluators(target, "Reference")
     auxiliaries = config.sample.auxiliaries
-    found = [
-        _numbers(sampler, placed(sampler.flow, of), evaluators, n, auxiliaries)
-        for of in (torch.device("cpu"), device)
+    here, there = [
+        _numbers(sampler, place(sampler.flow, where), evaluators, n, auxiliaries)
+        for where in (torch.device("cpu"), device)
     ]
-    here, there = found
     values = {name: difference(there[name], here[name]) for name in here}
-    rough = _single_precision(sampler, placed(model.state.teacher, device), n)
+    float32 = _single_precision(sampler, place(model.state.teacher, device), n)
     text = ", ".join(f"{name} {value:.0e}" for name, value in values.items())
     verdict: Literal["ok", "wrong"] = "ok" if max(values.values()) <= TOLERANCE else "wrong"
-    text = f"{text} apart (float32 {rough:.0e})"
-    return Row(PART, kind.name, text, verdict, values | {"float32": rough})
+    text = f"{text} apart (float32 {float32:.0e})"
+    return Row(PART, kind.name, text, verdict, values | {"float32": float32})
 
 
-def placed(flow: Flow, device: torch.device) -> Flow:
-    """A copy of a flow on a device."""
+def place(flow: Flow, device: torch.device) -> Flow:
+    """Return a copy of a flow on a device."""
     return copy.deepcopy(flow).to(device)
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference, relative where numbers are larger than one; +inf if one is no number."""
+    """Return the largest difference, relative for numbers above one; +inf if one is nan."""
     same = found == expected  # infinities too
     with np.errstate(invalid="ignore"):
         apart = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
@@ -110,7 +109,7 @@ def _gradient(parameter: Parameter) -> Tensor:
 def _numbers(
     sampler: Sampler, flow: Flow, evaluators: Evaluators, n: int, auxiliaries: int
 ) -> dict[str, np.ndarray]:
-    """What must be the same wherever the flow is."""
+    """Numbers that do not depend on the device of the flow."""
     chart, generator = sampler.chart, torch.Generator().manual_seed(0)
     samples = draw_samples(flow, chart, evaluators, n, _STEPS, generator, auxiliaries)
     held_out = sampler.held_out.at_most(n)
@@ -137,7 +136,7 @@ def _by_largest(vector: torch.Tensor) -> np.ndarray:
 
 
 def _single_precision(sampler: Sampler, trained: Flow, n: int) -> float:
-    """How far log-determinants of the flow that is trained, in float32, are off, in nats."""
+    """Median error in nats of the log-determinants of the float32 flow."""
     z = sampler.chart.sample_base(n, torch.Generator().manual_seed(0))
     with torch.no_grad():
         _, exact = sampler.flow(z, _STEPS)

@@ -1,7 +1,7 @@
-"""How fast the learner is on two devices, and what evaluators have to deliver to feed it.
+"""Speed of the learner on two devices, and of the evaluators that feed it.
 
-A step is one of training, `train.train_step`, for one K; or of pretraining, on the likelihood of
-explored samples. Energies cost nothing, or come from evaluators that are timed alone and in use.
+A step is one of training, `train.train_step`, for one K, or of pretraining on the likelihood of
+explored samples. Energies are free, or come from evaluators that are timed alone and in use.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.benchmark.gpu_models import FreeEvaluators, rough_model, serial_evaluators
+from onestep_md.benchmark.gpu_models import FreeEvaluators, build_rough_model, serial_evaluators
 from onestep_md.benchmark.jobs import Row, Send, failure
 from onestep_md.config import BufferTraining, Config, load_config
 from onestep_md.distributed.learners import Alone
@@ -30,17 +30,17 @@ from onestep_md.training.train import train_step
 
 SPEED, FEED = "speed", "evaluators"
 _FRAMES = 1024
-_SECONDS = 1.0  # of steps that are timed, one at least
-_LONG = 4.0  # s of a first step that is not repeated
-_RATED = 2000  # energies of which evaluators are timed
+_SECONDS = 1.0  # time over which steps repeat, at least once
+_LONG = 4.0  # s; a longer first step is not repeated
+_RATED = 2000  # energies by which evaluators are timed
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps to time: a YAML file by its name, keys of it that are replaced, and numbers K.
+    """Steps to time: the name of a YAML file, numbers K, and overrides of its keys.
 
     Attributes:
-        pretraining: time steps of pretraining as well.
+        pretraining: whether steps of pretraining are timed as well.
     """
 
     system: str
@@ -50,7 +50,7 @@ class Steps:
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """Name in the table."""
         return " ".join([self.system, *(text.split(".")[1] for text in self.overrides)])
 
 
@@ -69,13 +69,13 @@ SPEEDS = (
 def time_learner(
     timed: tuple[Steps, ...], systems: Path, device: str, send: Send, deadline: float
 ) -> None:
-    """Send a row for every system and K, of the device and of all CPUs."""
+    """Send one row for each system and K, with the rates of the device and of all CPUs."""
     torch.set_num_threads(os.cpu_count() or 1)
     devices = dict.fromkeys((device, "cpu"))
     for steps in timed:
         try:
             config = load_config(systems / f"{steps.system}.yaml", list(steps.overrides))
-            models = {of: prepared(config, of) for of in devices}
+            models = {name: prepare_model(config, name) for name in devices}
         except Exception as error:
             send(failure(SPEED, steps.name, error))
             continue
@@ -85,18 +85,19 @@ def time_learner(
             name = f"{steps.name}, " + (f"K = {count}" if count else "likelihood")
             try:
                 rates = {
-                    of: _rate(model, config.buffer_training, count) for of, model in models.items()
+                    place: _rate(model, config.buffer_training, count)
+                    for place, model in models.items()
                 }
             except Exception as error:
                 send(failure(SPEED, name, error))
                 continue
-            text = ", ".join(f"{rate:,.0f} samples/s on {of}" for of, rate in rates.items())
+            text = ", ".join(f"{rate:,.0f} samples/s on {place}" for place, rate in rates.items())
             send(Row(SPEED, name, text, values=rates))
 
 
-def prepared(config: Config, device: str) -> Model:
-    """A model on a device, its exploration a rough one."""
-    model = rough_model(config, load_target(config), _FRAMES)
+def prepare_model(config: Config, device: str) -> Model:
+    """Build a model on a device from a rough exploration."""
+    model = build_rough_model(config, load_target(config), _FRAMES)
     model.state.to(torch.device(device))
     return model
 
@@ -111,23 +112,23 @@ def _rate(model: Model, settings: BufferTraining, count: int | None) -> float:
 def step_seconds(
     model: Model, settings: BufferTraining, count: int, evaluators: Evaluators
 ) -> float:
-    """Of a training step for K = `count`."""
+    """Time a training step for K = `count`, in seconds."""
     shares = tuple(float(count == k) for k in STEP_COUNTS)
     settings = settings.model_copy(update={"step_shares": shares})
     chart, alone = model.chart, Alone()
-    return seconds(lambda: train_step(model.state, settings, chart, evaluators, alone))
+    return time_call(lambda: train_step(model.state, settings, chart, evaluators, alone))
 
 
 def likelihood_seconds(model: Model, settings: BufferTraining) -> float:
-    """Of a step of pretraining."""
+    """Time a step of pretraining, in seconds."""
     settings = settings.model_copy(update={"pretraining": settings.pretraining or 1000})
     with tempfile.TemporaryDirectory() as folder:
         task = model.task("", FreeEvaluators(), Path(folder))
-        return seconds(Likelihood(task, settings).step)
+        return time_call(Likelihood(task, settings).step)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Of one call, without what only the first one does, unless that takes long."""
+def time_call(work: Callable[[], object]) -> float:
+    """Time one call in seconds, without the first one unless that takes long."""
     started = time.perf_counter()
     work()
     _wait()
@@ -143,7 +144,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def _wait() -> None:
-    """For the GPU, which works on when a call returns."""
+    """Wait for the GPU, which goes on working after a call has returned."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -154,11 +155,11 @@ def _wait() -> None:
 def time_evaluators(
     names: tuple[str, ...], systems: Path, device: str, local: bool, send: Send, deadline: float
 ) -> None:
-    """Send a row for every molecule and every kind of evaluators, alone and feeding a learner."""
+    """Send one row for each molecule and kind of evaluators, alone and feeding a learner."""
     for name in names:
         config = load_config(systems / f"{name}.yaml")
         molecule = load_molecule_target(config)
-        model = prepared(config, device)
+        model = prepare_model(config, device)
         free = step_seconds(model, config.buffer_training, 1, FreeEvaluators())
         with _shared_ray(local):
             for kind, opened in _kinds(config, molecule, local).items():
@@ -168,7 +169,7 @@ def time_evaluators(
                 try:
                     evaluators = opened()
                     try:
-                        send(_fed(where, model, config, molecule, evaluators, free))
+                        send(_time_fed(where, model, config, molecule, evaluators, free))
                     finally:
                         evaluators.close()
                 except Exception as error:
@@ -186,7 +187,7 @@ def _shared_ray(local: bool):
 def _kinds(
     config: Config, molecule: MoleculeTarget, local: bool
 ) -> dict[str, Callable[[], Evaluators]]:
-    """What opens evaluators, by what the table calls them."""
+    """Functions that open evaluators, by their names in the table."""
 
     def alone(platform: str) -> Callable[[], Evaluators]:
         return lambda: serial_evaluators(molecule, platform)
@@ -200,11 +201,11 @@ def _kinds(
     kinds = {f"1 x {name}": alone(name) for name in ("Reference", "CPU", "CUDA")}
     if not local:
         workers = max(1, (os.cpu_count() or 1) - 2)
-        kinds |= {f"{n} x {of}": pool(of, n) for n, of in ((workers, "CPU"), (4, "CUDA"))}
+        kinds |= {f"{n} x {name}": pool(name, n) for n, name in ((workers, "CPU"), (4, "CUDA"))}
     return kinds
 
 
-def _fed(
+def _time_fed(
     where: str,
     model: Model,
     config: Config,
@@ -212,12 +213,12 @@ def _fed(
     evaluators: Evaluators,
     free: float,
 ) -> Row:
-    """Evaluations per second alone and during training, and how long the learner waits."""
+    """Measure evaluations per second alone and in training, and how long the learner waits."""
     positions = molecule.molecule.positions
     noise = np.random.default_rng(0).normal(0.0, 0.003, (_RATED, *positions.shape))
     x = positions + noise
     evaluators.evaluate(x[: _RATED // 10])
-    alone = _RATED / seconds(lambda: evaluators.evaluate(x))
+    alone = _RATED / time_call(lambda: evaluators.evaluate(x))
     before, waited, started = evaluators.evaluations, evaluators.wait_seconds, time.perf_counter()
     step = step_seconds(model, config.buffer_training, 1, evaluators)
     elapsed = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Explorations and trainings that end when their time is over, in run folders of the usual kind.
+"""Explorations and trainings that end in time, in ordinary run folders.
 
 An exploration is shrunk to what its time allows, or its frames are those of a finished model of
 the same target. A training is planned by timed steps, stopped by a signal where the plan was too
@@ -43,24 +43,24 @@ from onestep_md.training.train import train
 
 EXPLORATION, TRAINING = "explored", "training"
 _FEWEST = 200  # particles
-_COSTS = {"molecule": 60, "density": 150}  # temperatures, or what costs as much
-_SPARE = 0.7  # of the time of an exploration, and of a training before its samples are drawn
+_COSTS = {"molecule": 60, "density": 150}  # energies per particle and move
+_SPARE = 0.7  # fraction of the time for annealing, and for training before its samples are drawn
 _AT_ONCE = 2000
 _DRAWN = 60_000  # samples of a finished model, before they are resampled
-_PLANNING = 0.3  # of the time of training, at most, for timing steps
-_SURE = 0.85  # of what is left is planned for
-_ENERGIES = 0.3  # at most, of the time of training, where there is pretraining
+_PLANNING = 0.3  # largest fraction of the time of training for timing steps
+_SURE = 0.85  # fraction of the remaining time that is planned for
+_ENERGIES = 0.3  # largest fraction of the time for steps with energies, beside pretraining
 
 
 @dataclass(frozen=True)
 class Training:
-    """What to train.
+    """A system to train.
 
     Attributes:
-        system: YAML file by its name, and run folder.
-        share: of the time of all trainings, relative to the others.
+        system: name of the YAML file and of the run folder.
+        share: time relative to the other trainings.
         overrides: keys that are replaced on every machine.
-        on_gpu: and on a GPU.
+        on_gpu: keys that are replaced on a GPU as well.
         frames_of: folder beside the YAML files of a finished model of the same target, whose
             samples take the place of an exploration.
     """
@@ -92,7 +92,7 @@ TRAININGS = (
 
 
 def configure(training: Training, systems: Path, device: str, evaluators: int | None) -> Config:
-    """The configuration, but for the numbers of particles and steps."""
+    """Load the configuration; the numbers of particles and steps follow later."""
     overrides = [*training.overrides, f"cluster.device={device}"]
     if device == "cuda":
         overrides += training.on_gpu
@@ -114,7 +114,7 @@ def explore_system(
     send: Send,
     deadline: float,
 ) -> None:
-    """Leave a run folder with an exploration in it."""
+    """Explore a system; its run folder keeps the exploration."""
     config = configure(training, systems, device, evaluators)
     hardware.prepare(config.cluster, local)
     target, folder, started = load_target(config), out / training.system, time.time()
@@ -122,7 +122,9 @@ def explore_system(
     try:
         if training.frames_of is None:
             budget = _SPARE * (deadline - started)
-            particles = min(config.annealing.particles, _affordable(config, target, pool, budget))
+            particles = min(
+                config.annealing.particles, _count_affordable(config, target, pool, budget)
+            )
             changed = config.exploration.model_copy(update={"particles": particles})
             config = config.model_copy(update={"exploration": changed})
         keep_origin(folder, config, target, hardware.resources(config.cluster, pool))
@@ -130,7 +132,7 @@ def explore_system(
             found, _ = explore_or_load(config, target, pool, folder, Display(folder / "log.txt"))
             origin = f"annealing of {particles} particles"
         else:
-            found = _frames_of(systems / training.frames_of, target, pool, deadline)
+            found = _draw_frames(systems / training.frames_of, target, pool, deadline)
             found.save(folder / "exploration.npz", exploration_key(config, target))
             origin = f"samples of {training.frames_of}, resampled by their weights"
     finally:
@@ -140,8 +142,8 @@ def explore_system(
     send(Row(EXPLORATION, training.system, text, values={"seconds": taken}))
 
 
-def _affordable(config: Config, target: Target, pool: Evaluators, budget: float) -> int:
-    """Particles whose annealing takes this many seconds or so, by what some energies take."""
+def _count_affordable(config: Config, target: Target, pool: Evaluators, budget: float) -> int:
+    """Return how many particles can be annealed in about `budget` seconds, by timed energies."""
     n = 1000
     x = target.rough_samples(n, seed=0)  # the target may build a chart first
     for _ in range(2):  # the first time evaluators may have to start
@@ -151,8 +153,8 @@ def _affordable(config: Config, target: Target, pool: Evaluators, budget: float)
     return max(_FEWEST, int(budget / (each * config.annealing.moves * _COSTS[config.target.kind])))
 
 
-def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) -> Exploration:
-    """Independent frames of the target: one-step samples of a finished model, resampled."""
+def _draw_frames(folder: Path, target: Target, pool: Evaluators, deadline: float) -> Exploration:
+    """Draw frames of the target: one-step samples of a finished model, resampled."""
     theirs = load_run_config(folder)
     source = load_target(theirs)
     if source.fingerprint.identity != target.fingerprint.identity:
@@ -188,7 +190,7 @@ def _frames_of(folder: Path, target: Target, pool: Evaluators, deadline: float) 
 
 
 def train_system(training: Training, out: Path, local: bool, send: Send, deadline: float) -> None:
-    """Train what `explore_system` left, write the model, and send what it is worth."""
+    """Train on the exploration of `explore_system`, write the model, and send its evidence."""
     started, folder = time.time(), out / training.system
     config = load_run_config(folder)
     config = config.model_copy(
@@ -202,7 +204,7 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
         resources = hardware.resources(config.cluster, pool)
         display = Display(folder / "log.txt")
         stop_at = started + _SPARE * (deadline - started)
-        model, config = _trained(config, target, found, pool, folder, display, stop_at)
+        model, config = _train_model(config, target, found, pool, folder, display, stop_at)
         save_sampler(folder, model)
         state = model.state
         taken = f"{state.pretrained} steps of likelihood, {state.step} with energies"
@@ -226,7 +228,7 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
         pool.close()
 
 
-def _trained(
+def _train_model(
     config: Config,
     target: Target,
     found: Exploration,
@@ -235,15 +237,15 @@ def _trained(
     display: Display,
     stop_at: float,
 ) -> tuple[Model, Config]:
-    """A model trained until about `stop_at`, and the configuration with the numbers of steps."""
+    """Train a model until about `stop_at`; also return the configuration with its step counts."""
     device, now = hardware.device(config.cluster), time.time()
     model = build_model(config, target, found)
     model.state.to(device)
-    counts = planned(copy.deepcopy(model), config, pool, stop_at - time.time())
+    counts = plan_steps(copy.deepcopy(model), config, pool, stop_at - time.time())
     display.say(f"plan: {counts}")
-    config = _with_counts(config, counts)
+    config = _set_counts(config, counts)
     try:
-        with interruptible("its time is up"), stopped_after(stop_at - time.time()):
+        with interruptible("its time is up"), stop_after(stop_at - time.time()):
             display.start("training")
             tasks = [model.task(folder.name, pool, folder)]
             keeper = Keeper(tasks, folder, model.identity, config.train.checkpoint_interval)
@@ -254,22 +256,22 @@ def _trained(
     display.say(f"{time.time() - now:.0f} s in all")
     state = model.state
     reached = {"pretraining": state.pretrained, "steps": max(1, state.step)}
-    return model, _with_counts(config, reached)
+    return model, _set_counts(config, reached)
 
 
-def _with_counts(config: Config, counts: dict[str, int]) -> Config:
+def _set_counts(config: Config, counts: dict[str, int]) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update=counts)})
 
 
-def planned(model: Model, config: Config, pool: Evaluators, budget: float) -> dict[str, int]:
-    """Numbers of steps for a training of so many seconds; uses up the model.
+def plan_steps(model: Model, config: Config, pool: Evaluators, budget: float) -> dict[str, int]:
+    """Plan the numbers of steps for `budget` seconds; the timed steps change the model.
 
-    Pretraining takes what the steps with energies of the file leave. Without it these take all.
+    Pretraining gets the time that the file's steps with energies leave; without it these get all.
     Where steps are too long to be timed, the numbers are those of the file, to be cut.
     """
     settings, started = config.buffer_training, time.time()
     try:
-        with interruptible("steps are long"), stopped_after(_PLANNING * budget):
+        with interruptible("steps are long"), stop_after(_PLANNING * budget):
             cheap = likelihood_seconds(model, settings) if settings.pretraining else 0.0
             each, total = 0.0, sum(settings.step_shares)
             for count, share in zip(STEP_COUNTS, settings.step_shares, strict=True):
@@ -285,8 +287,8 @@ def planned(model: Model, config: Config, pool: Evaluators, budget: float) -> di
 
 
 @contextmanager
-def stopped_after(seconds: float) -> Iterator[None]:
-    """The process gets SIGTERM after some time, unless the block has ended."""
+def stop_after(seconds: float) -> Iterator[None]:
+    """Send SIGTERM to this process after some time, unless the block has ended."""
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
     signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
     try:

@@ -1,6 +1,6 @@
-"""Work in processes of their own that report row by row, and the table that keeps the rows.
+"""Jobs in processes of their own that report row by row, and the table of their rows.
 
-A job may be cut at any moment, run out of memory or crash: what it has sent is on disk by then.
+A job may be cut at any moment, run out of memory or crash; the rows it has sent are on disk.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        part: of the benchmark.
-        name: what was looked at.
-        text: what was found, or why not.
-        verdict: ok; failed, where nothing was found; wrong, where numbers differ that must not.
-        values: the same in numbers.
+        part: part of the benchmark.
+        name: name of the measurement.
+        text: result, or the reason why there is none.
+        verdict: ok; failed without a result; wrong where numbers differ that must not.
+        values: the result in numbers.
     """
 
     part: str
@@ -39,17 +39,17 @@ class Row:
     values: dict[str, float] = field(default_factory=dict)
 
     def line(self) -> str:
-        """For the table."""
+        """Return the line of the table."""
         mark = "" if self.verdict == "ok" else f"{self.verdict.upper()}: "
         return f"{self.part:<10}  {self.name:<34}  {mark}{self.text}"
 
 
 Send = Callable[[Row], None]
-Work = Callable[[Send, float], None]  # is told when to end, as `time.time`
+Work = Callable[[Send, float], None]  # gets the `time.time` at which it has to end
 
 
 class Table:
-    """Rows in `table.txt`, `table.json` and `log.txt`, all of them whole after every row."""
+    """Rows in `table.txt`, `table.json` and `log.txt`, which are complete after every row."""
 
     def __init__(self, folder: Path, heading: list[str]):
         """`folder` exists; `heading` is what the table begins with."""
@@ -77,11 +77,11 @@ class Job:
     """One piece of work in a process of its own, whose output goes to a file.
 
     Args:
-        part: of the benchmark.
-        name: of the work, for the table.
+        part: part of the benchmark.
+        name: name of the work in the table.
         work: picklable.
         deadline: `time.time` at which the process is killed if it has not ended.
-        log: the file.
+        log: file of its output.
     """
 
     def __init__(self, part: str, name: str, work: Work, deadline: float, log: Path):
@@ -97,7 +97,7 @@ class Job:
         self._open, self._killed = True, False
 
     def poll(self) -> Iterator[Row]:
-        """The rows that have arrived; one more if the process ended badly or had to be killed."""
+        """Yield the rows that have arrived; one more if the process failed or had to be killed."""
         while self._open and self._rows.poll():
             try:
                 yield self._rows.recv()
@@ -120,20 +120,20 @@ class Job:
         return not self._open
 
     def kill(self) -> None:
-        """End the process now."""
+        """Kill the process."""
         self._killed, self._open = True, False
         self._process.kill()
         self._process.join()
 
     def rows(self) -> Iterator[Row]:
-        """All rows, until the end."""
+        """Yield all rows until the process ends."""
         while not self.ended:
             yield from self.poll()
             time.sleep(_PAUSE)
 
 
 def _perform(part: str, name: str, work: Work, there, deadline: float, log: Path) -> None:
-    """The process."""
+    """Run the work; the main function of the process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("a") as stream:  # also what compiled code prints
         os.dup2(stream.fileno(), sys.stdout.fileno())
@@ -154,6 +154,6 @@ def _end_with_parent() -> None:
 
 
 def failure(part: str, name: str, error: Exception) -> Row:
-    """The row of what raised."""
+    """Return the row of an error."""
     message = " ".join(str(error).split())[:300]
     return Row(part, name, f"{type(error).__name__}: {message}", "failed")

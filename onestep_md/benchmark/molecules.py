@@ -1,8 +1,7 @@
 """Small molecules of all kinds: log Z and region free energies beside what is known independently.
 
-For `python -m onestep_md.benchmark molecules`. Every file in systems/molecules/ is run from
-beginning to end; its one-step log Z and BAR are compared with a log Z that nothing was trained
-for, its free energies with a long replica exchange (`molecule_reference`, kept in
+Every file in systems/molecules/ is run from beginning to end. Its one-step log Z and BAR are
+compared with a log Z without any training, its free energies with a long replica exchange (`molecule_reference`, kept in
 systems/reference/molecules.json), and regions that a symmetry of the molecule makes equal with
 each other. Errors are right if the squares of all z average near one.
 """
@@ -30,7 +29,7 @@ from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line
 from onestep_md.targets.molecule import load_molecule
 
-# regions of a molecule that have the same free energy by its symmetry
+# regions with the same free energy by a symmetry of the molecule
 _MIRRORED = [("plus", "minus")]
 EQUAL = {
     "acetate": _MIRRORED,

@@ -1,6 +1,6 @@
 """The evaluator pool against bare loops, its scaling against a model, and the driver's memory.
 
-Called by `python -m onestep_md.benchmark throughput`. Every ratio is taken between measurements
+Every ratio is taken between measurements
 that alternate within this run, so that other work on the machine meets both.
 """
 

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from onestep_md.benchmark import gpu_numbers, gpu_training
 from onestep_md.benchmark.gpu import Plan, gpu_tests, judge, measure_gpu
-from onestep_md.benchmark.gpu_models import FreeEvaluators, rough_model
+from onestep_md.benchmark.gpu_models import FreeEvaluators, build_rough_model
 from onestep_md.benchmark.gpu_numbers import KINDS, Kind, compare_kind, difference
 from onestep_md.benchmark.gpu_speed import Steps
 from onestep_md.benchmark.gpu_training import Training, explore_system, train_system
@@ -143,7 +143,7 @@ def trained(kind, device):
     """Losses of two steps and of one after a checkpoint, and the parameters in the end."""
     small = ["flow.layers=2", "flow.width=8", "train.batch=16", "train.regression_batch=16"]
     config = load_config(SYSTEMS / f"{kind.system}.yaml", [*small, *kind.overrides])
-    model = rough_model(config, load_target(config), 200)
+    model = build_rough_model(config, load_target(config), 200)
     state, infos = model.state, []
     state.to(device)
     for step in range(3):
@@ -178,7 +178,7 @@ def test_another_network_on_the_device_is_found(monkeypatch):
     """The comparison of the CPU with itself is exact, but not blind."""
     row = compare_kind(FLAT, SYSTEMS, torch.device("cpu"), 10)
     assert row.verdict == "ok" and max(row.values[n] for n in ("weights", "gradients")) == 0.0
-    original, calls = gpu_numbers.placed, []
+    original, calls = gpu_numbers.place, []
 
     def broken(flow, device):
         copy = original(flow, device)
@@ -188,7 +188,7 @@ def test_another_network_on_the_device_is_found(monkeypatch):
                 next(copy.parameters()).mul_(1.0 + 1e-6)
         return copy
 
-    monkeypatch.setattr(gpu_numbers, "placed", broken)
+    monkeypatch.setattr(gpu_numbers, "place", broken)
     row = compare_kind(FLAT, SYSTEMS, torch.device("cpu"), 10)
     assert row.verdict == "wrong"
     with pytest.raises(OneStepError, match="differ from those on the CPU: flat"):
@@ -342,8 +342,8 @@ def test_particles_are_counted_by_the_time_of_energies_alone(monkeypatch):
     pool = SimpleNamespace(evaluate=lambda x: wait(0.001 * len(x), None))
     config = load_config(SYSTEMS / "gmm9.yaml", ["exploration.moves=4"])
     # a density costs 150 energies for a particle and a move
-    assert gpu_training._affordable(config, target, pool, 0.001 * 150 * 4 * 300) == 300
-    assert gpu_training._affordable(config, target, pool, 0.0) == 200
+    assert gpu_training._count_affordable(config, target, pool, 0.001 * 150 * 4 * 300) == 300
+    assert gpu_training._count_affordable(config, target, pool, 0.0) == 200
 
 
 def test_frames_are_taken_from_a_finished_model(tmp_path, monkeypatch):
