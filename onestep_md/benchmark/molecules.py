@@ -1,9 +1,10 @@
 """Small molecules of all kinds: log Z and region free energies beside what is known independently.
 
 Every file in systems/molecules/ is run from beginning to end. Its one-step log Z and BAR are
-compared with a log Z without any training, its free energies with a long replica exchange (`molecule_reference`, kept in
-systems/reference/molecules.json), and regions that a symmetry of the molecule makes equal with
-each other. Errors are right if the squares of all z average near one.
+compared with a log Z without any training, its free energies with a long replica exchange
+(`molecule_reference`, kept in systems/reference/molecules.json), and regions that a symmetry of
+the molecule makes equal with each other. Errors are right if the squares of all z average near
+one.
 """
 
 import json
