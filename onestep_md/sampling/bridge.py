@@ -25,11 +25,9 @@ from onestep_md.exploration.annealing import anneal_from
 from onestep_md.exploration.chart_density import ChartBase
 from onestep_md.exploration.smc import Progress
 from onestep_md.flow.base import Flow
-from onestep_md.sampling.draw import Samples, at_once
+from onestep_md.sampling.draw import CHUNK, Samples, at_once
 from onestep_md.sampling.sampler import Sampler
 from onestep_md.targets.gaps import fill_gradients
-
-_PART = 512  # latents that pass the flow at once, while evaluators compute those before
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,14 @@ class LatentEnergy:
     def to_x(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Configurations of latents z (n, dim), and log|det dx/dz| (n,)."""
         with torch.no_grad():
-            parts = [self._map(part) for part in z.split(at_once(self.flow, _PART))]
+            parts = [self._map(part) for part in z.split(at_once(self.flow, CHUNK))]
         x, log_det = zip(*parts, strict=True)
         return torch.cat(x), torch.cat(log_det)
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies e (n,), +inf outside of the chart, and gradients (n, dim) of latents z."""
         pending = []
-        for part in torch.from_numpy(z).split(at_once(self.flow, _PART)):
+        for part in torch.from_numpy(z).split(at_once(self.flow, CHUNK)):
             latent = part.detach().requires_grad_()
             with torch.enable_grad():
                 x, log_det = self._map(latent)

@@ -1,0 +1,112 @@
+"""The command on the shipped sampler: states, files, what is refused, and going on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from onestep_md.analysis.records.free_energies import read_free_energies
+from onestep_md.errors import ConfigError, OneStepError, RunFolderError, TargetError
+from onestep_md.free_energy.__main__ import app
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "systems" / "models" / "alanine-cartesian"
+FF03 = "ff03:target.forcefield=[amber03.xml, amber03_obc.xml]"
+
+
+def command(*arguments, expect=None):
+    """Run it without Ray; the error it ends with, or its output."""
+    done = CliRunner().invoke(app, [str(MODEL), "--local", *map(str, arguments)])
+    if expect is None:
+        assert done.exit_code == 0, done.output
+        return done.output
+    assert isinstance(done.exception, expect), done.output
+    return str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared") / "free"
+    states = ["--set-state", FF03, "--temperatures", "310", "--bridge", "never"]
+    return out, command("--n", 1000, *states, "--out", out)
+
+
+def test_states_have_free_energies_with_errors(compared):
+    out, said = compared
+    found = read_free_energies(out)
+    own, ff03, warm = found.states
+    assert [state.name for state in found.states] == ["own", "ff03", "310K"]
+    assert own.delta_f.value == own.delta_f.error == 0.0
+    # measured with ten times the samples: 6.19 +- 0.01 kT
+    assert abs(ff03.delta_f.value - 6.19) < 4.0 * ff03.delta_f.error < 0.4
+    apart = np.hypot(own.log_z.error, warm.log_z.error)
+    assert warm.delta_f.error < 0.5 * apart  # close states share the noise of their samples
+    assert found.difference("ff03", "own").value == pytest.approx(-ff03.delta_f.value)
+    assert "F(310K) - F(ff03)" in said and "good: the samples overlap" in said
+    assert ff03.fingerprint["forcefield"] == ["amber03.xml", "amber03_obc.xml"]
+
+
+def test_files_hold_the_samples_and_their_weights_in_every_state(compared):
+    out, _ = compared
+    with np.load(out / "weights.npz") as weights:
+        assert set(weights) == {"own", "ff03", "310K"}
+        assert all(abs(row.sum() - 1.0) < 1e-9 for row in weights.values())
+        own = weights["own"]
+    np.testing.assert_allclose(own, np.load(out / "samples" / "weights.npy"))
+    assert (out / "free_energies.png").stat().st_size > 10_000
+    assert (out / "samples" / "samples.dcd").exists()
+    assert json.loads((out / "free_energies.json").read_text())["format"] == 1
+
+
+def test_temperatures_cost_no_energies_of_another_system(compared):
+    out, _ = compared
+    log_w = np.log(np.load(out / "weights.npz")["310K"])
+    with np.load(out / "samples" / "samples.npz") as samples:
+        expected = -samples["u"] * 300.0 / 310.0 - samples["log_q"]
+    finite = np.isfinite(expected)
+    spread = (log_w - expected)[finite]
+    assert np.ptp(spread) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (["--set-state", "h:target.constraints=hbonds"], TargetError, "bonds of fixed length"),
+        (["--set-state", "h:target.forcefield=[no.xml]"], TargetError, "state h: .*no.xml"),
+        (["--set-state", "h=3"], ConfigError, "NAME:target.KEY=VALUE"),
+        (["--set-state", "h:train.steps=3"], ConfigError, "keys of the target alone"),
+        (["--set-state", "own:target.temperature=310"], ConfigError, "a name of its own"),
+        (["--temperatures", "warm"], ConfigError, "must be numbers"),
+        (["--temperatures", "-5"], ConfigError, "is no temperature"),
+        ([ROOT / "systems" / "trialanine.yaml"], TargetError, "42 atoms, and .* 22"),
+        ([ROOT / "systems" / "gmm9.yaml"], TargetError, "no molecule"),
+        (["no-file.yaml"], ConfigError, "no-file.yaml"),
+    ],
+)
+def test_states_of_other_configurations_are_refused(tmp_path, arguments, error, words):
+    import re
+
+    said = command(*arguments, "--out", tmp_path / "free", expect=error)
+    assert re.search(words, said), said
+    assert not (tmp_path / "free").exists()
+
+
+def test_atoms_in_another_order_are_refused(tmp_path):
+    lines = (MODEL / "input.pdb").read_text().splitlines()
+    atoms = [i for i, line in enumerate(lines) if line.startswith(("ATOM", "HETATM"))]
+    first, second = atoms[1], atoms[2]
+    lines[first], lines[second] = lines[second], lines[first]
+    (tmp_path / "swapped.pdb").write_text("\n".join(lines) + "\n")
+    state = f"swapped:target.pdb={tmp_path / 'swapped.pdb'}"
+    said = command("--set-state", state, "--out", tmp_path / "free", expect=OneStepError)
+    assert "order" in said or "template" in said
+
+
+def test_a_folder_in_use_is_refused_and_other_settings_do_not_resume(compared):
+    out, _ = compared
+    same = ["--set-state", FF03, "--temperatures", "310", "--bridge", "never", "--out", out]
+    assert "not empty" in command("--n", 1000, *same, expect=RunFolderError)
+    said = command("--n", 2000, *same, "--resume", expect=RunFolderError)
+    assert "other states or settings" in said
