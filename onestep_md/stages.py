@@ -27,14 +27,31 @@ def open_pool(
     `distributed.shared` divides those of several targets. `platform` is the one that `auto` chose
     before: timed again it might choose another, whose energies have other last digits.
     """
+    platform = platform or choose_platform(config, targets[0])
+    return open_pool_on(config, targets, [platform] * len(targets), local, address)
+
+
+def choose_platform(config: Config, target: Target) -> str:
+    """The platform of the configuration, or the fastest one for a target."""
     if config.cluster.platform != "auto" and config.target.kind == "molecule":
-        platform = config.cluster.platform
-    platform = platform or targets[0].fastest_platform()
+        return config.cluster.platform
+    return target.fastest_platform()
+
+
+def open_pool_on(
+    config: Config,
+    targets: Sequence[Target],
+    platforms: Sequence[str],
+    local: bool,
+    address: str | None,
+) -> Evaluators:
+    """Open evaluators of several targets, each on a platform of its own."""
     workers = None if config.cluster.evaluators == "auto" else config.cluster.evaluators
-    factory = several_factories([target.factory(platform) for target in targets])
+    factories = [t.factory(name) for t, name in zip(targets, platforms, strict=True)]
+    factory = several_factories(factories)
     if not local:  # takes some seconds, on a busy machine more
         print(f"starting evaluators on Ray{f' at {address}' if address else ''}", flush=True)
-    return open_evaluators(factory, platform, workers, local, address, config.cluster.patience)
+    return open_evaluators(factory, platforms[0], workers, local, address, config.cluster.patience)
 
 
 def explore_or_load(

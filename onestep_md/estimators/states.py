@@ -52,6 +52,11 @@ class Reweighted:
         return enough and not limits.khat_fails(self.khat, self.n, self.harmless)
 
     @property
+    def ess_error_known(self) -> bool:
+        """Whether the weights have the fourth moment that the error of their ESS needs."""
+        return self.khat <= limits.ESS_KHAT_LIMIT
+
+    @property
     def bias(self) -> float:
         """Bias of log Z, log <w> being concave: -var(log <w>) / 2, to the first order."""
         return -0.5 * self.log_z.error**2

@@ -16,7 +16,7 @@ from onestep_md.estimators.bounds import forward_ess
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
 from onestep_md.estimators.states import log_z_covariance, mbar, reweight
-from onestep_md.free_energy.judge import judge_state, needs_bridge
+from onestep_md.free_energy.judge import can_bridge, judge_state
 from onestep_md.free_energy.states import ScaledEvaluators, State
 from onestep_md.progress import Display
 from onestep_md.sampling.bridge import Bridged, bridge
@@ -105,11 +105,8 @@ def compare_states(
     found, bridged = [], {}
     for k, state in enumerate(states):
         reweighted, crossed, report = reweight(log_w[k]), None, None
-        wanted = settings.bridge == "always" or (
-            settings.bridge == "auto" and needs_bridge(reweighted)
-        )
-        hopeless = reweighted.missing > 0.5 * reweighted.n
-        if k and wanted and not hopeless:
+        wanted = {"always": True, "auto": not reweighted.reliable, "never": False}
+        if k and wanted[settings.bridge] and can_bridge(reweighted):
             crossed, report = _bridge(state, evaluators[k], sampler, settings, k, folder, display)
             bridged[state.name] = crossed
         judged = judge_state(reweighted, joined[k], report)
@@ -126,7 +123,9 @@ def compare_states(
                 delta_f=UNKNOWN,
                 level=judged.level,
                 verdict=judged.verdict,
-                evaluations=len(samples.u) + (report.evaluations if report else 0),
+                evaluations=len(samples.u)
+                + len(sampler.held_out.u)
+                + (report.evaluations if report else 0),
             )
         )
     covariance = _covariance(found, log_w)

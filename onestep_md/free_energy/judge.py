@@ -22,14 +22,14 @@ class Judged:
     verdict: str
 
 
-def needs_bridge(found: Reweighted) -> bool:
-    """Whether the samples of the flow tell too little of a state."""
-    return not found.reliable
+def can_bridge(found: Reweighted) -> bool:
+    """Whether enough samples have an energy in a state for a bridge to start."""
+    return found.missing <= MOSTLY * found.n
 
 
 def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -> Judged:
     """Choose between the estimates of log Z of one state."""
-    if found.missing > MOSTLY * found.n:
+    if not can_bridge(found):
         why = (
             f"{found.missing:,} of {found.n:,} samples have no finite energy or no density here; "
             "check that the state has the geometry and the atoms of the run"

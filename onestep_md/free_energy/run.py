@@ -10,6 +10,7 @@ import numpy as np
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.free_energies import free_energy_figure
 from onestep_md.analysis.records.free_energies import FreeEnergies, write_free_energies
+from onestep_md.config import Config
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.files import replacing, write_json, write_text
@@ -25,7 +26,7 @@ from onestep_md.free_energy.table import free_energy_lines
 from onestep_md.progress import Display
 from onestep_md.sampler import load
 from onestep_md.sampling.draw import Samples
-from onestep_md.stages import open_pool
+from onestep_md.stages import choose_platform, open_pool_on
 
 _SETTINGS = "settings.json"
 
@@ -59,11 +60,12 @@ def compute_free_energies(
     """
     with load(run, local, address, trust) as own:
         states = read_states(run, own.config, own.target, files, changes, temperatures)
-        _check_folder(folder, resume, states, n, settings)
+        platforms = _prepare_folder(folder, resume, own.config, states, n, settings)
         display = Display(folder / "log.txt")
         samples = own.sample(n, seed=settings.seed)
         display.say(f"{n:,} one-step samples in {samples.seconds:.1f} s")
-        pool = open_pool(own.config, distinct_targets(states), local, address)
+        targets = distinct_targets(states)
+        pool = open_pool_on(own.config, targets, platforms, local, address)
         try:
             compared = compare_states(
                 states, own.parts, samples, evaluators_of(states, pool), settings, folder, display
@@ -76,28 +78,43 @@ def compute_free_energies(
     return compared.found
 
 
-def _check_folder(
-    folder: Path, resume: bool, states: Sequence[State], n: int, settings: Settings
-) -> None:
-    """Make the folder, or check that it holds the beginnings of the same comparison."""
+def _prepare_folder(
+    folder: Path,
+    resume: bool,
+    config: Config,
+    states: Sequence[State],
+    n: int,
+    settings: Settings,
+) -> list[str]:
+    """Make the folder, or check that it holds the beginnings of the same comparison.
+
+    Returns:
+        Platform of every target. Timed again another might be chosen, with other last digits.
+    """
     made = {
         "states": {s.name: [s.target.fingerprint.identity, s.scale] for s in states},
         "samples": n,
         **dataclasses.asdict(settings),
     }
     path = folder / _SETTINGS
-    if resume and path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(made)):
-        raise RunFolderError(
-            f"{folder} holds a comparison of other states or settings. Give those again, or "
-            "another folder with --out."
-        )
+    if resume and path.exists():
+        kept = json.loads(path.read_text())
+        platforms = kept.pop("platforms")
+        if kept != json.loads(json.dumps(made)):
+            raise RunFolderError(
+                f"{folder} holds a comparison of other states or settings. Give those again, or "
+                "another folder with --out."
+            )
+        return platforms
     if not resume and folder.exists() and any(folder.iterdir()):
         raise RunFolderError(
             f"{folder} is not empty. Continue it with --resume, or choose another folder with "
             "--out."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, made)
+    platforms = [choose_platform(config, target) for target in distinct_targets(states)]
+    write_json(path, made | {"platforms": platforms})
+    return platforms
 
 
 def _write(

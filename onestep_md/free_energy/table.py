@@ -1,9 +1,10 @@
 """The table of free energies, as lines of text."""
 
 from onestep_md.analysis.records.free_energies import FreeEnergies, StateFound
-from onestep_md.estimators.estimate import Estimate, percent_text
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
 
 _KCAL = 4.184  # kJ
+_VISIBLE = 0.05  # of its error; a smaller bias is not worth a word
 _PAIRS = 6  # states up to which all differences are listed
 
 
@@ -19,11 +20,12 @@ def free_energy_lines(found: FreeEnergies) -> list[str]:
     ]
     for state in found.states:
         kJ, kcal = _in_units(state, found)
-        forward = state.bridge.forward_ess if state.bridge else None
-        ess = Estimate(state.reweighting.ess, state.reweighting.ess_error)
+        forward = percent_text(state.bridge.forward_ess) if state.bridge else "-"
+        reweighting = state.reweighting
+        ess = Estimate(reweighting.ess, reweighting.ess_error)
         lines.append(
             f"{state.name:<{width}}  {state.delta_f.format(''):>18}  {kJ:>18}  {kcal:>18}  "
-            f"{percent_text(ess):>15}  {percent_text(forward) if forward else '-':>13}  "
+            f"{percent_text(ess, reweighting.ess_error_known):>15}  {forward:>13}  "
             f"{state.used or '-':<11}  {state.evaluations:>9,}"
         )
     lines.append("")
@@ -54,5 +56,10 @@ def _both(found: FreeEnergies, width: int) -> list[str]:
         if state.bridge:
             estimates["bridge"] = state.bridge.log_z
         text = ", ".join(f"{name} {value.format('')}" for name, value in estimates.items())
+        bias = state.reweighting.bias
+        if -bias > _VISIBLE * state.reweighting.log_z.error:
+            text += f"; the first is too low by about {-bias:.2g}, as logarithms of means are"
         lines.append(f"{state.name:<{width}}  log Z by {text}")
+    if not all(state.reweighting.ess_error_known for state in found.states):
+        lines += ["", ESS_NOTE]
     return ["", *lines]

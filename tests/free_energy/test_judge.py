@@ -6,7 +6,7 @@ import pytest
 from onestep_md.analysis.records.free_energies import BridgeFound
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
 from onestep_md.estimators.states import Reweighted
-from onestep_md.free_energy.judge import judge_state, needs_bridge
+from onestep_md.free_energy.judge import can_bridge, judge_state
 
 GOOD = Reweighted(Estimate(-10.0, 0.02), 10_000, 0.3, 0.01, 0.2, False, 0)
 POOR = Reweighted(Estimate(-10.0, 0.2), 10_000, 0.004, 0.002, 0.9, False, 0)
@@ -46,5 +46,5 @@ def test_one_estimate_is_used_or_none(found, mbar, crossed, used, level, words):
     assert used is not None or judged.log_z.reason
 
 
-def test_a_bridge_is_asked_for_where_the_samples_do_not_do():
-    assert needs_bridge(POOR) and not needs_bridge(GOOD)
+def test_a_bridge_needs_samples_with_an_energy():
+    assert can_bridge(POOR) and can_bridge(GOOD) and not can_bridge(BLIND)
