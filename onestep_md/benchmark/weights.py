@@ -6,8 +6,6 @@ r"""Three kinds of log weight for the same flow, to see what each says about log
   "ELBO" made with it is no bound (arXiv 2512.05251).
 * path: the weight of diffusion samplers, noising against sampling kernels of a K-step path; a
   bound, of a sampler that needs many steps.
-
-Used by `python -m onestep_md.benchmark weights`.
 """
 
 from pathlib import Path

@@ -66,7 +66,9 @@ class Flow(nn.Module, ABC):
         Returns:
             State at time t + d and log |det dF/ds| (batch,), which contains every dependence.
         """
-        return self._one_step(s, t, d, inverse=False)
+        here = s.to(self.device)
+        moved, log_det = self._move(here, *self._clock(here, t, d), inverse=False)
+        return moved.to(s.device), log_det.to(s.device)
 
     def weights(self) -> dict[str, Tensor]:
         """Return what training changes, for `load_weights`: all but the chart of a molecule."""
@@ -77,17 +79,6 @@ class Flow(nn.Module, ABC):
         chart = {name: value for name, value in self.state_dict().items() if _is_chart(name)}
         weights = {name: value for name, value in stored.items() if not _is_chart(name)}
         self.load_state_dict({**weights, **chart})
-
-    def step_back(self, s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Invert `step`: from time t + d back to t; same log-determinant, of the forward map."""
-        return self._one_step(s, t, d, inverse=True)
-
-    def _one_step(
-        self, s: Tensor, t: Tensor | float, d: Tensor | float, inverse: bool
-    ) -> tuple[Tensor, Tensor]:
-        here = s.to(self.device)
-        moved, log_det = self._move(here, *self._clock(here, t, d), inverse)
-        return moved.to(s.device), log_det.to(s.device)
 
     @staticmethod
     def _clock(s: Tensor, t: Tensor | float, d: Tensor | float) -> tuple[Tensor, Tensor]:

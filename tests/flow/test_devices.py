@@ -63,7 +63,7 @@ def test_every_part_of_a_flow_is_on_its_device(name):
     s, log_det, score = flow.forward_with_score(z, steps)
     assert {a.device.type for a in (s, log_det, score)} == {"meta"}
     (s * score).sum().backward()
-    for moved, log_det in (flow(z, steps), flow.inverse(z, steps), flow.step_back(z, 0.5, 0.5)):
+    for moved, log_det in (flow(z, steps), flow.inverse(z, steps), flow.inverse(z, 1)):
         (moved.sum() + log_det.sum()).backward()
     t = torch.zeros(6)  # drawn by the CPU, as in training
     moved, _ = flow.step(z, t, 0.5 + t)
