@@ -1,16 +1,14 @@
 """Torsions by name, their angles, and regions of torsion space.
 
-Signs follow IUPAC and mdtraj: looking along the middle bond, clockwise is positive. Used by the
-exploration summary, the free energies and the report.
+Signs follow IUPAC and mdtraj: looking along the middle bond, clockwise is positive.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import mdtraj
 import numpy as np
 
+from onestep_md.analysis.topology import read_topology
 from onestep_md.errors import ConfigError
 
 Quad = tuple[int, int, int, int]
@@ -18,24 +16,11 @@ AtomSpec = int | str
 Ranges = Mapping[str, Sequence[float]]  # torsion name -> (low, high) in degrees, may wrap
 
 
-def load_topology(pdb: str | Path) -> mdtraj.Topology:
-    """Topology of a PDB file (a path) or of PDB text (a string with line ends)."""
-    if isinstance(pdb, str) and "\n" in pdb:
-        with tempfile.TemporaryDirectory() as folder:  # mdtraj reads files only
-            path = Path(folder) / "topology.pdb"
-            path.write_text(pdb)
-            return load_topology(path)
-    # standard_names=False: atoms keep the names the user reads in the file
-    return mdtraj.load_pdb(str(pdb), standard_names=False).topology
-
-
-def find_torsions(
-    pdb: str | Path, spec: str | Mapping[str, Sequence[AtomSpec]]
-) -> dict[str, Quad]:
-    """Named torsions as 0-based atom indices.
+def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -> dict[str, Quad]:
+    """Find named torsions as 0-based atom indices.
 
     Args:
-        pdb: PDB text or path; its atom order is the order of all conformations.
+        pdb_text: PDB whose atom order is that of all conformations.
         spec: "auto" for phi and psi of every residue, named `phi`, `psi` where there is one of
             each and `phi_2`, `psi_2`, ... (residue number) otherwise; or a mapping from a name to
             four atoms, each a 0-based index or "RESNAME:RESID:ATOM" such as "ALA:2:CA".
@@ -43,7 +28,7 @@ def find_torsions(
     Raises:
         ConfigError: names the torsion and the atom that does not exist.
     """
-    topology = load_topology(pdb)
+    topology = read_topology(pdb_text)
     if isinstance(spec, str):
         if spec != "auto":
             raise ConfigError(

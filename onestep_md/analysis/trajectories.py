@@ -11,13 +11,14 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
-from onestep_md.analysis.torsions import load_topology
+from onestep_md.analysis.records.samples import SAMPLES, WEIGHTS, read_samples, write_samples
+from onestep_md.analysis.topology import read_topology
 from onestep_md.errors import RunFolderError
-from onestep_md.estimators.weights import resample, stored_weights
+from onestep_md.estimators.weights import resample
 from onestep_md.files import replacing
 
 Trajectory = mdtraj.Trajectory
-FILES = ("topology.pdb", "samples.dcd", "weights.npy", "samples.npz")
+FILES = ("topology.pdb", "samples.dcd", WEIGHTS, SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -62,26 +63,22 @@ def write_trajectory(
         log_q: (n,) log-density of the flow.
         generator: for the equal-weight resampling.
     """
-    weights = stored_weights(log_w)
     folder.mkdir(parents=True, exist_ok=True)
     centred = x - x.mean(axis=1, keepdims=True)
     with replacing(folder / "topology.pdb") as path:
         path.write_text(pdb_text)
     with replacing(folder / "samples.dcd") as path:
         _write_dcd(path, centred)
-    if np.isfinite(weights).all():  # else there is nothing to draw from
+    if np.isfinite(log_w).any():  # else there is nothing to draw from
         chosen = generator.permutation(resample(log_w, len(log_w), generator))
         with replacing(folder / "resampled.dcd") as path:
             _write_dcd(path, centred[chosen])
-    with replacing(folder / "samples.npz") as path:
-        np.savez(path, u=u, log_q=log_q, log_w=log_w)
-    with replacing(folder / "weights.npy") as path:
-        np.save(path, weights)
+    write_samples(folder, u, log_q, log_w)
 
 
 def trajectory_of(x: np.ndarray, pdb_text: str) -> mdtraj.Trajectory:
     """Make a trajectory of conformations (n, atoms, 3) in nm, in the atom order of a PDB."""
-    return mdtraj.Trajectory(x, load_topology(pdb_text))
+    return mdtraj.Trajectory(x, read_topology(pdb_text))
 
 
 def load_run(path: str | Path) -> Ensemble:
@@ -92,13 +89,10 @@ def load_run(path: str | Path) -> Ensemble:
     """
     folder = Path(path)
     check_finished(folder, FILES)
-    trajectory = mdtraj.load_dcd(
-        str(folder / "samples.dcd"),
-        top=mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False),
-    )
-    weights = np.load(folder / "weights.npy")
-    with np.load(folder / "samples.npz") as arrays:
-        u, log_q, log_w = (arrays[name] for name in ("u", "log_q", "log_w"))
+    topology = read_topology((folder / "topology.pdb").read_text())
+    trajectory = mdtraj.load_dcd(str(folder / "samples.dcd"), top=topology)
+    arrays = read_samples(folder)
+    weights, u, log_q, log_w = (arrays[name] for name in ("weights", "u", "log_q", "log_w"))
     lengths = {len(trajectory), len(weights), len(u), len(log_q), len(log_w)}
     if len(lengths) > 1:
         raise RunFolderError(

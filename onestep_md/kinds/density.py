@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 
+from onestep_md.analysis.records.samples import write_samples
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.flat import fit_flat_chart
@@ -20,7 +21,7 @@ from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
 from onestep_md.kinds.coordinates import new_step_flow
 from onestep_md.progress import Display
-from onestep_md.results.density import write_density_results, write_samples
+from onestep_md.results.density import write_density_results
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.target import Target
@@ -121,4 +122,4 @@ class DensityTarget:
         raise TargetError("only a molecule has trajectories; use the array x of the samples.")
 
     def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
-        write_samples(folder, samples)
+        write_samples(folder, samples.u, samples.log_q, samples.log_w, samples.x)

@@ -11,17 +11,16 @@ from onestep_md.analysis.records.density import (
     DensitySamples,
     write_density_arrays,
 )
+from onestep_md.analysis.records.samples import write_samples
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.limits import MODE_SHARE
-from onestep_md.estimators.weights import stored_weights
-from onestep_md.files import replacing
 from onestep_md.progress import Display
 from onestep_md.results.evidence import cost, evidence_table, measure_all, say_results
 from onestep_md.results.particles import compare_all, particle_ensembles, particle_histograms
 from onestep_md.results.particles import table as particle_table
-from onestep_md.sampling.draw import Samples, TargetSamples
+from onestep_md.sampling.draw import TargetSamples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import sampler_of
 from onestep_md.targets.density_source import DensitySource
@@ -50,7 +49,7 @@ def write_density_results(
     reference = known or sampler.held_out
     measured = measure_all(config, sampler, evaluators, reference)
     exported, evidence = measured[_EXPORTED_STEPS][0], [row for _, row in measured.values()]
-    write_samples(folder, exported)
+    write_samples(folder, exported.u, exported.log_q, exported.log_w, exported.x)
     ensembles = particle_ensembles(particles, model, exported) if particles else {}
     write_density_arrays(
         folder,
@@ -76,15 +75,6 @@ def write_density_results(
     if particles:
         table += particle_table(results.particles, particles.dim)
     say_results(folder, table, results, display)
-
-
-def write_samples(folder: Path, samples: Samples) -> None:
-    """Write samples.npz (x, u, log_q, log_w) and weights.npy."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "samples.npz") as aside:
-        np.savez(aside, x=samples.x, u=samples.u, log_q=samples.log_q, log_w=samples.log_w)
-    with replacing(folder / "weights.npy") as aside:
-        np.save(aside, stored_weights(samples.log_w))
 
 
 def found_modes(x: np.ndarray, modes: torch.Tensor | None) -> int | None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from synthetic_run import ALANINE, REGIONS
 
+from onestep_md.analysis.topology import read_topology
 from onestep_md.analysis.torsions import (
     find_torsions,
-    load_topology,
     region_membership,
     torsion_angles,
 )
@@ -17,7 +17,7 @@ from onestep_md.errors import ConfigError
 @pytest.fixture
 def frames():
     x = np.random.default_rng(0).normal(size=(50, 22, 3))
-    return mdtraj.Trajectory(x, load_topology(ALANINE))
+    return mdtraj.Trajectory(x, read_topology(ALANINE))
 
 
 def test_auto_finds_phi_and_psi_as_mdtraj_does(frames):
@@ -30,14 +30,13 @@ def test_auto_finds_phi_and_psi_as_mdtraj_does(frames):
         np.testing.assert_allclose(ours, angles, atol=2e-5)
 
 
-def test_several_residues_are_numbered(tmp_path):
+def test_several_residues_are_numbered():
     rows = [line for line in ALANINE.splitlines() if " ALA " in line]
     again = [f"{line[:25]}3{line[26:]}" for line in rows]
     caps = [line for line in ALANINE.splitlines() if " ACE " in line]
     end = [f"{line[:25]}4{line[26:]}" for line in ALANINE.splitlines() if " NME " in line]
-    path = tmp_path / "two.pdb"
-    path.write_text("\n".join([*caps, *rows, *again, *end, "END"]) + "\n")
-    assert list(find_torsions(path, "auto")) == ["phi_2", "psi_2", "phi_3", "psi_3"]
+    text = "\n".join([*caps, *rows, *again, *end, "END"]) + "\n"
+    assert list(find_torsions(text, "auto")) == ["phi_2", "psi_2", "phi_3", "psi_3"]
 
 
 def test_named_atoms_and_indices_agree():

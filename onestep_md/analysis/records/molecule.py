@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import mdtraj
 import numpy as np
 
 from onestep_md.analysis.records.record import Record, read_history, text_of
@@ -19,6 +18,7 @@ from onestep_md.analysis.records.samples import (
     write_histograms,
     write_steps,
 )
+from onestep_md.analysis.topology import read_topology
 from onestep_md.estimators.distances import TorsionComparison
 from onestep_md.estimators.free_energy import RegionFreeEnergy
 
@@ -114,7 +114,7 @@ def write_molecule_arrays(
 def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
     """Read a finished run folder whose results.json holds `results`."""
     name = _molecule_name(text_of(folder / "config.yaml")) or folder.resolve().name
-    topology = mdtraj.load_pdb(str(folder / "topology.pdb"), standard_names=False).topology
+    topology = read_topology((folder / "topology.pdb").read_text())
     arrays = read_arrays(folder / STEPS)
     older = {key: array for key, array in arrays.items() if key.startswith("distance_")}
     explored = "explored" if "explored_u" in arrays else "dynamics"  # the latter in older runs

@@ -1,4 +1,8 @@
-"""Arrays of a run: the samples of every K in steps.npz, and histograms.npz for its figures."""
+"""Arrays of a run, each written and read in one place.
+
+samples.npz and weights.npy hold the exported samples, steps.npz those of every K, histograms.npz
+what figures show beside them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +13,7 @@ import numpy as np
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.files import replacing
 
+SAMPLES, WEIGHTS = "samples.npz", "weights.npy"
 STEPS, HISTOGRAMS = "steps.npz", "histograms.npz"
 
 
@@ -27,6 +32,34 @@ class Weighted:
     def weighted(self) -> bool:
         """Whether any sample has a weight."""
         return bool(np.isfinite(self.log_w).any())
+
+
+def write_samples(
+    folder: Path,
+    u: np.ndarray,
+    log_q: np.ndarray,
+    log_w: np.ndarray,
+    x: np.ndarray | None = None,
+) -> None:
+    """Write samples.npz and weights.npy, in the order of the samples.
+
+    Args:
+        folder: created if missing.
+        u: (n,) reduced potential, kT.
+        log_q: (n,) log-density of the flow.
+        log_w: (n,) log-weights; where none is finite, all weights are nan.
+        x: (n, dim) positions, unless a trajectory holds them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    positions = {} if x is None else {"x": x}
+    _write(folder / SAMPLES, positions | {"u": u, "log_q": log_q, "log_w": log_w})
+    with replacing(folder / WEIGHTS) as aside:
+        np.save(aside, stored_weights(log_w))
+
+
+def read_samples(folder: Path) -> dict[str, np.ndarray]:
+    """Read u, log_q, log_w, weights, and x where it was written, by name."""
+    return read_arrays(folder / SAMPLES) | {"weights": np.load(folder / WEIGHTS)}
 
 
 def write_steps(
