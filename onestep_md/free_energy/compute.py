@@ -22,6 +22,7 @@ from onestep_md.progress import Display
 from onestep_md.sampling.bridge import Bridged, bridge
 from onestep_md.sampling.draw import Samples, log_weights_at
 from onestep_md.sampling.sampler import Sampler
+from onestep_md.sampling.target import Target
 from onestep_md.targets.molecule import KB
 
 When = Literal["auto", "always", "never"]
@@ -62,19 +63,17 @@ class Comparison:
 def evaluators_of(states: Sequence[State], pool: Evaluators) -> list[ScaledEvaluators]:
     """Evaluators of every state from a pool of all its targets."""
     targets = distinct_targets(states)
-    if len(targets) == 1:
-        return [ScaledEvaluators(pool, state.scale) for state in states]
-    shared = [SharedEvaluators(pool, which) for which in range(len(targets))]
-    return [ScaledEvaluators(shared[targets.index(s.target)], s.scale) for s in states]
+    shared: list[Evaluators] = [pool]
+    if len(targets) > 1:
+        shared = [SharedEvaluators(pool, which) for which in range(len(targets))]
+    # targets hold arrays, which have no truth value to compare by
+    order = [id(target) for target in targets]
+    return [ScaledEvaluators(shared[order.index(id(s.target))], s.scale) for s in states]
 
 
-def distinct_targets(states: Sequence[State]) -> list:
+def distinct_targets(states: Sequence[State]) -> list[Target]:
     """Targets of the states, each once: another temperature is no other target."""
-    targets: list = []
-    for state in states:
-        if state.target not in targets:
-            targets.append(state.target)
-    return targets
+    return list({id(state.target): state.target for state in states}.values())
 
 
 def compare_states(

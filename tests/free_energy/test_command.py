@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "systems" / "models" / "alanine-cartesian"
 FF03 = "ff03:target.forcefield=[amber03.xml, amber03_obc.xml]"
 
+SAME = "same:target.temperature=300.0"
+
 
 def command(*arguments, expect=None):
     """Run it without Ray; the error it ends with, or its output."""
@@ -29,16 +31,18 @@ def command(*arguments, expect=None):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "free"
-    states = ["--set-state", FF03, "--temperatures", "310", "--bridge", "never"]
+    states = ["--set-state", FF03, "--set-state", SAME, "--temperatures", "310"]
+    states += ["--bridge", "never"]
     return out, command("--n", 1000, *states, "--out", out)
 
 
 def test_states_have_free_energies_with_errors(compared):
     out, said = compared
     found = read_free_energies(out)
-    own, ff03, warm = found.states
-    assert [state.name for state in found.states] == ["own", "ff03", "310K"]
+    own, ff03, same, warm = found.states
+    assert [state.name for state in found.states] == ["own", "ff03", "same", "310K"]
     assert own.delta_f.value == own.delta_f.error == 0.0
+    assert abs(same.delta_f.value) < 1e-9 and same.delta_f.error < 1e-9
     # measured with ten times the samples: 6.19 +- 0.01 kT
     assert abs(ff03.delta_f.value - 6.19) < 4.0 * ff03.delta_f.error < 0.4
     apart = np.hypot(own.log_z.error, warm.log_z.error)
@@ -51,7 +55,7 @@ def test_states_have_free_energies_with_errors(compared):
 def test_files_hold_the_samples_and_their_weights_in_every_state(compared):
     out, _ = compared
     with np.load(out / "weights.npz") as weights:
-        assert set(weights) == {"own", "ff03", "310K"}
+        assert set(weights) == {"own", "ff03", "same", "310K"}
         assert all(abs(row.sum() - 1.0) < 1e-9 for row in weights.values())
         own = weights["own"]
     np.testing.assert_allclose(own, np.load(out / "samples" / "weights.npy"))
@@ -106,7 +110,8 @@ def test_atoms_in_another_order_are_refused(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_other_settings_do_not_resume(compared):
     out, _ = compared
-    same = ["--set-state", FF03, "--temperatures", "310", "--bridge", "never", "--out", out]
+    same = ["--set-state", FF03, "--set-state", SAME, "--temperatures", "310"]
+    same += ["--bridge", "never", "--out", out]
     assert "not empty" in command("--n", 1000, *same, expect=RunFolderError)
     said = command("--n", 2000, *same, "--resume", expect=RunFolderError)
     assert "other states or settings" in said
