@@ -48,7 +48,7 @@ class Reweighted:
     @property
     def reliable(self) -> bool:
         """Whether the error of log Z can be believed."""
-        enough = self.ess * self.n >= limits.ENOUGH_EFFECTIVE
+        enough = self.ess * self.n >= limits.ENOUGH_EFFECTIVE and self.ess >= limits.RELIABLE_ESS
         return enough and not limits.khat_fails(self.khat, self.n, self.harmless)
 
     @property

@@ -65,6 +65,8 @@ def _unreliable(found: Reweighted) -> str:
     effective = found.ess * found.n
     if effective < limits.ENOUGH_EFFECTIVE:
         return f"the samples are worth {effective:.1f} in this state"
+    if found.ess < limits.RELIABLE_ESS:
+        return f"an ESS of {100 * found.ess:.1f} % is too low for an error bar"
     return f"k-hat {found.khat:.2f} of the weights is too high"
 
 

@@ -1,5 +1,7 @@
 """Which estimate is used and what is said of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,8 @@ def bridge(value=-10.02, error=0.03, acceptance=0.5, founders=400.0):
         (GOOD, UNKNOWN, None, "reweighting", "good", "overlap"),
         (GOOD, Estimate(-10.9, 0.02), None, "reweighting", "care", "MBAR"),
         (POOR, UNKNOWN, None, None, "not determined", "worth 40.0"),
+        (replace(POOR, ess=0.05), UNKNOWN, None, None, "not determined", "5.0 % is too low"),
+        (replace(GOOD, khat=0.8), UNKNOWN, None, None, "not determined", "k-hat 0.80"),
         (POOR, UNKNOWN, bridge(), "bridge", "good", "by the bridge"),
         (GOOD, UNKNOWN, bridge(), "bridge", "good", "agrees"),
         (GOOD, UNKNOWN, bridge(-9.0), "bridge", "care", "believe the bridge"),
