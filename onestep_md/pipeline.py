@@ -21,9 +21,10 @@ from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.interruption import interruptible
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
+from onestep_md.results.refined import refine_run
 from onestep_md.run_folder import check_folder, keep_origin, load_run_config, recorded_platform
 from onestep_md.sampling.model import Model, build_model, exploration_key, load_trained
-from onestep_md.sampling.sampler import save_sampler
+from onestep_md.sampling.sampler import sampler_of, save_sampler
 from onestep_md.sampling.target import Target
 from onestep_md.stages import explore_or_load, open_pool
 from onestep_md.train_on_ray import session, train_together
@@ -142,6 +143,9 @@ def _run_stages(
             job.target.write_results(
                 job.config, model, energies, job.folder, display, seconds[job.name]
             )
+            if job.config.sample.refine:
+                sampler = sampler_of(model)
+                refine_run(job.config, job.target, sampler, energies, job.folder, display)
         if pool.repairs:
             display.say(
                 f"evaluators: {pool.repairs} jobs were lost with an evaluator, or overdue, "

@@ -20,13 +20,19 @@ import torch
 
 from onestep_md import pipeline
 from onestep_md.analysis.records.folder import write_evidence
+from onestep_md.analysis.records.refined import Refined
 from onestep_md.config import Config, load_configs
+from onestep_md.config.defaults import FEWEST_PARTICLES
 from onestep_md.distributed.pool import Evaluators
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import ConfigError, RunFolderError
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.kinds import load_target
+from onestep_md.progress import Display
 from onestep_md.results.evidence import evidence_table, measure
+from onestep_md.results.refined import OneStep, Refining, refine_samples, weighted_regions
 from onestep_md.run_folder import load_run_config
+from onestep_md.sampling.bridge import Bridged, bridge
+from onestep_md.sampling.chain import STARTS, Chain, make_chain
 from onestep_md.sampling.draw import Samples, draw_samples, log_weights_at
 from onestep_md.sampling.sampler import Sampler, load_sampler
 from onestep_md.sampling.target import Target
@@ -78,7 +84,7 @@ class BoltzmannSampler:
             sampler.flow, sampler.chart, self._evaluators, n, steps, generator, draws
         )
 
-    def trajectory(self, samples: Samples) -> "Trajectory":
+    def trajectory(self, samples: Samples | Bridged | Chain) -> "Trajectory":
         """Make an mdtraj trajectory of samples of a molecule, in the atom order of its PDB.
 
         Raises:
@@ -120,6 +126,91 @@ class BoltzmannSampler:
         write_evidence(folder / "evidence.json", evidence)
         done = f"{n} samples in {samples.seconds:.1f} s: {folder}"
         return [*evidence_table([evidence]), *evidence.warnings(), done]
+
+    def refine(self, particles: int = 2000, moves: int = 4, seed: int = 0) -> Bridged:
+        """Anneal from the flow to its own target: configurations of equal weight.
+
+        They need no weights, and are nearly independent but for those of one founder. A stochastic
+        normalizing flow (Wu, Koehler and Noe, arXiv 2002.06707).
+
+        Args:
+            particles: how many, at least 512.
+            moves: of MALA at every temperature, each one energy with gradient per particle.
+            seed: another one gives others.
+
+        Returns:
+            x, u and log_q; island and founder, which relatives share; log Z with the error from
+            the spread over islands; the cost.
+        """
+        if particles < FEWEST_PARTICLES or moves < 1:
+            raise ConfigError(
+                f"refining needs {FEWEST_PARTICLES} particles and a move, or more, not "
+                f"{particles} and {moves}."
+            )
+        return bridge(
+            self._sampler,
+            self._evaluators,
+            particles,
+            moves,
+            _MORE + seed,
+            lambda done, text: None,
+        )
+
+    def chain(self, n: int, seed: int = 0) -> Chain:
+        """Walk n steps of Metropolis-Hastings whose proposals are one-step samples.
+
+        A proposal is accepted with probability min(1, w' / w) of its weight and that of the
+        present state (independence sampler; as a part of Wu, Koehler and Noe, arXiv 2002.06707).
+
+        Returns:
+            x, u and log_w in order, the acceptance, and the statistical inefficiency of u.
+
+        Raises:
+            OneStepError: none of the first samples has any weight.
+        """
+        samples = self.sample(n + STARTS, seed=seed)
+        return make_chain(samples, np.random.default_rng(_MORE + seed))
+
+    def write_refined(
+        self,
+        folder: Path | str,
+        particles: int = 2000,
+        moves: int = 4,
+        n: int = 10_000,
+        seed: int = 0,
+        resume: bool = False,
+    ) -> Refined:
+        """Draw n one-step samples and refine; print both and write the refined ones as a run.
+
+        Args:
+            folder: new or empty, unless an interrupted refining is resumed.
+            particles, moves, seed: as of `refine`.
+            n: one-step samples to set beside.
+            resume: continue what was interrupted with the same arguments.
+
+        Raises:
+            RunFolderError: the folder holds something, or nothing to resume.
+        """
+        folder, config, sampler = Path(folder), self.config, self._sampler
+        refining = Refining(particles, moves, _MORE + seed)
+        waiting = refining.pass_file(folder, sampler, self.target).exists()
+        if resume and not waiting:
+            raise RunFolderError(
+                f"{folder} holds no refining of these settings to resume; leave out --resume"
+            )
+        if not resume and folder.exists() and any(folder.iterdir()):
+            advice = "continue it with --resume, or " if waiting else ""
+            raise RunFolderError(
+                f"{folder} is not empty; {advice}choose another folder with --out"
+            )
+        display = Display()
+        samples, evidence = self._measure(n, 1, seed)
+        for line in (*evidence_table([evidence]), *evidence.warnings()):
+            display.say(line)
+        one_step = OneStep(evidence, weighted_regions(config, self.target, samples, config.seed))
+        return refine_samples(
+            config, self.target, sampler, self._evaluators, one_step, refining, folder, display
+        )
 
     def close(self) -> None:
         """End the evaluators."""

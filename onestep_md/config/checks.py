@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-from onestep_md.config.defaults import SNAPSHOTS
+from onestep_md.config.defaults import FEWEST_PARTICLES, SNAPSHOTS
 from onestep_md.config.source import Key, dotted
 from onestep_md.config.types import PARTICLES, suggest
 
@@ -28,6 +28,7 @@ def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
+    yield from _check_refining(values.get("sample", {}))
     if "kind" not in target:
         return
     yield from _check_exploration(target, exploration)
@@ -135,6 +136,13 @@ def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str
     if evaluators != "auto" and evaluators < learners:
         message = f"cluster.evaluators = {evaluators} are too few for {learners} learners, each of"
         yield ("cluster", "evaluators"), message + " which needs one (cluster.learners)."
+
+
+def _check_refining(sample: Mapping) -> Iterator[tuple[Key, str]]:
+    particles = sample.get("refine", 0)
+    if 0 < particles < FEWEST_PARTICLES:
+        message = f"sample.refine = {particles} particles are too few; take {FEWEST_PARTICLES} or "
+        yield ("sample", "refine"), message + "more, or 0 for none."
 
 
 def _check_no_torsions(

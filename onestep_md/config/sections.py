@@ -13,6 +13,7 @@ from onestep_md.config.defaults import (
     AUXILIARY,
     CARTESIAN,
     COORDINATES_OF_TARGET,
+    FEWEST_PARTICLES,
     FEWEST_SAMPLES,
     LADDER,
     METHOD_OF_EXPLORATION,
@@ -199,6 +200,13 @@ class Sample(Section):
         description="Draws of auxiliary coordinates behind a weight of particles, or of atoms "
         "from flow.base: gaussian; each costs as much as a sample, and more bring the weights "
         "nearer to those of the positions alone.",
+    )
+    refine: types.Whole = Field(
+        0,
+        ge=0,
+        description="Particles that are annealed from the flow to its own target after the "
+        "results, for samples of equal weight and a log Z with the error of islands; 0: none, "
+        f"otherwise {FEWEST_PARTICLES} or more.",
     )
     torsions: types.Torsions = Field(
         "auto",

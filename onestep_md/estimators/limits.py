@@ -27,6 +27,8 @@ ESS_RATIO = 1.25  # larger over smaller ESS; no less counts where its error is t
 HARMLESS = 0.1  # share of the largest weight, in units of the error that it may shift
 NEGLIGIBLE = 0.005  # kT; a smaller error of a free energy does not matter
 MODE_SHARE = 0.1  # fraction of n / modes; a mode with fewer samples counts as missed
+FEWEST_FOUNDERS = 30.0  # effective, of a bridge; fewer make its islands alike by chance
+LARGEST_BRIDGE_ERROR = 0.5  # kT; islands that disagree by more have found different places
 LOW_ACCEPTANCE = 0.1  # of replica exchanges or MALA moves; below it samples hardly mix
 
 

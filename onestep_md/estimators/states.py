@@ -140,3 +140,20 @@ def mbar(
 def disagree(a: Estimate, b: Estimate) -> bool:
     """Whether two estimates of one number contradict each other."""
     return abs(z_score(a, b)) > limits.DISAGREEMENT
+
+
+def bridge_trouble(acceptance: float, log_z: Estimate, founders: float) -> str:
+    """Say why a bridge does not hold; nothing if it does.
+
+    Args:
+        acceptance: of its moves, the lowest of all temperatures.
+        log_z: with the error from the spread over its islands.
+        founders: effective number of the start's particles that have descendants.
+    """
+    if acceptance < limits.LOW_ACCEPTANCE:
+        return f"its moves are accepted {100 * acceptance:.0f} % at one temperature"
+    if not log_z.error <= limits.LARGEST_BRIDGE_ERROR:
+        return f"its islands disagree, log Z is {log_z.format('')}"
+    if founders < limits.FEWEST_FOUNDERS:
+        return f"its particles descend from {founders:.0f} of the start"
+    return ""

@@ -193,13 +193,12 @@ def _bridge(
     )
     display.stop()
     log_w = -found.u - found.log_q
-    share = np.bincount(found.founder) / len(found.founder)
     g = statistical_inefficiency(log_w, found.island)
     report = BridgeFound(
         log_z=found.log_z,
         forward_ess=forward_ess(found.log_z, log_w, g),
         particles=len(found.u),
-        founders=float(1.0 / (share**2).sum()),
+        founders=found.founders,
         temperatures=len(found.temperatures),
         acceptance=float(found.acceptance.min()),
         evaluations=found.evaluations,

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from onestep_md.analysis.records.free_energies import BridgeFound, Level
 from onestep_md.estimators import limits
 from onestep_md.estimators.estimate import Estimate, no_estimate
-from onestep_md.estimators.states import Method, Reweighted, disagree
+from onestep_md.estimators.states import Method, Reweighted, bridge_trouble, disagree
 
-FEWEST_FOUNDERS = 30.0  # effective, of a bridge; fewer make its islands alike by chance
-LARGEST_BRIDGE_ERROR = 0.5  # kT; islands that disagree by more have found different places
 MOSTLY = 0.5  # of the samples that have no energy; above it a state is not judged by the others
 
 
@@ -43,7 +41,7 @@ def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -
             text = "usable with care: MBAR with the held-out frames of the run disagrees."
             return Judged("reweighting", found.log_z, "care", text)
         return Judged("reweighting", found.log_z, "good", "good: the samples overlap.")
-    trouble = _trouble(bridge)
+    trouble = bridge_trouble(bridge.acceptance, bridge.log_z, bridge.founders)
     if trouble:
         if found.reliable and not disagree(found.log_z, bridge.log_z):
             text = f"by reweighting; the bridge fails: {trouble}."
@@ -68,14 +66,3 @@ def _unreliable(found: Reweighted) -> str:
     if found.ess < limits.RELIABLE_ESS:
         return f"an ESS of {100 * found.ess:.1f} % is too low for an error bar"
     return f"k-hat {found.khat:.2f} of the weights is too high"
-
-
-def _trouble(bridge: BridgeFound) -> str:
-    """Why a bridge does not hold; nothing if it does."""
-    if bridge.acceptance < limits.LOW_ACCEPTANCE:
-        return f"its moves are accepted {100 * bridge.acceptance:.0f} % at one temperature"
-    if not bridge.log_z.error <= LARGEST_BRIDGE_ERROR:
-        return f"its islands disagree, log Z is {bridge.log_z.format('')}"
-    if bridge.founders < FEWEST_FOUNDERS:
-        return f"its particles descend from {bridge.founders:.0f} of the start"
-    return ""

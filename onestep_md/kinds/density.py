@@ -118,6 +118,9 @@ class DensityTarget:
             self.particles,
         )
 
+    def region_membership(self, config: Config, x: np.ndarray) -> np.ndarray:
+        return np.zeros((len(x), 0), dtype=bool)
+
     def trajectory(self, x: np.ndarray) -> NoReturn:
         raise TargetError("only a molecule has trajectories; use the array x of the samples.")
 

@@ -166,6 +166,11 @@ class MoleculeTarget:
             config, self.molecule, model, evaluators, folder, display, exploration_seconds
         )
 
+    def region_membership(self, config: Config, x: np.ndarray) -> np.ndarray:
+        torsions = find_torsions(self.molecule.pdb_text, config.sample.torsions)
+        angles = torsion_angles(x, list(torsions.values()))
+        return region_membership(angles, list(torsions), config.regions)
+
     def trajectory(self, x: np.ndarray) -> Trajectory:
         return trajectory_of(x, self.molecule.pdb_text)
 

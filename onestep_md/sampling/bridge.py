@@ -11,6 +11,7 @@ This is annealed importance sampling with a learned base, a stochastic normalizi
 Koehler and Noe, arXiv 2002.06707; the sequential form: Arbel, Matthews and Doucet, 2102.07501).
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,12 @@ class Bridged:
     temperatures: np.ndarray
     acceptance: np.ndarray
     evaluations: int
+
+    @property
+    def founders(self) -> float:
+        """Effective number of the start's particles that have descendants."""
+        share = np.bincount(self.founder) / len(self.founder)
+        return float(1.0 / (share**2).sum())
 
     def as_samples(self) -> Samples:
         """The configurations as samples of equal weight."""
@@ -103,6 +110,23 @@ def bridge(
         acceptance=found.acceptance,
         evaluations=found.evaluations,
     )
+
+
+def pass_file(
+    folder: Path, sampler: Sampler, identity: str, particles: int, moves: int, seed: int
+) -> Path:
+    """Name the file that keeps an interrupted bridge: another one for whatever changes it.
+
+    Args:
+        folder: where it lies.
+        sampler: that the bridge starts from.
+        identity: of the target it leads to.
+        particles, moves, seed: as of `bridge`.
+    """
+    digest = hashlib.sha256(f"{identity} {particles} {moves} {seed}".encode())
+    for _, weights in sorted(sampler.flow.weights().items()):
+        digest.update(weights.detach().cpu().numpy().tobytes())
+    return folder / f"pass-{digest.hexdigest()[:12]}.npz"
 
 
 class LatentEnergy:

@@ -98,6 +98,13 @@ class Target(Protocol):
     ) -> None:
         """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
 
+    def region_membership(self, config: Config, x: np.ndarray) -> np.ndarray:
+        """Say which configurations x (n, ...) lie in which regions of the configuration.
+
+        Returns:
+            (n, regions) bool; no columns where the configuration has no regions.
+        """
+
     def trajectory(self, x: np.ndarray) -> "Trajectory":
         """Make an mdtraj trajectory of configurations (n, atoms, 3) in nm.
 

@@ -10,9 +10,11 @@ from synthetic_run import edit_results, write_run_folder
 from onestep_md.analysis.figures import conformations, evidence
 from onestep_md.analysis.numbers import DASH
 from onestep_md.analysis.records.folder import read_record, read_results
+from onestep_md.analysis.records.refined import Refined, RefinedRegion, write_refined
 from onestep_md.analysis.records.samples import write_histograms
 from onestep_md.analysis.report.page import write_report
 from onestep_md.analysis.report.verdict import judge
+from onestep_md.estimators.estimate import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,35 @@ def test_good_run(good):
     # self-contained: pictures are embedded, nothing is fetched
     assert len(re.findall(r'src="data:image/png;base64,', html)) == 6
     assert not re.search(r'(src|href)="(?!data:)|url\(|@import', html)
+
+
+def test_refined_samples_have_a_section(tmp_path):
+    folder = write_run_folder(tmp_path, n=3000)
+    assert "Refined samples" not in write_report(folder).read_text()
+    results = read_results(folder)
+    pairs = [(region.one_step, region.explored) for region in results.regions]
+    (folder / "refined").mkdir()
+    refined = Refined(
+        one_step=results.headline,
+        log_z=Estimate(-32.01, 0.02),
+        particles=2000,
+        moves=4,
+        seed=1,
+        founders=1234.0,
+        inefficiency=1.5,
+        temperatures=3,
+        acceptance=0.6,
+        evaluations=26000,
+        seconds=30.0,
+        regions=tuple(RefinedRegion(one_step=one, refined=two) for one, two in pairs),
+    )
+    write_refined(folder / "refined", refined)
+    html = write_report(folder).read_text()
+    for words in ("Refined samples", "−32.01 ± 0.02", "1,234", "26,000 energies", "30 s"):
+        assert words in html
+    seconds = results.headline.seconds_per_1000
+    worth = results.headline.ess * 30_000.0 / seconds
+    assert f"{worth:,.0f}" in html
 
 
 def test_distances_of_newer_runs_are_shown(tmp_path):

@@ -16,6 +16,10 @@ BAD_SECTIONS = {
          "8: train.buffer = 25 cannot be shared by 2 learners; take a multiple of 2"
          " (cluster.learners)."],
     ),
+    "too few particles to refine": (
+        "sample: {refine: 100}",
+        ["5: sample.refine = 100 particles are too few; take 512 or more, or 0 for none."],
+    ),
     "learners without evaluators": (
         "cluster:\n  learners: 4\n  evaluators: 2",
         ["7: cluster.evaluators = 2 are too few for 4 learners, each of which needs one"

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from onestep_md.analysis.records.record import Record, read_history
+from onestep_md.analysis.records.refined import REFINED, read_refined
 from onestep_md.analysis.records.results import Results
 from onestep_md.analysis.records.samples import (
     HISTOGRAMS,
@@ -85,6 +86,7 @@ def read_density(folder: Path, results: DensityResults) -> DensityRecord:
         steps=steps,
         histograms=read_arrays(folder / HISTOGRAMS) or older,
         history=read_history(folder),
+        refined=read_refined(folder / REFINED),
         target_x=_points(arrays, "target_x", results.dim),
     )
 

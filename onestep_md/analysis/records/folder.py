@@ -10,7 +10,7 @@ from onestep_md.analysis.records import density, molecule
 from onestep_md.analysis.records.density import DensityRecord, DensityResults, read_density
 from onestep_md.analysis.records.molecule import MoleculeRecord, MoleculeResults, read_molecule
 from onestep_md.analysis.records.old_results import upgraded
-from onestep_md.analysis.records.record import reading
+from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import FORMAT, OneEvidence, Results
 from onestep_md.analysis.trajectories import check_finished
 from onestep_md.errors import RunFolderError

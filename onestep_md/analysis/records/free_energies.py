@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onestep_md.analysis.records.record import reading
+from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import Stored
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate
@@ -81,5 +81,5 @@ def read_free_energies(folder: Path) -> FreeEnergies:
     path = folder / NAME
     if not path.exists():
         raise RunFolderError(f"{path} is missing; make it with `python -m onestep_md.free_energy`")
-    with reading(folder):
+    with reading(folder, NAME):
         return FreeEnergies.model_validate_json(path.read_text())

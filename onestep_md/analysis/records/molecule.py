@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from onestep_md.analysis.records.record import Record, read_history, text_of
+from onestep_md.analysis.records.refined import REFINED, read_refined
 from onestep_md.analysis.records.results import Results, Stored
 from onestep_md.analysis.records.samples import (
     HISTOGRAMS,
@@ -130,6 +131,7 @@ def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
         steps=steps,
         histograms=read_arrays(folder / HISTOGRAMS) or older,
         history=read_history(folder),
+        refined=read_refined(folder / REFINED),
         residues="-".join(residue.name.capitalize() for residue in topology.residues),
         formula=_formula([atom.element.symbol for atom in topology.atoms]),
         explored_torsions=arrays[f"{explored}_torsions"],

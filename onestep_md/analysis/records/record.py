@@ -2,19 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import ValidationError
 
+from onestep_md.analysis.records.refined import Refined
 from onestep_md.analysis.records.results import Results
 from onestep_md.analysis.records.samples import Weighted
-from onestep_md.errors import RunFolderError
 
 _METRICS = (
     "step",
@@ -49,31 +46,12 @@ class Record(Generic[Found, Samples]):
     steps: Mapping[int, Samples]  # samples of every K
     histograms: Mapping[str, np.ndarray]  # for figures; empty where there are none
     history: History
+    refined: Refined | None  # samples that were refined since; None if there are none
 
     @property
     def samples(self) -> Samples:
         """The samples that belong to the headline of the results."""
         return self.steps[self.results.headline.steps]
-
-
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Inside a `with`: a file that cannot be understood becomes a RunFolderError."""
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise _unexpected(folder, f"results.json, {place}: {first['msg']}") from error
-    except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
-        raise _unexpected(folder, repr(error)) from error
-
-
-def _unexpected(folder: Path, why: str) -> RunFolderError:
-    return RunFolderError(
-        f"{folder}: a file does not have the expected contents ({why}). Make the results "
-        f"again with `python -m onestep_md.run FILE.yaml --out {folder} --resume`."
-    )
 
 
 def text_of(path: Path) -> str:
