@@ -83,15 +83,24 @@ def region_free_energies(
     weights = normalised_weights(log_w)
     n = weights.size
     weighted = weights[:, None] * np.column_stack([inside, np.ones(n)])  # last column: sum of w
-    sums = np.empty((replicates, weighted.shape[1]))
-    for row in sums:
-        counts = np.bincount(generator.integers(n, size=n), minlength=n)
-        row[:] = counts @ weighted
-    worth = [_effective(np.asarray(log_w)[column]) for column in inside.T]
+    sums = resampled_sums(weighted, generator, replicates)
+    worth = [weigh_region(np.asarray(log_w)[column]) for column in inside.T]
     return _assemble(names, inside, weighted.sum(axis=0), sums, reference, ess(log_w) * n, worth)
 
 
-def _effective(log_w: np.ndarray) -> tuple[float, float, bool]:
+def resampled_sums(
+    columns: np.ndarray, generator: np.random.Generator, replicates: int
+) -> np.ndarray:
+    """Sums (replicates, k) of the columns (n, k) of independent samples, drawn anew each time."""
+    n = len(columns)
+    sums = np.empty((replicates, columns.shape[1]))
+    for row in sums:
+        counts = np.bincount(generator.integers(n, size=n), minlength=n)
+        row[:] = counts @ columns
+    return sums
+
+
+def weigh_region(log_w: np.ndarray) -> tuple[float, float, bool]:
     """Effective samples, k-hat and harmlessness of the weights inside a region."""
     if not np.isfinite(log_w).any():
         return 0.0, float("nan"), False
@@ -121,13 +130,40 @@ def dynamics_free_energies(
     inside = _checked_inside(names, inside)
     n = inside.shape[0]
     g = max(statistical_inefficiency(column, walkers) for column in inside.T)
+    per_frame = np.column_stack([inside, np.ones(n)])  # last column: frames
+    sums, widen = resampled_block_sums(per_frame, g, walkers, generator, replicates)
+    worth = [(column.sum() / g, float("-inf"), True) for column in inside.T]
+    total = per_frame.sum(axis=0)
+    return _assemble(names, inside, total, sums, reference, n / g, worth, widen)
+
+
+def resampled_block_sums(
+    columns: np.ndarray,
+    g: float,
+    walkers: np.ndarray | None,
+    generator: np.random.Generator,
+    replicates: int,
+) -> tuple[np.ndarray, float]:
+    """Sums of the columns (n, k) of correlated frames, over blocks that are drawn anew each time.
+
+    Args:
+        columns: one row per frame, in time order within a walker.
+        g: statistical inefficiency of the frames.
+        walkers: (n,) walker of every frame; None is one walker.
+        generator: draws the blocks.
+        replicates: how often.
+
+    Returns:
+        Sums (replicates, k), and the factor by which their spread is too small; inf where there
+        are too few blocks.
+    """
+    n = len(columns)
     # long blocks are independent, many blocks give a steady error: ten correlation times if that
     # leaves BLOCKS of them, fewer otherwise, but never less than two
     length = max(min(10.0 * g, n / BLOCKS), 2.0 * g)
     block, cut = contiguous_blocks(n, length, walkers)
-    per_frame = np.column_stack([inside, np.ones(n)])  # last column: frames
     n_blocks = int(block.max()) + 1
-    per_block = np.stack([np.bincount(block, column, n_blocks) for column in per_frame.T], axis=1)
+    per_block = np.stack([np.bincount(block, column, n_blocks) for column in columns.T], axis=1)
     counts = generator.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=replicates)
     if n_blocks < FEWEST_BLOCKS:
         widen = np.inf
@@ -139,10 +175,7 @@ def dynamics_free_energies(
         # whole walkers are independent of each other and need no such correction
         if cut:
             widen /= np.sqrt(1.0 - (g - 1.0 / g) / (2.0 * max(n / n_blocks, 2.0 * g)))
-    sums = counts @ per_block
-    worth = [(column.sum() / g, float("-inf"), True) for column in inside.T]
-    total = per_frame.sum(axis=0)
-    return _assemble(names, inside, total, sums, reference, n / g, worth, widen)
+    return counts @ per_block, float(widen)
 
 
 def _assemble(
@@ -185,14 +218,21 @@ def _with_error(
     is_reference: bool, delta: float, replicates: np.ndarray, widen: float
 ) -> Estimate:
     """delta_f with its error, the spread of the replicates; inf where they do not give one."""
-    finite = replicates[np.isfinite(replicates)]
     if is_reference and np.isfinite(delta):
         error = 0.0
-    elif np.isinf(widen) or not np.isfinite(delta) or finite.size < MOSTLY * replicates.size:
+    elif not np.isfinite(delta):
         error = np.inf
     else:
-        error = finite.std() * widen
+        error = spread(replicates, widen)
     return Estimate(float(delta), float(error))
+
+
+def spread(replicates: np.ndarray, widen: float = 1.0) -> float:
+    """Standard error from the replicates of a number; inf where they do not give one."""
+    finite = replicates[np.isfinite(replicates)]
+    if np.isinf(widen) or finite.size < MOSTLY * replicates.size:
+        return float("inf")
+    return float(finite.std() * widen)
 
 
 def _probability(p: float, replicates: np.ndarray, widen: float, n_effective: float) -> Estimate:

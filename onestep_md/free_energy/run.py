@@ -14,6 +14,7 @@ from onestep_md.config import Config
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.files import replacing, write_json, write_text
+from onestep_md.free_energy.along_temperature import write_thermodynamics
 from onestep_md.free_energy.compute import (
     Comparison,
     Settings,
@@ -74,6 +75,8 @@ def compute_free_energies(
             display.stop()
             pool.close()
     _write(folder, states, samples, compared, settings.seed, display)
+    write_thermodynamics(folder, own.config, states, samples, compared, settings.seed, display)
+    display.say(f"written: {folder}")
     display.close()
     return compared.found
 
@@ -143,4 +146,3 @@ def _write(
             state.target.write_samples(folder / state.name, found.as_samples(), seed)
     with replacing(folder / "free_energies.png") as aside:
         free_energy_figure(compared.found, compared.log_w).savefig(aside, dpi=style.DPI)
-    display.say(f"written: {folder}")

@@ -1,7 +1,9 @@
-"""The table of free energies, as lines of text."""
+"""The tables of free energies and of thermodynamics, as lines of text."""
 
 from onestep_md.analysis.records.free_energies import FreeEnergies, StateFound
+from onestep_md.analysis.records.thermodynamics import AlongTemperature
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
+from onestep_md.estimators.thermodynamics import Thermodynamics
 
 _KCAL = 4.184  # kJ
 _VISIBLE = 0.05  # of its error; a smaller bias is not worth a word
@@ -63,3 +65,38 @@ def _both(found: FreeEnergies, width: int) -> list[str]:
     if not all(state.reweighting.ess_error_known for state in found.states):
         lines += ["", ESS_NOTE]
     return ["", *lines]
+
+
+def thermodynamics_lines(found: AlongTemperature) -> list[str]:
+    """One line for the molecule at every temperature, and one below it for each of its regions."""
+    first = found.temperatures[0]
+    width = max(len(row.name) for row in (first.molecule, *first.regions))
+    absolute = found.absolute
+    lines = [
+        "thermodynamics of the configurations, momenta left out: the molecule relative to that at "
+        f"{found.own:g} K",
+        f"(F {absolute.free_energy.format('')}, U {absolute.energy.format('')}, TS "
+        f"{absolute.entropy.format('')} kJ/mol, lengths in nm), regions to the molecule at their "
+        "temperature",
+        "",
+        f"{'T (K)':>7}  {'':<{width}}  {'F (kJ/mol)':>18}  {'U (kJ/mol)':>18}  "
+        f"{'TS (kJ/mol)':>18}  {'C_v (J/mol/K)':>18}  {'effective':>9}  by",
+    ]
+    reasons = []
+    for at in found.temperatures:
+        kelvin = f"{at.temperature:g}"
+        for row in (at.molecule, *at.regions):
+            lines.append(
+                f"{kelvin:>7}  {row.name:<{width}}  {_four(row)}  {row.effective:>9.1f}  "
+                f"{at.used or '-'}"
+            )
+            if row.energy.reason and (row is at.molecule or not at.molecule.energy.reason):
+                reasons.append(f"{kelvin:>7}  {row.name:<{width}}  {row.energy.reason}")
+    return lines + (["", "no estimate:", *reasons] if reasons else [])
+
+
+def _four(row: Thermodynamics) -> str:
+    capacity = row.heat_capacity
+    in_joule = Estimate(1000.0 * capacity.value, 1000.0 * capacity.error, capacity.reason)
+    numbers = (row.free_energy, row.energy, row.entropy, in_joule)
+    return "  ".join(f"{number.format(''):>18}" for number in numbers)

@@ -1,0 +1,135 @@
+"""Thermodynamics of the run's own target at its other temperatures, and the files of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onestep_md.analysis.figures import style
+from onestep_md.analysis.figures.thermodynamics import thermodynamics_figure
+from onestep_md.analysis.records.thermodynamics import (
+    AlongTemperature,
+    AtTemperature,
+    write_along_temperature,
+)
+from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.config import Config
+from onestep_md.estimators.thermodynamics import (
+    particle_ensemble,
+    reweighted_ensemble,
+)
+from onestep_md.files import replacing, write_text
+from onestep_md.free_energy.compute import Comparison
+from onestep_md.free_energy.states import State
+from onestep_md.free_energy.table import thermodynamics_lines
+from onestep_md.kinds.molecule import MoleculeTarget
+from onestep_md.progress import Display
+from onestep_md.sampling.draw import Samples
+from onestep_md.targets.molecule import KB
+
+
+def write_thermodynamics(
+    folder: Path,
+    config: Config,
+    states: Sequence[State],
+    samples: Samples,
+    compared: Comparison,
+    seed: int,
+    display: Display,
+) -> None:
+    """Print and write the quantities along temperature, if there is another than the run's own.
+
+    Args:
+        folder: to write.
+        config: of the run.
+        states: all of them, the run's own first.
+        samples: one-step samples of the run.
+        compared: what was found of the states.
+        seed: of the bootstrap.
+        display: prints.
+    """
+    own = states[0].target
+    if not isinstance(own, MoleculeTarget) or not any(s.target is own for s in states[1:]):
+        return
+    found = compute_thermodynamics(config, own, states, samples, compared, seed)
+    lines = thermodynamics_lines(found)
+    for line in ["", *lines]:
+        display.say(line)
+    write_along_temperature(folder, found)
+    write_text(folder / "thermodynamics.txt", "\n".join(lines) + "\n")
+    with replacing(folder / "thermodynamics.png") as aside:
+        thermodynamics_figure(found).savefig(aside, dpi=style.DPI)
+
+
+def compute_thermodynamics(
+    config: Config,
+    target: MoleculeTarget,
+    states: Sequence[State],
+    samples: Samples,
+    compared: Comparison,
+    seed: int,
+) -> AlongTemperature:
+    """Quantities of the run's own target at its temperatures.
+
+    Samples are reweighted; where log Z is from a bridge, its particles give the averages.
+    """
+    torsions = find_torsions(target.molecule.pdb_text, config.sample.torsions)
+    regions = tuple(config.regions)
+
+    def find_inside(x: np.ndarray) -> np.ndarray:
+        angles = torsion_angles(x, list(torsions.values()))
+        return region_membership(angles, list(torsions), config.regions)
+
+    inside, potential = find_inside(samples.x), samples.u * KB * _kelvin(states[0])
+    ensembles = []
+    for state, found in zip(states, compared.found.states, strict=True):
+        if state.target is not target:
+            continue
+        kelvin = _kelvin(state)
+        if found.used == "bridge":
+            particles = compared.bridged[state.name]
+            ensemble = particle_ensemble(
+                found.log_z,
+                particles.u * KB * kelvin,
+                particles.island,
+                kelvin,
+                KB,
+                regions,
+                find_inside(particles.x),
+                seed,
+            )
+        else:
+            ensemble = reweighted_ensemble(
+                samples.log_q, potential, kelvin, KB, regions, inside, seed
+            )
+        if found.used is None:
+            ensemble = dataclasses.replace(
+                ensemble, reasons=(found.log_z.reason,) * len(ensemble.names)
+            )
+        ensembles.append((kelvin, found, ensemble))
+    own = ensembles[0][2]
+    rows = []
+    for kelvin, found, ensemble in sorted(ensembles, key=lambda row: row[0]):
+        molecule, *inner = ensemble.relative(own)
+        rows.append(
+            AtTemperature(
+                temperature=kelvin,
+                used=found.used,
+                log_z=found.log_z,
+                molecule=molecule,
+                regions=tuple(inner),
+            )
+        )
+    return AlongTemperature(
+        run=target.fingerprint.identity,
+        samples=len(samples.u),
+        own=_kelvin(states[0]),
+        absolute=own.absolute()[0],
+        temperatures=tuple(rows),
+    )
+
+
+def _kelvin(state: State) -> float:
+    assert state.temperature is not None  # as of all states of a molecule
+    return state.temperature
