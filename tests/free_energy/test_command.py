@@ -8,8 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from onestep_md.analysis.records.free_energies import read_free_energies
+from onestep_md.analysis.records.thermodynamics import read_along_temperature
+from onestep_md.config import load_config
 from onestep_md.errors import ConfigError, OneStepError, RunFolderError, TargetError
 from onestep_md.free_energy.__main__ import app
+from onestep_md.targets.molecule import KB
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "systems" / "models" / "alanine-cartesian"
@@ -62,6 +65,23 @@ def test_files_hold_the_samples_and_their_weights_in_every_state(compared):
     assert (out / "free_energies.png").stat().st_size > 10_000
     assert (out / "samples" / "samples.dcd").exists()
     assert json.loads((out / "free_energies.json").read_text())["format"] == 1
+
+
+def test_temperatures_have_energies_entropies_and_heat_capacities(compared):
+    out, said = compared
+    found, states = read_along_temperature(out), read_free_energies(out).states
+    own, warm = found.temperatures
+    assert (own.temperature, warm.temperature) == (300.0, 310.0)
+    # the molecule's own F is kT times the log Z of the other table
+    kT, log_z = KB * 310.0, states[2].log_z.value
+    free_energy = found.absolute.free_energy.value + warm.molecule.free_energy.value
+    assert free_energy == pytest.approx(-kT * log_z)
+    # C_v of 200,000 samples of another flow: 246 +- 1 J/(mol K)
+    energy = warm.molecule.energy
+    assert abs(energy.value - 2.46) < 4.0 * energy.error < 1.0
+    assert [row.name for row in own.regions] == list(load_config(MODEL / "config.yaml").regions)
+    assert "C_v (J/mol/K)" in said and "C_v" in (out / "thermodynamics.txt").read_text()
+    assert (out / "thermodynamics.png").stat().st_size > 10_000
 
 
 def test_temperatures_cost_no_energies_of_another_system(compared):
