@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from onestep_md.analysis.records.molecule import Region
 from onestep_md.estimators.free_energy import dynamics_free_energies, region_free_energies
 from onestep_md.results.molecule import free_energy_table
 
@@ -38,6 +39,12 @@ def two_state_chains(chains: int, n: int, rare: float, rho: float, seed: int) ->
 
 def two_regions(state: np.ndarray) -> np.ndarray:
     return np.stack([~state, state], axis=1)
+
+
+def rows(flow, explored) -> list[Region]:
+    """Regions of a run, as its results hold them."""
+    pairs = zip(flow, explored, strict=True)
+    return [Region(ranges={}, flow={1: one_step}, explored=other) for one_step, other in pairs]
 
 
 def test_weighted_samples_cover_the_known_populations():
@@ -125,10 +132,10 @@ def test_the_table_names_the_exploration(explored_by):
     inside = two_regions(generator.random(1000) < 0.2)
     flow = region_free_energies(["a", "b"], inside, np.zeros(1000), "a", generator)
     explored = dynamics_free_energies(["a", "b"], inside, np.arange(1000), "a", generator)
-    lines = free_energy_table(2.5, flow, explored, explored_by)
+    lines = free_energy_table(2.5, rows(flow, explored), explored_by)
     assert lines[1] == f"free energies relative to a (one step, reweighted | {explored_by})"
     assert len(lines) == 5 and "z = " in lines[4]
-    assert free_energy_table(2.5, [], [], explored_by) == []
+    assert free_energy_table(2.5, [], explored_by) == []
 
 
 def test_block_errors_have_the_known_size():
@@ -212,7 +219,7 @@ def test_regions_tell_what_their_samples_are_worth():
     assert equal.effective == pytest.approx(200) and equal.mark == ""
     dynamics = dynamics_free_energies(names, inside, np.arange(n), "a", generator)
     assert dynamics[1].effective == pytest.approx(200, rel=0.1)
-    lines = free_energy_table(2.5, [many, few], dynamics, "dynamics")
+    lines = free_energy_table(2.5, rows([many, few], dynamics), "dynamics")
     assert lines[-1].endswith("FEW SAMPLES") and "SAMPLES" not in lines[-2]
     tail = np.where(inside[:, 1], -0.9 * np.log(generator.random(n)), 0.0)
     heavy = region_free_energies(names, inside, tail - 3.0, "a", generator)[1]
