@@ -48,8 +48,19 @@ class Reweighted:
     @property
     def reliable(self) -> bool:
         """Whether the error of log Z can be believed."""
-        enough = self.ess * self.n >= limits.ENOUGH_EFFECTIVE and self.ess >= limits.RELIABLE_ESS
-        return enough and not limits.khat_fails(self.khat, self.n, self.harmless)
+        return not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """Why the error of log Z cannot be believed; empty if it can."""
+        effective = self.ess * self.n
+        if effective < limits.ENOUGH_EFFECTIVE:
+            return f"the samples are worth {effective:.1f} in this state"
+        if self.ess < limits.RELIABLE_ESS:
+            return f"an ESS of {100 * self.ess:.1f} % is too low for an error bar"
+        if limits.khat_fails(self.khat, self.n, self.harmless):
+            return f"k-hat {self.khat:.2f} of the weights is too high"
+        return ""
 
     @property
     def ess_error_known(self) -> bool:

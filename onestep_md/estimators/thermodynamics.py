@@ -144,14 +144,17 @@ def reweighted_ensemble(
     sums = columns.sum(axis=0)
     drawn = resampled_sums(columns, np.random.default_rng(seed), replicates)
     found = reweight(log_w)
-    worth = [(found.ess * found.n, found.khat, found.harmless)]
-    worth += [weigh_region(log_w[mask]) for mask in inside.T]
+    effective, reasons = [found.ess * found.n], [found.doubt]
+    for mask in inside.T:
+        worth, khat, harmless = weigh_region(log_w[mask])
+        effective.append(worth)
+        reasons.append(_doubt_region(worth, khat, int(mask.sum()), harmless))
     return Ensemble(
         names=(MOLECULE, *regions),
         values=_quantities(sums, _log_z(sums, log_w), temperature, k, offset),
         replicates=_quantities(drawn, _log_z(drawn, log_w), temperature, k, offset),
-        effective=np.array([effective for effective, _, _ in worth]),
-        reasons=_reasons(worth, [found.n, *inside.sum(axis=0)]),
+        effective=np.array(effective),
+        reasons=tuple(reasons[0] or reason for reason in reasons),
     )
 
 
@@ -185,13 +188,18 @@ def particle_ensemble(
     noise = k * temperature * log_z.error * generator.standard_normal((replicates, 1))
     averages[..., 0] -= noise
     averages[..., 2] += noise  # TS = U - F
-    counts = np.array([len(potential), *inside.sum(axis=0)])
+    effective = np.array([len(potential), *inside.sum(axis=0)]) / g
+    fewest = [limits.ENOUGH_EFFECTIVE] + [limits.ENOUGH_IN_REGION] * len(regions)
+    reasons = [
+        f"{worth:.1f} effective particles" if worth < least else ""
+        for worth, least in zip(effective, fewest, strict=True)
+    ]
     return Ensemble(
         names=(MOLECULE, *regions),
         values=values,
         replicates=averages,
-        effective=counts / g,
-        reasons=_reasons([(count / g, float("-inf"), True) for count in counts], counts),
+        effective=effective,
+        reasons=tuple(reasons[0] or reason for reason in reasons),
     )
 
 
@@ -228,21 +236,10 @@ def _quantities(
     return np.stack([free_energy, energy, energy - free_energy, heat_capacity], axis=-1)
 
 
-def _reasons(
-    worth: Sequence[tuple[float, float, bool]], counts: Sequence[int] | np.ndarray
-) -> tuple[str, ...]:
-    """Why the samples tell nothing of the molecule or a region, whatever tells nothing of all.
-
-    Args:
-        worth: effective samples, k-hat and harmlessness of each, the molecule first.
-        counts: samples in each.
-    """
-    reasons: list[str] = []
-    for i, ((effective, khat, harmless), count) in enumerate(zip(worth, counts, strict=True)):
-        reason = ""
-        if effective < (limits.ENOUGH_IN_REGION if i else limits.ENOUGH_EFFECTIVE):
-            reason = f"{effective:.1f} effective samples"
-        elif limits.khat_fails(khat, int(count), harmless):
-            reason = f"k-hat {khat:.2f} of the weights is too high"
-        reasons.append(reasons[0] if i and reasons[0] else reason)
-    return tuple(reasons)
+def _doubt_region(effective: float, khat: float, n: int, harmless: bool) -> str:
+    """Why the weights of n samples in a region tell nothing of it; empty if they do."""
+    if effective < limits.ENOUGH_IN_REGION:
+        return f"{effective:.1f} effective samples"
+    if limits.khat_fails(khat, n, harmless):
+        return f"k-hat {khat:.2f} of the weights is too high"
+    return ""

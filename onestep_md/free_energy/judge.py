@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from onestep_md.analysis.records.free_energies import BridgeFound, Level
-from onestep_md.estimators import limits
 from onestep_md.estimators.estimate import Estimate, no_estimate
 from onestep_md.estimators.states import Method, Reweighted, bridge_trouble, disagree
 
@@ -35,7 +34,7 @@ def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -
         return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
     if bridge is None:
         if not found.reliable:
-            why = _unreliable(found)
+            why = found.doubt
             return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
         if disagree(found.log_z, mbar):
             text = "usable with care: MBAR with the held-out frames of the run disagrees."
@@ -57,12 +56,3 @@ def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -
         return Judged("bridge", bridge.log_z, "care", text)
     text = "good: by the bridge; the samples of the flow hardly overlap with this state."
     return Judged("bridge", bridge.log_z, "good", text)
-
-
-def _unreliable(found: Reweighted) -> str:
-    effective = found.ess * found.n
-    if effective < limits.ENOUGH_EFFECTIVE:
-        return f"the samples are worth {effective:.1f} in this state"
-    if found.ess < limits.RELIABLE_ESS:
-        return f"an ESS of {100 * found.ess:.1f} % is too low for an error bar"
-    return f"k-hat {found.khat:.2f} of the weights is too high"

@@ -99,7 +99,7 @@ def test_a_region_that_holds_everything_differs_in_nothing_from_the_molecule(
         assert abs(rows[full].free_energy.value) < 1e-9
         assert abs(rows[full].energy.value) < 1e-9
         assert rows[full].heat_capacity == at.molecule.heat_capacity
-        assert rows[empty].energy.reason == "0.0 effective samples"
+        assert rows[empty].energy.reason.startswith("0.0 effective")
 
 
 def test_the_file_gives_back_what_was_written(config, target, compared, tmp_path):
