@@ -8,7 +8,7 @@ import pytest
 from onestep_md import stages
 from onestep_md.config import load_config
 from onestep_md.kinds import load_target
-from onestep_md.results.conformations import unflipped_rings
+from onestep_md.results.conformations import ring_warnings
 from onestep_md.run_folder import keep_origin, recorded_platform
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -40,10 +40,10 @@ def test_a_ring_that_dynamics_never_flipped_is_told():
     config = load_config(SYSTEMS / "molecules" / "methylcyclohexane.yaml")
     molecule = load_target(config).molecule
     x = molecule.positions[None]
-    (warning,) = unflipped_rings(molecule, x)
+    (warning,) = ring_warnings(molecule, x)
     assert "never flipped the ring" in warning and "exploration.method: annealing" in warning
     # the mirror image has every torsion the other way round
-    assert unflipped_rings(molecule, np.concatenate([x, -x])) == []
+    assert ring_warnings(molecule, np.concatenate([x, -x])) == []
     for name in ("benzene", "bicyclooctane", "butane"):
         molecule = load_target(load_config(SYSTEMS / "molecules" / f"{name}.yaml")).molecule
-        assert unflipped_rings(molecule, molecule.positions[None]) == []
+        assert ring_warnings(molecule, molecule.positions[None]) == []

@@ -1,4 +1,4 @@
-"""What chemists look at: trajectories with weights, torsions, figures and the report.
+"""Trajectories with weights, torsions, records of runs, figures and the report.
 
 The only folder that imports mdtraj, matplotlib and Jinja2. Records, figures and the report work
 from the files of a finished run folder, so that a report can be redrawn at any time without the

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: errors that cut the digits, a minus that is one, units."""
+"""Numbers as text: as many digits as the error leaves, a typographic minus, units of time."""
 
 import math
 
@@ -7,46 +7,46 @@ from onestep_md.estimators.estimate import NO_ESTIMATE, Estimate
 DASH = "–"  # where there is no number
 
 
-def estimate(found: Estimate, scale: float = 1.0) -> str:
-    """`2.31 ± 0.04`: the error's first digit decides, its first two if the first is 1."""
-    value, error = found.value * scale, found.error * scale
-    if math.isnan(value):
-        return NO_ESTIMATE if found.reason else DASH
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+def estimate(value: Estimate, scale: float = 1.0) -> str:
+    """Format as `2.31 ± 0.04`, up to the error's first digit, or its second if the first is 1."""
+    number, error = value.value * scale, value.error * scale
+    if math.isnan(number):
+        return NO_ESTIMATE if value.reason else DASH
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
     if not math.isfinite(error):
-        return f"{signed(value, 2)} ± ?"
+        return f"{signed(number, 2)} ± ?"
     if error == 0:
-        return signed(value, 2)
-    return Estimate(value, error).format("").replace("+-", "±").replace("-", "−")
+        return signed(number, 2)
+    return Estimate(number, error).format("").replace("+-", "±").replace("-", "−")
 
 
 def percent(fraction: Estimate, error_known: bool = True) -> str:
-    """`67.2 ± 1.0`, of a hundred; `67.2 ± 1.0*` if the error is too small; 1e-20 is written so."""
+    """Format in percent as `67.2 ± 1.0`, as `67.2 ± 1.0*` if the error is a lower bound."""
     if fraction.value < 1e-4:
         return f"{100 * fraction.value:.1g}"
     return estimate(fraction, 100) + ("" if error_known else "*")
 
 
 def signed(value: float, decimals: int) -> str:
-    """A number with a typographic minus and no negative zero."""
+    """Format with a typographic minus and without a negative zero."""
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def number(value: float | None, spec: str = ".2f", scale: float = 1.0) -> str:
-    """A number by format specification; a dash where there is none."""
+    """Format by a format specification; a dash stands for no number."""
     if value is None or not math.isfinite(value):
         return DASH
     return f"{value * scale:{spec}}".replace("-", "−")
 
 
 def count(n: int) -> str:
-    """`12,300`."""
+    """Format as `12,300`."""
     return f"{n:,}"
 
 
 def compact(n: int) -> str:
-    """`9,300`, `12.3 million`."""
+    """Format as `9,300` or `12.3 million`."""
     for size, unit in ((1e9, "billion"), (1e6, "million")):
         if n >= size:
             return f"{n / size:.3g} {unit}"
@@ -54,7 +54,7 @@ def compact(n: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `7 min 05 s`, `2 h 10 min`."""
+    """Format as `42 s`, `7 min 05 s` or `2 h 10 min`."""
     if not math.isfinite(seconds):
         return DASH
     if seconds < 90:

@@ -22,11 +22,11 @@ def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -
     Args:
         pdb_text: PDB whose atom order is that of all conformations.
         spec: "auto" for phi and psi of every residue, named `phi`, `psi` where there is one of
-            each and `phi_2`, `psi_2`, ... (residue number) otherwise; or a mapping from a name to
+            each and `phi_2`, `psi_2`, ... by residue number otherwise; or a mapping from a name to
             four atoms, each a 0-based index or "RESNAME:RESID:ATOM" such as "ALA:2:CA".
 
     Raises:
-        ConfigError: names the torsion and the atom that does not exist.
+        ConfigError: an atom does not exist; the message names it and its torsion.
     """
     topology = read_topology(pdb_text)
     if isinstance(spec, str):
@@ -34,11 +34,11 @@ def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -
             raise ConfigError(
                 f"sample.torsions: `{spec}` is neither `auto` nor a list of torsions."
             )
-        return _backbone_torsions(topology)
-    return {name: _quad(topology, name, atoms) for name, atoms in spec.items()}
+        return _find_backbone_torsions(topology)
+    return {name: _find_quad(topology, name, atoms) for name, atoms in spec.items()}
 
 
-def _backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
+def _find_backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
     frame = mdtraj.Trajectory(np.zeros((1, topology.n_atoms, 3)), topology)
     phi = mdtraj.compute_phi(frame)[0].tolist()
     psi = mdtraj.compute_psi(frame)[0].tolist()
@@ -51,16 +51,16 @@ def _backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
     return {f"{kind}_{residue.resSeq}": tuple(q) for residue, kind, q in named}
 
 
-def _quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:
+def _find_quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:
     if len(atoms) != 4:
         raise ConfigError(f"sample.torsions.{name}: a torsion has 4 atoms, not {len(atoms)}.")
-    a, b, c, d = (_atom_index(topology, name, atom) for atom in atoms)
+    a, b, c, d = (_find_atom(topology, name, atom) for atom in atoms)
     if len({a, b, c, d}) < 4:
         raise ConfigError(f"sample.torsions.{name}: the same atom appears twice in {list(atoms)}.")
     return a, b, c, d
 
 
-def _atom_index(topology: mdtraj.Topology, torsion: str, atom: AtomSpec) -> int:
+def _find_atom(topology: mdtraj.Topology, torsion: str, atom: AtomSpec) -> int:
     where = f"sample.torsions.{torsion}: atom `{atom}`"
     if isinstance(atom, int):
         if 0 <= atom < topology.n_atoms:
@@ -89,14 +89,14 @@ def _atom_index(topology: mdtraj.Topology, torsion: str, atom: AtomSpec) -> int:
 
 
 def torsion_angles(x: np.ndarray, quads: Sequence[Quad]) -> np.ndarray:
-    """Torsion angles of conformations.
+    """Compute torsion angles of conformations.
 
     Args:
-        x: (n, atoms, 3) positions, any length unit.
+        x: (n, atoms, 3) positions in any unit.
         quads: n_torsions tuples of four atom indices.
 
     Returns:
-        (n, n_torsions) radians in [-pi, pi).
+        (n, n_torsions) angles, radians in [-pi, pi).
     """
     if not len(quads):
         return np.zeros((len(x), 0))
@@ -112,10 +112,10 @@ def torsion_angles(x: np.ndarray, quads: Sequence[Quad]) -> np.ndarray:
 def region_membership(
     angles: np.ndarray, names: Sequence[str], regions: Mapping[str, Ranges]
 ) -> np.ndarray:
-    """Which conformations lie in which regions.
+    """Find which conformations lie in which regions.
 
     Args:
-        angles: (n, n_torsions) radians.
+        angles: (n, n_torsions) angles, radians.
         names: names of the torsions, in the order of the columns.
         regions: region name -> torsion name -> (low, high) in degrees. A range with low > high
             wraps through 180; torsions that a region does not name are free.

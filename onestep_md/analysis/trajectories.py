@@ -51,17 +51,17 @@ def write_trajectory(
 ) -> None:
     """Write topology.pdb, samples.dcd, weights.npy, samples.npz and resampled.dcd.
 
-    Where no sample has any weight, weights.npy is nan and there is no resampled.dcd.
-    Every file is written aside and renamed, so that a crash leaves the old one whole.
+    If no sample has any weight, weights.npy is nan and resampled.dcd is not written. A crash
+    leaves the old files whole.
 
     Args:
         folder: run folder, created if missing.
-        pdb_text: PDB with the atom order of x.
+        pdb_text: PDB in the atom order of x.
         x: (n, atoms, 3) nm; written centred.
         log_w: (n,) log-weights, -inf allowed.
         u: (n,) reduced potential, kT.
         log_q: (n,) log-density of the flow.
-        generator: for the equal-weight resampling.
+        generator: draws the frames of equal weight.
     """
     folder.mkdir(parents=True, exist_ok=True)
     centred = x - x.mean(axis=1, keepdims=True)
@@ -76,7 +76,7 @@ def write_trajectory(
     write_samples(folder, u, log_q, log_w)
 
 
-def trajectory_of(x: np.ndarray, pdb_text: str) -> mdtraj.Trajectory:
+def make_trajectory(x: np.ndarray, pdb_text: str) -> mdtraj.Trajectory:
     """Make a trajectory of conformations (n, atoms, 3) in nm, in the atom order of a PDB."""
     return mdtraj.Trajectory(x, read_topology(pdb_text))
 
@@ -104,19 +104,19 @@ def load_run(path: str | Path) -> Ensemble:
 
 
 def check_finished(folder: Path, files: tuple[str, ...]) -> None:
-    """Raise RunFolderError with what to do unless all files are there."""
+    """Raise RunFolderError, with what to do, unless all files are there."""
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: there is no such folder.")
     missing = [name for name in files if not (folder / name).is_file()]
     if not missing:
         return
-    lacking = f"{folder}: {', '.join(missing)} missing. "
+    text = f"{folder}: {', '.join(missing)} missing. "
     if (folder / "config.yaml").is_file():
         raise RunFolderError(
-            lacking + "The run is not finished; continue it with "
+            text + "The run is not finished; continue it with "
             f"`python -m onestep_md.run FILE.yaml --out {folder} --resume`."
         )
-    raise RunFolderError(lacking + "This is not a run folder of onestep_md.")
+    raise RunFolderError(text + "This is not a run folder of onestep_md.")
 
 
 def _write_dcd(path: Path, x: np.ndarray) -> None:

@@ -1,6 +1,6 @@
-"""The kinds of targets: each is one file that says what a run does about it.
+"""The kinds of targets, one file each.
 
-See `sampling.target.Target` for what that is.
+Every kind fulfils `sampling.target.Target`.
 """
 
 from onestep_md.config import Config
@@ -16,10 +16,10 @@ def load_target(config: Config) -> Target:
     """Make the target that a configuration names.
 
     Raises:
-        TargetError: what is wrong, where, and what to do.
+        TargetError: it cannot be made; the message says where and what to do.
     """
     if config.target.kind == "molecule":
         return load_molecule_target(config)
     source = load_density(config.target, config.folder)
-    symmetric = isinstance(source.density, Particles)
-    return ParticlesTarget(source) if symmetric else DensityTarget(source)
+    has_particles = isinstance(source.density, Particles)
+    return ParticlesTarget(source) if has_particles else DensityTarget(source)

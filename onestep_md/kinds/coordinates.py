@@ -1,4 +1,4 @@
-"""The flow in internal or flat coordinates, the same for every kind of target."""
+"""The flow in internal or flat coordinates, which all kinds of targets share."""
 
 from onestep_md.config import SPLINE_BINS, Config
 from onestep_md.coordinates.base import Chart

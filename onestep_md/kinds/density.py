@@ -32,7 +32,7 @@ from onestep_md.targets.particles import Particles
 
 @dataclass(frozen=True)
 class DensityTarget:
-    """See `sampling.target.Target`."""
+    """A density, by the protocol of `sampling.target.Target`."""
 
     source: DensitySource
 
@@ -46,7 +46,7 @@ class DensityTarget:
 
     @property
     def particles(self) -> Particles | None:
-        """The density where it is one of particles."""
+        """The density if it is one of particles, else None."""
         return None
 
     @property
@@ -69,8 +69,8 @@ class DensityTarget:
 
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         before = evaluators.evaluations
-        found = anneal_density(config, self.source.density.dim, evaluators, display)
-        return as_exploration(found, evaluators.evaluations - before)
+        annealing = anneal_density(config, self.source.density.dim, evaluators, display)
+        return as_exploration(annealing, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         return []

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
-from onestep_md.analysis.trajectories import Trajectory, trajectory_of, write_trajectory
+from onestep_md.analysis.trajectories import Trajectory, make_trajectory, write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart, fit_chart
@@ -31,7 +31,7 @@ from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.flow.networks.topology import UNIT, Topology
 from onestep_md.kinds.coordinates import new_step_flow
 from onestep_md.progress import Display
-from onestep_md.results.conformations import unflipped_rings
+from onestep_md.results.conformations import ring_warnings
 from onestep_md.results.molecule import write_molecule_results
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
@@ -43,10 +43,11 @@ _SAME_LENGTH = 1e-6  # nm, of constraints
 
 
 def load_molecule_target(config: Config) -> "MoleculeTarget":
-    """Read a molecule; torsions and regions are tried out before anything expensive starts.
+    """Read a molecule, and try out its torsions and regions before anything expensive starts.
 
     Raises:
-        TargetError: what is wrong, where, and what to do.
+        ConfigError: a torsion or a region names what does not exist.
+        TargetError: the molecule cannot be made; the message says where and what to do.
     """
     molecule = load_molecule(config.molecule, config.folder, config.molecule.trust)
     if config.flow.base == "gaussian" and molecule.constraints:
@@ -63,7 +64,7 @@ def load_molecule_target(config: Config) -> "MoleculeTarget":
 
 @dataclass(frozen=True)
 class MoleculeTarget:
-    """See `sampling.target.Target`."""
+    """A molecule, by the protocol of `sampling.target.Target`."""
 
     molecule: Molecule
 
@@ -104,13 +105,13 @@ class MoleculeTarget:
         if config.exploration.method == "dynamics":
             return explore_molecule(config, self.molecule, evaluators, display)
         before = evaluators.evaluations
-        found = anneal_molecule(config, self.molecule, evaluators, display)
-        return as_exploration(found, evaluators.evaluations - before)
+        annealing = anneal_molecule(config, self.molecule, evaluators, display)
+        return as_exploration(annealing, evaluators.evaluations - before)
 
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         if config.exploration.method != "dynamics":
             return []
-        return unflipped_rings(self.molecule, exploration.frames)
+        return ring_warnings(self.molecule, exploration.frames)
 
     def rough_samples(self, n: int, seed: int) -> np.ndarray:
         chart = build_force_field_chart(self.molecule)
@@ -124,8 +125,8 @@ class MoleculeTarget:
                 molecule.elements, molecule.bonds, molecule.positions
             )
             coordinates = build_internal_coordinates(molecule, centres)
-            alike = find_equivalent_atoms(molecule.elements, molecule.bonds)
-            return PositionChart.fit(frames, coordinates, molecule.bonds, alike)
+            equivalent = find_equivalent_atoms(molecule.elements, molecule.bonds)
+            return PositionChart.fit(frames, coordinates, molecule.bonds, equivalent)
         coordinates = build_internal_coordinates(molecule)
         return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
 
@@ -133,7 +134,7 @@ class MoleculeTarget:
         if config.flow.coordinates != "cartesian":
             return new_step_flow(config, chart)
         layers, width, network = config.flow.layers, config.flow.width, config.flow.network
-        assert network is not None  # as of all Cartesian flows
+        assert network is not None  # every Cartesian flow has one
         topology = Topology(self.molecule.elements, self.molecule.bonds)
         if isinstance(chart, PositionChart):
             spread = chart.spread / UNIT
@@ -145,7 +146,7 @@ class MoleculeTarget:
     def check_same_configurations(self, other: Target) -> None:
         if not isinstance(other, MoleculeTarget):
             raise TargetError("it is no molecule, as the target of the run is.")
-        difference = differing_configurations(self.molecule, other.molecule)
+        difference = describe_difference(self.molecule, other.molecule)
         if difference:
             raise TargetError(difference)
 
@@ -172,7 +173,7 @@ class MoleculeTarget:
         return region_membership(angles, list(torsions), config.regions)
 
     def trajectory(self, x: np.ndarray) -> Trajectory:
-        return trajectory_of(x, self.molecule.pdb_text)
+        return make_trajectory(x, self.molecule.pdb_text)
 
     def write_samples(self, folder: Path, samples: Samples, seed: int) -> None:
         write_trajectory(
@@ -186,33 +187,34 @@ class MoleculeTarget:
         )
 
 
-def differing_configurations(own: Molecule, other: Molecule) -> str:
-    """Say how the configurations of two molecules differ; nothing if they are the same."""
+def describe_difference(own: Molecule, other: Molecule) -> str:
+    """Describe how the configurations of two molecules differ; empty if they are the same."""
     if len(own.elements) != len(other.elements):
         return (
             f"it has {len(other.elements)} atoms, and the molecule of the run {len(own.elements)}."
         )
     pairs = zip(own.atom_names, own.elements, other.atom_names, other.elements, strict=True)
-    for i, (name, element, their_name, their_element) in enumerate(pairs, start=1):
-        if (name, element) != (their_name, their_element):
+    for i, (name, element, other_name, other_element) in enumerate(pairs, start=1):
+        if (name, element) != (other_name, other_element):
             return (
-                f"atom {i} is {their_name} ({their_element}), and in the run {name} ({element}). "
+                f"atom {i} is {other_name} ({other_element}), and in the run {name} ({element}). "
                 "Atoms, their names and their order must be those of RUN/input.pdb."
             )
-    bonds, their_bonds = ({frozenset(bond) for bond in m.bonds} for m in (own, other))
-    if bonds != their_bonds:
-        i, j = sorted(next(iter(bonds ^ their_bonds)))
+    bonds, other_bonds = ({frozenset(bond) for bond in m.bonds} for m in (own, other))
+    if bonds != other_bonds:
+        i, j = sorted(next(iter(bonds ^ other_bonds)))
         have = "lacks" if frozenset((i, j)) in bonds else "has"
         return f"it {have} a bond {own.atom_names[i]}-{own.atom_names[j]}, unlike the run."
-    lengths, theirs = (
+    lengths, other_lengths = (
         {frozenset((i, j)): length for i, j, length in m.constraints} for m in (own, other)
     )
-    if lengths.keys() != theirs.keys() or any(
-        abs(length - theirs[bond]) > _SAME_LENGTH for bond, length in lengths.items()
+    if lengths.keys() != other_lengths.keys() or any(
+        abs(length - other_lengths[bond]) > _SAME_LENGTH for bond, length in lengths.items()
     ):
         return (
-            f"it has {len(theirs)} bonds of fixed length, and the run {len(lengths)}, or others: "
-            "the integrals differ in what they run over. Give target.constraints as in the run."
+            f"it has {len(other_lengths)} bonds of fixed length, and the run {len(lengths)}, or "
+            "others: the integrals differ in what they run over. Give target.constraints as in "
+            "the run."
         )
     domains = [(m.centres, m.held_bonds, m.cis) for m in map(find_molecule_isomers, (own, other))]
     if domains[0] != domains[1]:

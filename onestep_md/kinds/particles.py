@@ -34,6 +34,6 @@ class ParticlesTarget(DensityTarget):
         if config.flow.coordinates != "cartesian":
             return super().new_flow(config, chart)
         density, flow = self.particles, config.flow
-        assert flow.network is not None  # as of all Cartesian flows
+        assert flow.network is not None  # every Cartesian flow has one
         basis, space = density.basis, density.space
         return EquivariantFlow(basis, space, flow.layers, flow.width, flow.network)

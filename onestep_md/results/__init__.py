@@ -1,1 +1,1 @@
-"""The final numbers of a run, and the files that keep them."""
+"""The final numbers of a run and their files."""

@@ -1,7 +1,7 @@
-"""Numbers of a run on a molecule that no other density has: torsions, distances, isomers.
+"""Numbers of a run that only molecules have: torsions, distances, isomers.
 
-The counterpart of `particles`, for the one-step samples: raw, reweighted, and the exploration that
-the flow has learned from, beside its held-out frames.
+One-step samples, raw and reweighted, and the exploration that trained the flow are compared with
+the held-out frames of the exploration.
 """
 
 import numpy as np
@@ -16,22 +16,27 @@ from onestep_md.targets.molecule import Molecule
 
 _SHOWN = 10_000  # samples in histograms of distances, each of which has many
 _PUCKERED = 0.35  # rad; the largest torsion of a ring that is not flat
-# what log|det| alone tells of samples
+# outside of the domain by log|det| alone
 BEYOND_CHART = "a ring that does not close, or a bond or angle out of its range"
 
 
 def compare_samples(
-    samples: Samples, angles: np.ndarray, model: Model, explored: np.ndarray, by: str, seed: int
+    samples: Samples,
+    angles: np.ndarray,
+    model: Model,
+    explored: np.ndarray,
+    explored_by: str,
+    seed: int,
 ) -> dict[str, TorsionComparison]:
-    """Raw, reweighted and explored samples against the held-out frames of the exploration.
+    """Compare raw, reweighted and explored samples with the held-out frames of the exploration.
 
     Args:
-        samples: of the flow.
-        angles: (n, torsions) of them, in radians.
-        model: with the exploration.
-        explored: (m, torsions) of its frames.
-        by: name of the exploration's row.
-        seed: of the resampling.
+        samples: samples of the flow.
+        angles: (n, torsions) their torsions, radians.
+        model: holds the exploration.
+        explored: (m, torsions) torsions of the explored frames, radians.
+        explored_by: name of the exploration's row.
+        seed: seed of the resampling.
     """
     u = model.exploration.u
     trained, reference = (
@@ -41,41 +46,41 @@ def compare_samples(
     kinds = {
         "raw": TorsionSamples(angles, samples.u, np.zeros_like(samples.u)),
         "reweighted": TorsionSamples(angles, samples.u, samples.log_w),
-        by: trained,
+        explored_by: trained,
     }
     if not np.isfinite(samples.log_w).any():
         del kinds["reweighted"]
     generator = np.random.default_rng(seed)
-    return {name: compare_torsions(of, reference, generator) for name, of in kinds.items()}
+    return {name: compare_torsions(kind, reference, generator) for name, kind in kinds.items()}
 
 
 def distance_histograms(
     molecule: Molecule, samples: Samples, frames: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Of the distances in nm that conformations differ by; empty where there are none.
+    """Make histograms of the distances, in nm, of `far_pairs`; none if there are no such pairs.
 
     Args:
-        molecule: whose `far_pairs` are measured.
-        samples: of the flow.
-        frames: (m, atoms, 3) of the exploration.
+        molecule: the molecule.
+        samples: samples of the flow.
+        frames: (m, atoms, 3) explored frames, nm.
     """
     pairs = far_pairs(molecule)
     if not len(pairs):
         return {}
-    ours, theirs = (pair_distances(x, pairs) for x in (samples.x[:_SHOWN], frames))
+    drawn, explored = (pair_distances(x, pairs) for x in (samples.x[:_SHOWN], frames))
     log_w = samples.log_w[:_SHOWN]
     ensembles = {
-        "raw": (ours, np.zeros(len(ours))),
-        "reweighted": (ours, log_w),
-        "explored": (theirs, np.zeros(len(theirs))),
+        "raw": (drawn, np.zeros(len(drawn))),
+        "reweighted": (drawn, log_w),
+        "explored": (explored, np.zeros(len(explored))),
     }
     if not np.isfinite(log_w).any():
         del ensembles["reweighted"]
-    return histograms("distance", ensembles, theirs, positive=True)
+    return histograms("distance", ensembles, explored, positive=True)
 
 
 def far_pairs(molecule: Molecule) -> np.ndarray:
-    """Pairs of atoms (k, 2) more than three bonds apart: no bond, angle or torsion ties them."""
+    """Find the pairs of atoms (k, 2) that no bond, angle or torsion ties together."""
     n = len(molecule.elements)
     near = np.eye(n)
     i, j = np.array(molecule.bonds).T
@@ -84,45 +89,45 @@ def far_pairs(molecule: Molecule) -> np.ndarray:
 
 
 def domain_lines(outside: dict[int, dict[str, int]]) -> list[str]:
-    """How many samples are outside of the domain, by K and by what is wrong with them, if any."""
+    """Count the samples outside of the domain, by K and reason; no lines if there are none."""
     lines = []
     for reason in next(iter(outside.values()), {}):
-        found = {steps: counts[reason] for steps, counts in outside.items()}
-        if any(found.values()):
-            counts = ", ".join(f"{count} at K = {steps}" for steps, count in found.items())
-            lines.append(f"samples with {reason} (their weight is zero): {counts}")
+        counts = {steps: by_reason[reason] for steps, by_reason in outside.items()}
+        if any(counts.values()):
+            text = ", ".join(f"{count} at K = {steps}" for steps, count in counts.items())
+            lines.append(f"samples with {reason} (their weight is zero): {text}")
     return ["", *lines] if lines else []
 
 
-def table(rows: dict[str, TorsionComparison]) -> list[str]:
-    """Lines of text, one per kind of samples; without T-W2 where no torsion is reported."""
-    turning = not all(np.isnan(row.torsion_w2) for row in rows.values())
-    head = f"{'T-W2 (rad)':>10}  " if turning else ""
+def distance_table(rows: dict[str, TorsionComparison]) -> list[str]:
+    """Format one line per kind of samples, without T-W2 where no torsion is reported."""
+    angular = not all(np.isnan(row.torsion_w2) for row in rows.values())
+    head = f"{'T-W2 (rad)':>10}  " if angular else ""
     return [
         "",
         f"{'distances, K = 1':<18}  {head}{'E-W2 (kT)':>10}",
         *(
-            f"{name:<18}  {f'{row.torsion_w2:10.3f}  ' if turning else ''}{row.energy_w2:10.3g}"
+            f"{name:<18}  {f'{row.torsion_w2:10.3f}  ' if angular else ''}{row.energy_w2:10.3g}"
             for name, row in rows.items()
         ),
     ]
 
 
-def unflipped_rings(molecule: Molecule, frames: np.ndarray) -> list[str]:
-    """Warnings of puckered rings that are never the other way round in frames (n, atoms, 3)."""
-    found, rings = [], find_molecule_isomers(molecule).rings
+def ring_warnings(molecule: Molecule, frames: np.ndarray) -> list[str]:
+    """Warn of puckered rings whose mirror image occurs in none of the frames (n, atoms, 3)."""
+    warnings, rings = [], find_molecule_isomers(molecule).rings
     for ring in rings:
         if any(len(set(ring) & set(other)) > 2 for other in rings if other != ring):
-            continue  # a bridge keeps it as it is
+            continue  # a bridge holds its pucker
         turns = [ring[k:] + ring[:k] for k in range(len(ring))]
         quads = [(a, b, c, d) for a, b, c, d, *_ in turns]
-        ours, theirs = (torsion_angles(x, quads) for x in (molecule.positions[None], frames))
-        size = (ours**2).sum()
-        if np.abs(ours).max() > _PUCKERED and (theirs @ ours[0] > -0.5 * size).all():
+        given, explored = (torsion_angles(x, quads) for x in (molecule.positions[None], frames))
+        size = (given**2).sum()
+        if np.abs(given).max() > _PUCKERED and (explored @ given[0] > -0.5 * size).all():
             names = "-".join(molecule.atom_names[i] for i in ring)
-            found.append(
+            warnings.append(
                 f"dynamics never flipped the ring {names}. If its other shapes are not far up in "
                 "energy, they are missing: explore for longer, or with exploration.method: "
                 "annealing, which starts from more of them."
             )
-    return found
+    return warnings

@@ -1,4 +1,4 @@
-"""The evidence of K-step samples: measured, and as a table over K."""
+"""The evidence of K-step samples: its measurement, its table over K, and the files of results."""
 
 import time
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ from onestep_md.sampling.draw import (
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import Sampler
 
-_ROUND_TRIPS = 10  # times as many samples are inverted as have a dense Jacobian, up to n
+_ROUND_TRIPS = 10  # samples to invert for each that has a dense Jacobian
 
 
-def cost(
+def sum_cost(
     model: Model, exploration_seconds: float, sampling_evaluations: int, sampling_start: float
 ) -> Mapping[Phase, Cost]:
-    """Energy evaluations and seconds of the three stages."""
+    """Sum up energy evaluations and seconds of the three stages."""
     explored, state = model.exploration.evaluations, model.state
     sampling_seconds = time.monotonic() - sampling_start
     return {
@@ -73,10 +73,18 @@ def measure(
     auxiliaries: int,
     target: TargetSamples | None = None,
 ) -> tuple[Samples, Evidence]:
-    """Draw n samples at one K and collect their evidence; see `draw` for `auxiliaries`.
+    """Draw n samples at one K and collect their evidence.
 
-    Samples of the `target` beside them, n at most, are those that the sampler holds, if there are
-    no better: their inverses cost what samples do.
+    At most n samples of the target are inverted, since an inverse costs what a sample does.
+
+    Args:
+        sampler: flow, chart and held-out samples of the target.
+        evaluators: compute energies.
+        n: number of samples.
+        steps: K.
+        seed: seed of the samples of all K.
+        auxiliaries: draws of the auxiliary coordinates per weight, see `sampling.draw`.
+        target: samples of the target; None for those that the sampler holds.
     """
     flow, chart = sampler.flow, sampler.chart
     target = (target or sampler.held_out).at_most(n)
@@ -105,7 +113,7 @@ def measure(
 
 
 def evidence_table(evidence: list[Evidence]) -> list[str]:
-    """The table over K, as lines of text."""
+    """Format the table over K."""
     lines = [
         f"{'K':>2}  {'ESS':>16}  {'forward ESS':>15}  {'clipped':>8}  {'k-hat':>5}  "
         f"{'log Z':>20}  {'ELBO':>20}  {'EUBO':>20}  {'BAR':>20}  {'det<=0':>10}  "
@@ -138,7 +146,7 @@ def evidence_table(evidence: list[Evidence]) -> list[str]:
     return lines
 
 
-def say_results(folder: Path, table: list[str], results: Results, display: Display) -> None:
+def show_and_write(folder: Path, table: list[str], results: Results, display: Display) -> None:
     """Show the table and the warnings, and write results.txt and results.json."""
     for line in (*table, *(f"WARNING {text}" for text in results.warnings)):
         display.say(line)

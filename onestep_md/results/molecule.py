@@ -1,4 +1,4 @@
-"""Final numbers of a run of a molecule: samples and evidence at every K, free energies."""
+"""Final numbers of a run on a molecule: samples and evidence at every K, free energies."""
 
 import math
 import time
@@ -34,11 +34,11 @@ from onestep_md.results.conformations import (
     BEYOND_CHART,
     compare_samples,
     distance_histograms,
+    distance_table,
     domain_lines,
-    unflipped_rings,
+    ring_warnings,
 )
-from onestep_md.results.conformations import table as distance_table
-from onestep_md.results.evidence import cost, evidence_table, measure_all, say_results
+from onestep_md.results.evidence import evidence_table, measure_all, show_and_write, sum_cost
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import sampler_of
@@ -57,7 +57,7 @@ def write_molecule_results(
     exploration_seconds: float,
 ) -> None:
     """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
-    start, counted = time.monotonic(), evaluators.evaluations
+    start, evaluations = time.monotonic(), evaluators.evaluations
     torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
     names, quads = list(torsions), list(torsions.values())
     sampler, exploration = sampler_of(model), model.exploration
@@ -76,18 +76,18 @@ def write_molecule_results(
     write_molecule_arrays(folder, steps, explored, exploration.u, histograms)
 
     explored_by = config.exploration.method
-    regions = _regions(config, names, steps, explored, exploration.replica)
+    regions = _estimate_regions(config, names, steps, explored, exploration.replica)
     angles = steps[_EXPORTED_STEPS].torsions
     distances = compare_samples(samples, angles, model, explored, explored_by, config.seed)
-    outside = {k: _outside(sampler.chart, drawn) for k, (drawn, _) in measured.items()}
+    outside = {k: _count_outside(sampler.chart, drawn) for k, (drawn, _) in measured.items()}
     run_warnings = evaluators.gaps.warnings()
     if explored_by == "dynamics":
-        run_warnings += unflipped_rings(molecule, exploration.frames)
+        run_warnings += ring_warnings(molecule, exploration.frames)
     isomers = find_molecule_isomers(molecule)
     results = MoleculeResults(
         fingerprint=molecule.fingerprint.as_dict(),
         evidence=tuple(evidence),
-        cost=cost(model, exploration_seconds, evaluators.evaluations - counted, start),
+        cost=sum_cost(model, exploration_seconds, evaluators.evaluations - evaluations, start),
         evidence_warnings=tuple(text for row in evidence for text in row.warnings()),
         run_warnings=tuple(run_warnings),
         temperature=molecule.temperature,
@@ -101,27 +101,27 @@ def write_molecule_results(
     )
     table = evidence_table(evidence) + domain_lines(outside)
     table += distance_table(distances) + free_energy_table(molecule.kT, regions, explored_by)
-    say_results(folder, table, results, display)
+    show_and_write(folder, table, results, display)
 
 
-def _outside(chart: Chart, samples: Samples) -> dict[str, int]:
-    """How many samples are not as they are held, by what is wrong with them."""
+def _count_outside(chart: Chart, samples: Samples) -> dict[str, int]:
+    """Count the samples outside of the domain, by reason."""
     assert isinstance(chart, MolecularChart | PositionChart)
     masks = chart.coordinates.domain.violations(torch.from_numpy(samples.x))
-    known = torch.stack(list(masks.values())).any(0).numpy()
+    counted = torch.stack(list(masks.values())).any(0).numpy()
     outside = {reason: int(mask.sum()) for reason, mask in masks.items()}
-    outside[BEYOND_CHART] = int((~np.isfinite(samples.log_q) & ~known).sum())
+    outside[BEYOND_CHART] = int((~np.isfinite(samples.log_q) & ~counted).sum())
     return outside
 
 
-def _regions(
+def _estimate_regions(
     config: Config,
     names: list[str],
     steps: Mapping[int, MoleculeSamples],
     explored: np.ndarray,
     walkers: np.ndarray,
 ) -> tuple[Region, ...]:
-    """Free energies of the configured regions, from the samples of every K and as explored."""
+    """Free energies of the configured regions, from the samples of every K and explored frames."""
     if not config.regions:
         return ()
     flow = {
@@ -135,14 +135,14 @@ def _regions(
         for k, samples in steps.items()
     }
     reference = flow[_EXPORTED_STEPS][0].reference
-    beside = dynamics_regions(config, names, explored, walkers, reference)
+    explored_regions = dynamics_regions(config, names, explored, walkers, reference)
     return tuple(
         Region(
             ranges=config.regions[region.name],
             flow={k: rows[i] for k, rows in flow.items()},
             explored=region,
         )
-        for i, region in enumerate(beside)
+        for i, region in enumerate(explored_regions)
     )
 
 
@@ -153,12 +153,12 @@ def dynamics_regions(
     walkers: np.ndarray,
     reference: str | None,
 ) -> list[RegionFreeEnergy]:
-    """Free energies of the configured regions from the equally weighted frames explored.
+    """Free energies of the configured regions from explored frames of equal weight.
 
     Args:
-        config: with the regions.
-        names: the torsions.
-        angles: (n, torsions) radians.
+        config: holds the regions.
+        names: names of the torsions.
+        angles: (n, torsions) torsions of the frames, radians.
         walkers: (n,) trajectory of each frame, in time order, or island of an annealing.
         reference: region with delta_f = 0; None for the most populated one.
     """
@@ -172,7 +172,7 @@ def dynamics_regions(
 
 
 def free_energy_table(kT: float, regions: Sequence[Region], explored_by: str) -> list[str]:
-    """One line per region: reweighted one-step samples beside the exploration."""
+    """Format one line per region: reweighted one-step samples beside the exploration."""
     if not regions:
         return []
     reference = regions[0].one_step.reference
@@ -182,12 +182,12 @@ def free_energy_table(kT: float, regions: Sequence[Region], explored_by: str) ->
         f"  {'':<10} {'':<40}  {'effective':>9}  {'k-hat':>5} |",
     ]
     for region in regions:
-        ours, theirs = region.one_step, region.explored
-        z = z_score(ours.delta_f, theirs.delta_f)
-        beside = "" if math.isnan(z) or ours.name == ours.reference else f"z = {z:+.1f}"
+        flow, explored = region.one_step, region.explored
+        z = z_score(flow.delta_f, explored.delta_f)
+        score = "" if math.isnan(z) or flow.name == flow.reference else f"z = {z:+.1f}"
         line = (
-            f"  {ours.name:<10} {ours.delta_f.format_kt_and_kj(kT):<40}  {ours.effective:>9.1f}  "
-            f"{ours.khat:>5.2f} | {theirs.delta_f.format('kT'):<16} {beside:<9} {ours.mark}"
+            f"  {flow.name:<10} {flow.delta_f.format_kt_and_kj(kT):<40}  {flow.effective:>9.1f}  "
+            f"{flow.khat:>5.2f} | {explored.delta_f.format('kT'):<16} {score:<9} {flow.mark}"
         )
         lines.append(line.rstrip())
     return lines

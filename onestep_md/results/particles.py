@@ -1,7 +1,7 @@
-"""Numbers of a run on particles that other densities do not have: distances, energies, virial.
+"""Numbers of a run that only particles have: distances, energies, virial.
 
-For the one-step samples: raw, reweighted, and beside them the samples
-of the annealing that the flow has learned from; the reference of all three are its held-out ones.
+One-step samples, raw and reweighted, and the annealing that trained the flow are compared with the
+held-out samples of the annealing.
 """
 
 from collections.abc import Mapping
@@ -20,30 +20,30 @@ from onestep_md.targets.particles import Particles
 def particle_ensembles(
     density: Particles, model: Model, samples: Samples
 ) -> dict[str, ParticleSamples]:
-    """Raw, reweighted, annealing and reference samples."""
+    """Collect raw, reweighted, annealing and reference samples."""
     explored = model.exploration
     ensembles = {
-        name: _samples(density, samples.x, samples.u, samples.virial, log_w)
+        name: _make_ensemble(density, samples.x, samples.u, samples.virial, log_w)
         for name, log_w in (("raw", np.zeros_like(samples.u)), ("reweighted", samples.log_w))
         if np.isfinite(log_w).any()
     }
     for name, chosen in (("annealing", model.training), ("reference", ~model.training)):
         u = explored.u[chosen]
-        # relatives are neighbours
-        worth = statistical_inefficiency(u, explored.replica[chosen])
-        ensembles[name] = _samples(
+        # relatives are neighbours in the order of the samples
+        inefficiency = statistical_inefficiency(u, explored.replica[chosen])
+        ensembles[name] = _make_ensemble(
             density,
             explored.frames[chosen],
             u,
             virials(explored.frames[chosen], explored.grad_u[chosen]),
             np.zeros_like(u),
-            worth,
+            inefficiency,
         )
     return ensembles
 
 
 def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, ParticleComparison]:
-    """Raw, reweighted and annealing samples against the reference."""
+    """Compare raw, reweighted and annealing samples with the reference."""
     generator = np.random.default_rng(seed)
     reference = ensembles["reference"]
     return {
@@ -54,8 +54,8 @@ def compare_all(ensembles: dict[str, ParticleSamples], seed: int) -> dict[str, P
 
 
 def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.ndarray]:
-    """Of the distances of particles and of energies, for the report."""
-    distances = {name: pair_distances(of.positions) for name, of in ensembles.items()}
+    """Make histograms of the distances of particles and of the energies."""
+    distances = {name: pair_distances(kind.positions) for name, kind in ensembles.items()}
     shown = [name for name in ("raw", "reweighted", "annealing") if name in ensembles]
     return histograms(
         "distance",
@@ -70,8 +70,8 @@ def particle_histograms(ensembles: dict[str, ParticleSamples]) -> dict[str, np.n
     )
 
 
-def table(rows: Mapping[str, ParticleComparison], dim: int) -> list[str]:
-    """Lines of text, one per kind of samples."""
+def particle_table(rows: Mapping[str, ParticleComparison], dim: int) -> list[str]:
+    """Format one line per kind of samples."""
     lines = [
         "",
         f"{'particles, K = 1':<18}  {'aligned W2':>10}  {'E-W2':>8}  {'mean energy':>18}  "
@@ -86,7 +86,7 @@ def table(rows: Mapping[str, ParticleComparison], dim: int) -> list[str]:
     return lines
 
 
-def _samples(
+def _make_ensemble(
     density: Particles,
     x: np.ndarray,
     u: np.ndarray,

@@ -1,4 +1,4 @@
-"""Makes the synthetic run folders importable from the tests beside them, and shares one."""
+"""A run folder on a density that tests share; modules of synthetic runs become importable."""
 
 import json
 import sys
@@ -16,13 +16,13 @@ STEPS = (0, 1, 4)
 
 @pytest.fixture(scope="session")
 def good_density(tmp_path_factory):
-    """Run folder of a density about which there is nothing to complain."""
+    """Run folder on a density, without any warning."""
     return write_density_folder(tmp_path_factory.mktemp("good_density"), steps=STEPS)
 
 
 @pytest.fixture
 def edited(good_density, tmp_path):
-    """A function that copies the good run with `change(results)` applied, and reads it."""
+    """Copy the good run, apply `change(results)` to the copy, and read it."""
 
     def make(change):
         for name in ("steps.npz", "config.yaml", "environment.json", "metrics.jsonl"):

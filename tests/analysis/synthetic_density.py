@@ -53,10 +53,10 @@ def write_density_folder(
     """Write every file that the report reads.
 
     Args:
-        folder: created.
-        n: samples per K, and of the target.
-        dim: of the density.
-        steps: the Ks.
+        folder: created if missing.
+        n: number of samples of every K, and of the target.
+        dim: number of coordinates.
+        steps: values of K.
         trouble: modes missed, a wrong determinant at K = 1, hence ELBO above log Z, k-hat 0.9.
         known: log Z, modes and exact samples are known.
     """
@@ -67,8 +67,8 @@ def write_density_folder(
     arrays, evidence, modes = {"target_x": target_x}, [], {}
     for k in steps:
         width = 1.0 + 0.16 / max(k, 1)
-        seen = centres[: len(centres) - 4] if trouble and k else centres
-        flow = Mixture(dim, seen, _STD * width, 1.0 + 0.1 / (max(k, 1) * dim))
+        visited = centres[: len(centres) - 4] if trouble and k else centres
+        flow = Mixture(dim, visited, _STD * width, 1.0 + 0.1 / (max(k, 1) * dim))
         if k == 0:
             flow = Mixture(dim, np.zeros((1, centres.shape[1])), 4.3, 1.2)
         x = flow.sample(n, generator)
@@ -83,8 +83,8 @@ def write_density_folder(
         )  # fmt: skip
         evidence.append(replace(row, khat=0.9, harmless=False) if trouble and k == 1 else row)
         nearest = ((x[:, None, : centres.shape[1]] - centres) ** 2).sum(-1).argmin(1)
-        share = np.bincount(nearest, minlength=len(centres)) / n
-        modes[k] = int((share >= 0.1 / len(centres)).sum())
+        fraction = np.bincount(nearest, minlength=len(centres)) / n
+        modes[k] = int((fraction >= 0.1 / len(centres)).sum())
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "steps.npz", **arrays)
     _write_json(folder, dim, evidence, modes, len(centres), known)

@@ -70,12 +70,12 @@ def write_run_folder(
     """Write every file that the report reads.
 
     Args:
-        folder: created.
-        n: samples per K.
+        folder: created if missing.
+        n: number of samples of every K.
         pairs: residues with phi and psi (or pairs of other torsions).
         torsions: names; phi/psi, or phi_2, psi_2, ... by default.
         trouble: heavy weight tails, folds, a region that disagrees with the exploration.
-        method: of the exploration.
+        method: method of the exploration.
     """
     generator = np.random.default_rng(7)
     if torsions is None:

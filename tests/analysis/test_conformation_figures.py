@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onestep_md.analysis.figures.conformations import (
-    _pieces,
+    _cut_at_180,
     free_energy_surface,
     is_ramachandran,
     torsion_pairs,
@@ -81,7 +81,7 @@ def test_surface_is_periodic_and_finds_the_minimum():
     ],
 )
 def test_wrapping_ranges_are_cut(limits, pieces):
-    assert _pieces(limits) == pieces
+    assert _cut_at_180(limits) == pieces
 
 
 def test_only_backbone_pairs_are_ramachandran():

@@ -8,9 +8,9 @@ import pytest
 from synthetic_density import write_density_folder
 
 from onestep_md.analysis.figures.densities import (
-    chosen_coordinates,
-    ensembles,
-    limits,
+    axis_limits,
+    choose_coordinates,
+    collect_ensembles,
     log_density,
     marginal,
 )
@@ -38,23 +38,23 @@ def test_points_without_a_place_are_left_out(tmp_path):
     arrays["k1_x"][:5], arrays["k1_log_w"][:5] = np.nan, -np.inf
     np.savez(folder / "steps.npz", **arrays)
     run = read_record(folder)
-    raw, reweighted, _ = ensembles(run)
+    raw, reweighted, _ = collect_ensembles(run)
     assert len(raw.x) == 1495 and raw.weights.sum() == pytest.approx(1495 / 1500)
     assert reweighted.weights.sum() == pytest.approx(1.0)
-    assert np.isfinite(limits(run, 0)).all()
+    assert np.isfinite(axis_limits(run, 0)).all()
 
 
 def test_the_pair_is_the_dependent_one_else_the_least_gaussian():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(5000, 8))
-    assert len(chosen_coordinates(x)) == 6
-    assert chosen_coordinates(x[:, :1]) == [0]
+    assert len(choose_coordinates(x)) == 6
+    assert choose_coordinates(x[:, :1]) == [0]
     wells = x.copy()
     wells[:, [3, 6]] += 2.0 * generator.choice((-1.0, 1.0), (5000, 2))
-    assert chosen_coordinates(wells)[:2] == [3, 6]
+    assert choose_coordinates(wells)[:2] == [3, 6]
     banana = x.copy()
     banana[:, 5] += banana[:, 2] ** 2  # uncorrelated, but far from independent
-    assert chosen_coordinates(banana)[:2] == [2, 5]
+    assert choose_coordinates(banana)[:2] == [2, 5]
 
 
 def test_marginal_and_its_error_against_a_bootstrap():

@@ -119,12 +119,12 @@ def test_a_region_that_hangs_on_few_samples_is_marked(tmp_path):
     assert "k-hat 0.88 of the samples inside" in " ".join(verdict.free_energy_warnings)
 
 
-def test_the_target_sees_what_the_flow_does_not(tmp_path):
+def test_a_forward_ess_far_below_that_of_the_flow_is_bad(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     verdict = judge(read_results(folder))
     assert verdict.sentences[-1].startswith("Nothing on this page sees what neither")
-    seen = {"forward_ess": {"value": 1e-22, "error": 1e-22}, "above": 38, "held_out": 2000}
-    edit_results(folder, lambda r: r["evidence"][1].update(seen))
+    blind = {"forward_ess": {"value": 1e-22, "error": 1e-22}, "above": 38, "held_out": 2000}
+    edit_results(folder, lambda r: r["evidence"][1].update(blind))
     html, verdict = write_report(folder).read_text(), judge(read_results(folder))
     assert verdict.level == "bad"
     assert "is 1e-20 % instead of" in " ".join(verdict.sentences)
@@ -135,7 +135,7 @@ def test_the_target_sees_what_the_flow_does_not(tmp_path):
     assert verdict.level == "good" and any("the ESS is 62" in s for s in verdict.sentences)
 
 
-def test_harmless_tails_and_short_errors_are_told(tmp_path):
+def test_harmless_tails_and_short_errors_are_shown(tmp_path):
     folder = write_run_folder(tmp_path, n=3000)
     light = {"khat": 2.31, "harmless": True, "heaviest": 2e-4, "ess_sets": [0.61, 0.424]}
     edit_results(folder, lambda r: r["evidence"][1].update(light))

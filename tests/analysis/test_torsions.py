@@ -1,4 +1,4 @@
-"""Torsions: signs and names against mdtraj, regions against counting, errors against wishes."""
+"""Torsions: signs and names against mdtraj, regions against counts, errors by their words."""
 
 import mdtraj
 import numpy as np
@@ -26,8 +26,8 @@ def test_auto_finds_phi_and_psi_as_mdtraj_does(frames):
     for name, compute in (("phi", mdtraj.compute_phi), ("psi", mdtraj.compute_psi)):
         quads, angles = compute(frames)
         assert tuple(quads[0]) == found[name]
-        ours = torsion_angles(frames.xyz.astype(float), [found[name]])
-        np.testing.assert_allclose(ours, angles, atol=2e-5)
+        computed = torsion_angles(frames.xyz.astype(float), [found[name]])
+        np.testing.assert_allclose(computed, angles, atol=2e-5)
 
 
 def test_several_residues_are_numbered():

@@ -32,7 +32,7 @@ def test_each_failed_test_of_a_molecule_reaches_the_verdict(tmp_path, key, value
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("changes", "words"),
     [
         ({}, "Held as in the input: 1 stereocentre, 2 trans amides. Sampled: 5 torsions."),
         (
@@ -40,20 +40,20 @@ def test_each_failed_test_of_a_molecule_reaches_the_verdict(tmp_path, key, value
             "3 of 3,000 raw samples (0.1 %) have an inverted stereocentre; they have no weight.",
         ),
         ({"held": [], "sampled": []}, "Held as in the input: nothing."),
-        (None, None),  # of a run that is older than the words
+        (None, None),  # older runs have none
     ],
 )
-def test_isomers_and_samples_outside_of_them_are_told(tmp_path, found, said):
+def test_isomers_and_samples_outside_of_them_reach_the_verdict(tmp_path, changes, words):
     folder = write_run_folder(tmp_path, n=3000)
-    if found is None:
+    if changes is None:
         edit_results(folder, lambda r: r.update(isomers=None))
     else:
-        edit_results(folder, lambda r: r["isomers"].update(found))
-    judged = judge(read_results(folder))
-    words = " ".join(judged.sentences)
-    assert ("Held" in words or "inverted" in words) == (said is not None)
-    assert said is None or said in words
-    assert any("inverted" in text for text in judged.run_warnings) == ("3 of" in (said or ""))
+        edit_results(folder, lambda r: r["isomers"].update(changes))
+    verdict = judge(read_results(folder))
+    text = " ".join(verdict.sentences)
+    assert ("Held" in text or "inverted" in text) == (words is not None)
+    assert words is None or words in text
+    assert any("inverted" in line for line in verdict.run_warnings) == ("3 of" in (words or ""))
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_missed_modes_and_run_warnings(edited):
     assert verdict.level == "bad" and "Only 7 of 9 modes" in verdict.sentences[-2]
     verdict = judge(edited(lambda r: r.update(run_warnings=["a note"])).results)
     assert verdict.level == "care" and verdict.run_warnings == ("a note",)
-    said = ["K = 1: something"]
-    verdict = judge(edited(lambda r: r.update(evidence_warnings=said)).results)
-    assert verdict.level == "care" and verdict.evidence_warnings == tuple(said)
+    warnings = ["K = 1: something"]
+    verdict = judge(edited(lambda r: r.update(evidence_warnings=warnings)).results)
+    assert verdict.level == "care" and verdict.evidence_warnings == tuple(warnings)
     verdict = judge(edited(lambda r: r.update(evidence_warnings=["K = 4: something"])).results)
     assert verdict.level == "good"
 
@@ -147,5 +147,5 @@ def test_what_molecules_and_densities_share_is_judged_alike(tmp_path, edited, ch
     assert molecule.level == density.level
     assert molecule.sentences[1] == density.sentences[2]  # k-hat, behind the bounds and the ESS
     for word in ("folded", "checked for folds", "determinant in", "not know of it"):
-        said = [any(word in text for text in v.sentences) for v in (molecule, density)]
-        assert said[0] == said[1], word
+        present = [any(word in text for text in v.sentences) for v in (molecule, density)]
+        assert present[0] == present[1], word

@@ -1,4 +1,4 @@
-"""Which distances of a molecule its histograms are made of."""
+"""Distances of a molecule in histograms, and samples outside of its domain."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def test_a_molecule_of_neighbours_alone_has_none():
     assert distance_histograms(water, None, None) == {}
 
 
-def test_samples_outside_are_told_where_there_are_any():
+def test_samples_outside_are_counted_where_there_are_any():
     assert domain_lines({0: {"a": 0}, 1: {"a": 0}}) == []
     lines = domain_lines({0: {"a": 12, "b": 0}, 1: {"a": 0, "b": 0}})
     assert lines[1] == "samples with a (their weight is zero): 12 at K = 0, 0 at K = 1"

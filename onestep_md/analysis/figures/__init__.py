@@ -1,1 +1,1 @@
-"""Figures of the report, each drawn from what a record holds."""
+"""Figures of the report, drawn from records of runs."""

@@ -22,12 +22,12 @@ _SURFACE_BINS = 120
 _SMOOTHING = 5.0  # degrees
 _PROFILE_BINS = 60
 _REPLICATES = 200
-_FEWEST = 4  # samples in a bin of a profile; fewer say nothing
+_FEWEST = 4  # samples in a bin of a profile; one with fewer is left out
 BLOCKS = 20  # contiguous pieces of the exploration, each longer than its correlation
 
 
 def torsion_pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(phi, psi) of every residue that has both; the first two torsions if there is none."""
+    """Pair phi and psi of every residue that has both, else the first two torsions."""
     pairs = []
     for name in names:
         match = re.fullmatch(r"phi(_?-?\d+)?", name)
@@ -37,7 +37,7 @@ def torsion_pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def is_ramachandran(pairs: list[tuple[str, str]]) -> bool:
-    """Whether the pairs are backbone torsions, which alone deserve that name."""
+    """Whether the pairs are backbone torsions."""
     return bool(pairs) and pairs[0][0].startswith("phi") and pairs[0][1].startswith("psi")
 
 
@@ -46,10 +46,10 @@ def free_energy_surface(angles: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Args:
         angles: (n, 2) radians.
-        weights: (n,) any scale.
+        weights: (n,) on any scale.
 
     Returns:
-        (bins, bins) kT above the minimum, [second, first] torsion, nan where no sample is near.
+        (bins, bins) kT above the minimum, [second, first] torsion; nan where no sample is near.
     """
     edges = np.linspace(-180.0, 180.0, _SURFACE_BINS + 1)
     first, second = np.degrees(angles).T
@@ -57,9 +57,9 @@ def free_energy_surface(angles: np.ndarray, weights: np.ndarray) -> np.ndarray:
     count = _smooth(np.histogram2d(second, first, bins=(edges, edges))[0])
     # one sample alone peaks at 1 / (2 pi sigma^2): blank where there is much less
     alone = 1.0 / (2.0 * np.pi * (_SMOOTHING * _SURFACE_BINS / 360.0) ** 2)
-    seen = (count > 0.4 * alone) & (mass > 0)
+    visible = (count > 0.4 * alone) & (mass > 0)
     surface = np.full_like(mass, np.nan)
-    surface[seen] = -np.log(mass[seen] / mass.max())
+    surface[visible] = -np.log(mass[visible] / mass.max())
     return surface
 
 
@@ -73,7 +73,7 @@ def _smooth(histogram: np.ndarray) -> np.ndarray:
 
 
 def surface_figure(run: MoleculeRecord) -> Figure:
-    """Explored, raw and reweighted samples side by side, one row per residue, one colour scale."""
+    """Draw surfaces of explored, raw and reweighted samples, one row per residue, on one scale."""
     pairs = torsion_pairs(run.results.torsions)
     raw = run.samples
     ensembles = (
@@ -127,11 +127,11 @@ def _draw_surface(ax: Axes, surface: np.ndarray, top: float):
 
 
 def _draw_regions(ax: Axes, pair: tuple[str, str], regions: tuple[Region, ...]) -> None:
-    """Outline the regions that this pair defines; a wrapping one is drawn in pieces."""
+    """Outline the regions that this pair defines, those that wrap in pieces."""
     for region in regions:
         if not region.ranges or not set(region.ranges) <= set(pair):
             continue
-        parts_x, parts_y = (_pieces(region.ranges.get(name, (-180.0, 180.0))) for name in pair)
+        parts_x, parts_y = (_cut_at_180(region.ranges.get(name, (-180.0, 180.0))) for name in pair)
         for (x0, x1), (y0, y1) in product(parts_x, parts_y):
             # a white line under each black one keeps it visible on dark ground
             for colour, width, order in (("white", 2.4, 3), ("#101418", 1.0, 4)):
@@ -148,8 +148,8 @@ def _draw_regions(ax: Axes, pair: tuple[str, str], regions: tuple[Region, ...]) 
         )  # fmt: skip
 
 
-def _pieces(limits: tuple[float, float]) -> list[tuple[float, float]]:
-    """A range of degrees as one or two pieces inside -180..180."""
+def _cut_at_180(limits: tuple[float, float]) -> list[tuple[float, float]]:
+    """Cut a range of degrees into one or two pieces inside -180..180."""
     low, high = limits
     if high - low >= 360:
         return [(-180.0, 180.0)]
@@ -165,13 +165,13 @@ def torsion_profile(
 
     Args:
         angle: (n,) radians.
-        weights: (n,) any scale.
-        block: (n,) id of the piece that is resampled as one; own id each if independent.
-        generator: draws the replicates.
+        weights: (n,) on any scale.
+        block: (n,) index of the block that is resampled as one; independent samples have one each.
+        generator: draws the bootstrap replicates.
 
     Returns:
-        profile, low, high: (bins,) kT above the minimum; nan where too few samples fell, high
-        inf where some replicates have none.
+        Profile and lower and upper end of its band, (bins,) kT above the minimum; the profile is
+        nan where there are too few samples, the upper end inf where some replicates have none.
     """
     bins = np.floor((angle + np.pi) / (2 * np.pi) * _PROFILE_BINS).astype(int) % _PROFILE_BINS
     mass = np.bincount(bins, weights, _PROFILE_BINS)
@@ -184,12 +184,12 @@ def torsion_profile(
         profile = -np.log(mass / mass.max())
         replicas = -np.log(replicas * weights.sum() / mass.max())
     low, high = np.quantile(replicas, (0.16, 0.84), axis=0, method="nearest")
-    seen = np.bincount(bins, minlength=_PROFILE_BINS) >= _FEWEST
-    return np.where(seen & np.isfinite(profile), profile, np.nan), low, high
+    enough = np.bincount(bins, minlength=_PROFILE_BINS) >= _FEWEST
+    return np.where(enough & np.isfinite(profile), profile, np.nan), low, high
 
 
 def profile_figure(run: MoleculeRecord) -> Figure:
-    """Free energy along each torsion: explored, raw, reweighted, with error bands."""
+    """Draw the free energy along each torsion, explored, raw and reweighted, with error bands."""
     columns = 1 if len(run.results.torsions) == 1 else 2 if len(run.results.torsions) <= 4 else 3
     rows = -(-len(run.results.torsions) // columns)
     figure, axes = style.new_figure(2.7 * rows + 0.4, rows, columns)
@@ -211,9 +211,9 @@ def profile_figure(run: MoleculeRecord) -> Figure:
         highest = 3.0
         for title, colour, angles, weights, block in ensembles:
             profile, low, high = torsion_profile(angles[:, index], weights, block, generator)
-            seen = np.isfinite(profile)
+            finite = np.isfinite(profile)
             # an upper end at infinity (no sample in some replicates) leaves the axis at the top
-            band = np.where(seen, np.minimum(high, 50.0), np.nan)
+            band = np.where(finite, np.minimum(high, 50.0), np.nan)
             ax.fill_between(middles, low, band, color=colour, alpha=0.22, lw=0)
             ax.plot(middles, profile, color=colour, lw=1.7, label=title)
             highest = max(highest, np.nanmax(profile))
@@ -232,24 +232,24 @@ def profile_figure(run: MoleculeRecord) -> Figure:
 
 
 def energy_figure(run: MoleculeRecord) -> Figure:
-    """Distributions of the reduced potential; a good sampler's reweighted one is as explored."""
+    """Draw the distributions of the reduced potential, explored, raw and reweighted."""
     figure, axes = style.new_figure(3.0)
     ax, raw = axes[0, 0], run.samples
     finite = np.isfinite(raw.u)
-    seen = raw.u[finite] if finite.any() else run.explored_u
-    low = min(np.min(run.explored_u), np.quantile(seen, 0.001))
-    high = max(np.max(run.explored_u), np.quantile(seen, 0.97))
+    u_drawn = raw.u[finite] if finite.any() else run.explored_u
+    low = min(np.min(run.explored_u), np.quantile(u_drawn, 0.001))
+    high = max(np.max(run.explored_u), np.quantile(u_drawn, 0.97))
     edges = np.linspace(low, high, 80)
     weights = raw.weights
     reweighted_mean = float(weights[finite] @ raw.u[finite])
-    shown = (
+    ensembles = (
         (run.results.explored_by, style.DYNAMICS, run.explored_u, None,
          f"mean {run.explored_u.mean():.1f} kT"),
         ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
          f"mean {reweighted_mean:.1f} kT"),
     )[: 3 if raw.weighted else 2]  # fmt: skip
-    for title, colour, u, w, note in shown:
+    for title, colour, u, w, note in ensembles:
         w = np.full(len(u), 1.0 / max(len(u), 1)) if w is None else w
         heights = np.histogram(u, edges, weights=w)[0] / np.diff(edges)
         if title == run.results.explored_by:
@@ -269,7 +269,7 @@ def energy_figure(run: MoleculeRecord) -> Figure:
 
 
 def distance_figure(run: MoleculeRecord) -> Figure:
-    """Histogram of the distances of atoms that are more than three bonds apart."""
+    """Draw histograms of the distances of atoms more than three bonds apart."""
     figure, axes = style.new_figure(3.0)
     kinds = {
         "raw": ("raw one-step", style.RAW),

@@ -15,17 +15,17 @@ from onestep_md.analysis.records.density import DensityRecord
 
 MOST_MARGINALS = 6
 _CANDIDATES = 100  # coordinates among which a pair is sought
-_ENOUGH = 4000  # samples that choose it
-_DEPENDENT = 0.15  # rank correlation; below it a pair counts as independent
+_PAIR_SAMPLES = 4000  # samples by which the pair is chosen
+_LEAST_CORRELATION = 0.15  # of ranks; below it a pair counts as independent
 _PAIR_BINS = 90
 _BINS = 70  # of a marginal, fewer where there are few samples
-_PEAK = 15.0  # height over the mean height from which on a marginal needs a log scale
-_EDGE = 0.003  # of the target lies beyond either end of an axis
+_PEAK = 15.0  # height over the mean height; a higher marginal needs a log scale
+_EDGE = 0.003  # fraction of the target beyond either end of an axis
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Points (n, dim) with normalised weights (n,), and how they are drawn."""
+    """Points (n, dim) with normalised weights (n,), their title and their colour."""
 
     title: str
     colour: str
@@ -33,38 +33,38 @@ class Ensemble:
     weights: np.ndarray
 
 
-def ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
-    """Raw, reweighted and target samples; points without a finite place are left out."""
+def collect_ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
+    """Collect raw, reweighted and target samples; points that are not finite are left out."""
     samples, target = run.samples, run.target_x
     finite = np.isfinite(samples.x).all(axis=1)
     x, weights = samples.x[finite], samples.weights[finite]
     equal = np.full(len(x), 1.0 / len(samples.x))
     title = "target, exact" if run.results.exact_samples else "target, annealing"
-    shown = (
+    collected = (
         Ensemble("raw one-step", style.RAW, x, equal),
         Ensemble("reweighted", style.REWEIGHTED, x, weights),
         Ensemble(title, style.DYNAMICS, target, np.full(len(target), 1.0 / len(target))),
     )
-    return shown if samples.weighted else (shown[0], shown[2])
+    return collected if samples.weighted else (collected[0], collected[2])
 
 
-def chosen_coordinates(x: np.ndarray) -> list[int]:
-    """Up to six coordinates worth a look: the most dependent pair, then the least Gaussian.
+def choose_coordinates(x: np.ndarray) -> list[int]:
+    """Choose up to six coordinates: the most dependent pair, then the least Gaussian.
 
     Args:
         x: (n, dim) samples of the target.
 
     Returns:
-        Indices, most telling first; the first two are the pair.
+        Indices of the coordinates; the first two are the pair.
     """
-    shape = non_gaussian(x)
-    order = sorted(range(x.shape[1]), key=lambda i: (-round(float(shape[i]), 1), i))
-    first = _dependent_pair(x[:_ENOUGH], sorted(order[:_CANDIDATES]))
-    chosen = [*first, *(i for i in order if i not in first)][:MOST_MARGINALS]
+    excess = excess_kurtosis(x)
+    order = sorted(range(x.shape[1]), key=lambda i: (-round(float(excess[i]), 1), i))
+    pair = _find_dependent_pair(x[:_PAIR_SAMPLES], sorted(order[:_CANDIDATES]))
+    chosen = [*pair, *(i for i in order if i not in pair)][:MOST_MARGINALS]
     return sorted(chosen[:2]) + chosen[2:]
 
 
-def non_gaussian(x: np.ndarray) -> np.ndarray:
+def excess_kurtosis(x: np.ndarray) -> np.ndarray:
     """|excess kurtosis| of every coordinate (dim,), 0 where it may be chance."""
     centred = x - x.mean(axis=0)
     variance = np.maximum(np.square(centred).mean(axis=0), 1e-300)
@@ -73,19 +73,19 @@ def non_gaussian(x: np.ndarray) -> np.ndarray:
     return np.where(excess > 4.0 * np.sqrt(24.0 / len(x)), excess, 0.0)
 
 
-def _dependent_pair(x: np.ndarray, among: list[int]) -> list[int]:
-    """The pair of largest rank correlation of values or of distances from the median, if any."""
-    if len(among) < 2:
+def _find_dependent_pair(x: np.ndarray, candidates: list[int]) -> list[int]:
+    """Find the pair of largest rank correlation of values or distances from the median, if any."""
+    if len(candidates) < 2:
         return []
-    x = x[:, among]
+    x = x[:, candidates]
     features = np.concatenate([_ranks(x), _ranks(np.abs(x - np.median(x, axis=0)))], axis=1)
     correlation = np.abs(features.T @ features) / len(x)
-    m = len(among)
+    m = len(candidates)
     # of the four ways to combine value and distance of i with those of j, the strongest
     strength = correlation.reshape(2, m, 2, m).max(axis=(0, 2))
     np.fill_diagonal(strength, 0.0)
     i, j = np.unravel_index(np.argmax(np.round(strength, 2)), strength.shape)
-    return [among[i], among[j]] if strength[i, j] > _DEPENDENT else []
+    return [candidates[i], candidates[j]] if strength[i, j] > _LEAST_CORRELATION else []
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
@@ -94,8 +94,8 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return ranks * np.sqrt(12.0) / len(x)
 
 
-def limits(run: DensityRecord, coordinate: int) -> tuple[float, float]:
-    """Ends of an axis: nearly all of the target, and raw samples half as far again."""
+def axis_limits(run: DensityRecord, coordinate: int) -> tuple[float, float]:
+    """Find the ends of an axis: nearly all of the target, and raw samples half as far again."""
     target, raw = run.target_x[:, coordinate], run.samples.x[:, coordinate]
     low, high = np.quantile(target, (_EDGE, 1.0 - _EDGE))
     raw = raw[np.isfinite(raw)]
@@ -107,14 +107,14 @@ def limits(run: DensityRecord, coordinate: int) -> tuple[float, float]:
 
 
 def pair_figure(run: DensityRecord, pair: tuple[int, int]) -> Figure:
-    """Density of two coordinates: raw, reweighted and target side by side, one colour scale."""
-    edges = [np.linspace(*limits(run, i), _PAIR_BINS + 1) for i in pair]
-    shown = ensembles(run)
-    densities = [log_density(e.x[:, list(pair)], e.weights, edges) for e in shown]
+    """Draw the density of two coordinates, raw, reweighted and target, on one colour scale."""
+    edges = [np.linspace(*axis_limits(run, i), _PAIR_BINS + 1) for i in pair]
+    ensembles = collect_ensembles(run)
+    densities = [log_density(e.x[:, list(pair)], e.weights, edges) for e in ensembles]
     top = max(np.max(d, initial=-np.inf, where=np.isfinite(d)) for d in densities)
     floor = float(np.clip(np.nanpercentile(densities[-1] - top, 2), -9.0, -3.0))
-    figure, axes = style.new_figure(3.45, 1, len(shown))
-    for column, (ax, e, density) in enumerate(zip(axes[0], shown, densities, strict=True)):
+    figure, axes = style.new_figure(3.45, 1, len(ensembles))
+    for column, (ax, e, density) in enumerate(zip(axes[0], ensembles, densities, strict=True)):
         clipped = np.ma.masked_invalid(np.where(density - top >= floor, density - top, np.nan))
         image = ax.pcolormesh(
             *edges, clipped.T, cmap=style.SURFACE, norm=Normalize(floor, 0.0), rasterized=True
@@ -132,12 +132,12 @@ def pair_figure(run: DensityRecord, pair: tuple[int, int]) -> Figure:
 
 
 def log_density(x: np.ndarray, weights: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """Log of a slightly smoothed weighted histogram of x (n, 2); nan where no sample is near."""
+    """Log of a slightly smooth weighted histogram of x (n, 2); nan where no sample is near."""
     mass = _smooth(np.histogram2d(x[:, 0], x[:, 1], bins=edges, weights=weights)[0])
     count = _smooth(np.histogram2d(x[:, 0], x[:, 1], bins=edges)[0])
     # one sample alone leaves (6/16)^2 = 0.14 in its own bin
-    seen = (count > 0.05) & (mass > 0)
-    return np.where(seen, np.log(np.where(seen, mass, 1.0)), np.nan)
+    visible = (count > 0.05) & (mass > 0)
+    return np.where(visible, np.log(np.where(visible, mass, 1.0)), np.nan)
 
 
 def _smooth(histogram: np.ndarray) -> np.ndarray:
@@ -149,11 +149,11 @@ def _smooth(histogram: np.ndarray) -> np.ndarray:
 
 
 def marginal(x: np.ndarray, weights: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Density and its standard error in every bin.
+    """Compute the density and its standard error in every bin.
 
     Args:
         x: (n,) values.
-        weights: (n,) summing to 1 over all samples, also those that are not shown.
+        weights: (n,) of sum 1 over all samples, also those beyond the edges.
         edges: (bins + 1,) of equal width.
     """
     p = np.histogram(x, edges, weights=weights)[0]
@@ -165,17 +165,17 @@ def marginal(x: np.ndarray, weights: np.ndarray, edges: np.ndarray) -> tuple[np.
 
 
 def marginal_figure(run: DensityRecord, coordinates: list[int]) -> Figure:
-    """Probability density of single coordinates with bands of one standard error."""
+    """Draw the probability density of single coordinates with bands of one standard error."""
     columns = min(len(coordinates), 3)
     rows = -(-len(coordinates) // columns)
     figure, axes = style.new_figure(2.45 * rows + (0.75 if rows == 1 else 0.4), rows, columns)
-    shown = ensembles(run)
-    fewest = min(len(e.weights) for e in shown)
+    ensembles = collect_ensembles(run)
+    fewest = min(len(e.weights) for e in ensembles)
     bins = int(np.clip(2.5 * fewest ** (1 / 3), 20, _BINS))
     for index, (ax, i) in enumerate(zip(axes.flat, coordinates, strict=False)):
-        edges = np.linspace(*limits(run, i), bins + 1)
+        edges = np.linspace(*axis_limits(run, i), bins + 1)
         middles = 0.5 * (edges[1:] + edges[:-1])
-        for e in reversed(shown):
+        for e in reversed(ensembles):
             height, error = marginal(e.x[:, i], e.weights, edges)
             if e.colour == style.DYNAMICS:
                 ax.stairs(height, edges, fill=True, color=e.colour, alpha=0.15)

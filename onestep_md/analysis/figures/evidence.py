@@ -15,11 +15,11 @@ from onestep_md.analysis.records.folder import AnyRecord
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
 from onestep_md.estimators.evidence import Evidence
 
-_LINES = 0.17  # height of two written lines, a fraction of the axis of the bounds
+_LINES = 0.17  # height of two lines of text, a fraction of the axis of the bounds
 
 
 def weight_figure(run: AnyRecord) -> Figure:
-    """Sorted weights with the tail that k-hat describes, and how few samples carry how much."""
+    """Draw the sorted weights with the tail that k-hat describes, and their concentration."""
     figure, axes = style.new_figure(3.3, 1, 2)
     weights = np.sort(run.samples.weights)[::-1]
     head = run.results.headline
@@ -42,7 +42,7 @@ def weight_figure(run: AnyRecord) -> Figure:
     ax.set_xlim(1, n)
     style.label(ax, "samples, heaviest first", "weight / mean weight", "Weight tail")
     style.legend(ax, loc="lower left")
-    _lorenz(axes[0, 1], weights)
+    _draw_concentration(axes[0, 1], weights)
     return figure
 
 
@@ -54,8 +54,8 @@ def _pareto(tail: np.ndarray, k: float, ranks: np.ndarray) -> np.ndarray:
     return tail[-1] + median * ((ranks / m) ** -shape - 1) / (2.0**shape - 1)
 
 
-def _lorenz(ax: Axes, weights: np.ndarray) -> None:
-    """Share of the total weight that the heaviest samples carry."""
+def _draw_concentration(ax: Axes, weights: np.ndarray) -> None:
+    """Draw the share of the total weight that the heaviest samples carry (Lorenz curve)."""
     fraction = np.arange(len(weights) + 1) / len(weights)
     share = np.concatenate([[0.0], np.cumsum(weights)])
     ax.plot([0, 100], [0, 100], color=style.MUTED, lw=1, ls="--", label="equal weights")
@@ -75,12 +75,13 @@ def _lorenz(ax: Axes, weights: np.ndarray) -> None:
 
 
 def steps_figure(run: AnyRecord) -> Figure:
-    """ESS and log Z against the number of steps K; K = 0 is the base without the network."""
+    """Draw ESS and log Z against the number of steps K; K = 0 is the base without the network."""
     figure, axes = style.new_figure(4.0, 1, 3)
     rows, known = run.results.evidence, run.results.known_log_z.value
     place = np.arange(len(rows))
     ess, bounds, zoom = axes[0]
-    _points(ess, place, [_percent(row.reverse_ess) for row in rows], style.REWEIGHTED, "o-", "ESS")
+    percent = [_percent(row.reverse_ess) for row in rows]
+    _draw_points(ess, place, percent, style.REWEIGHTED, "o-", "ESS")
     ess.plot(place, [100 * row.ess_clipped for row in rows], "s--", color=style.MUTED, ms=4, lw=1,
              label="ESS, top 0.01 % clipped")  # fmt: skip
     ess.set_ylim(0, 105)
@@ -89,10 +90,11 @@ def steps_figure(run: AnyRecord) -> Figure:
         for ax, title in ((bounds, "known log Z"), (zoom, "known")):
             ax.axhline(known, color=style.GREEN, lw=1.4, ls="--", label=title, zorder=1.5)
     bounds.margins(y=0.08)
-    _bounds(bounds, place, rows, known)
-    _points(zoom, place - 0.08, [r.log_z for r in rows], style.REWEIGHTED, "o", "log mean weight")
+    _draw_bounds(bounds, place, rows, known)
+    log_z = [row.log_z for row in rows]
+    _draw_points(zoom, place - 0.08, log_z, style.REWEIGHTED, "o", "log mean weight")
     bar = f"BAR with {run.results.target_source}"
-    _points(zoom, place + 0.08, [r.bar for r in rows], style.DYNAMICS, "D", bar)
+    _draw_points(zoom, place + 0.08, [row.bar for row in rows], style.DYNAMICS, "D", bar)
     titles = ("Effective sample size", "Bounds of log Z (nats)", "log Z, close up (nats)")
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_xticks(place, [str(row.steps) for row in rows])
@@ -102,7 +104,7 @@ def steps_figure(run: AnyRecord) -> Figure:
     for ax in (bounds, zoom):
         ax.yaxis.set_major_locator(MaxNLocator(6))
     zoom.margins(y=0.3)
-    _zoom(zoom, rows, known)
+    _fit_axis(zoom, rows, known)
     for ax in axes[0]:  # below the axis label, where nothing is drawn or written
         style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.18), borderaxespad=0.0)
     return figure
@@ -112,76 +114,77 @@ def _percent(fraction: Estimate) -> Estimate:
     return Estimate(100 * fraction.value, 100 * fraction.error)
 
 
-def _finite(found: Estimate) -> float:
-    """Its value; nan, which is not drawn, for an infinite one."""
-    return found.value if math.isfinite(found.value) else math.nan
+def _finite_value(estimate: Estimate) -> float:
+    """Value of an estimate; nan, which is not drawn, for an infinite one."""
+    return estimate.value if math.isfinite(estimate.value) else math.nan
 
 
-def _points(
+def _draw_points(
     ax: Axes, place: np.ndarray, values: list[Estimate], colour: str, marker: str, title: str
 ) -> None:
-    """Finite values with their error bars; nothing at all if none is finite."""
-    y = np.array([_finite(v) for v in values])
+    """Draw finite values with their error bars; nothing if none is finite."""
+    y = np.array([_finite_value(v) for v in values])
     error = np.nan_to_num([v.error for v in values])
     if np.isfinite(y).any():
         ax.errorbar(place, y, error, fmt=marker, color=colour, ms=5.5, lw=1.6, capsize=3,
                     label=title)  # fmt: skip
 
 
-def _bounds(ax: Axes, place: np.ndarray, rows: tuple[Evidence, ...], known: float) -> None:
-    """ELBO, log Z and EUBO; those far off the scale of the flow are written, not drawn."""
+def _draw_bounds(ax: Axes, place: np.ndarray, rows: tuple[Evidence, ...], known: float) -> None:
+    """Draw ELBO, log Z and EUBO; those far off the scale of the flow are written as text."""
     # a few clashes, or the base alone, would flatten all others
     flow = [row for row in rows if row.steps] or rows
-    known_z = [v.value for row in flow for v in (row.log_z, row.elbo) if math.isfinite(v.value)]
-    if not known_z:
+    values = [v.value for row in flow for v in (row.log_z, row.elbo) if math.isfinite(v.value)]
+    if not values:
         return
-    middle = np.median([r.log_z.value for r in flow if math.isfinite(r.log_z.value)] or known_z)
-    gaps = [known - middle, *(_finite(v) - middle for row in flow for v in (row.log_z, row.eubo))]
+    middle = np.median([r.log_z.value for r in flow if math.isfinite(r.log_z.value)] or values)
+    near = [_finite_value(v) for row in flow for v in (row.log_z, row.eubo)]
+    gaps = [known - middle, *(value - middle for value in near)]
     above = np.nanmax([0.05, *np.abs(gaps)])
-    below = np.nanmedian([0.0, *(middle - _finite(row.elbo) for row in flow)])
+    below = np.nanmedian([0.0, *(middle - _finite_value(row.elbo) for row in flow)])
     reach = 5.0 * max(above, min(below, 4.0 * above))
-    written: dict[bool, list[tuple[int, str, str]]] = {False: [], True: []}  # above the scale?
+    texts: dict[bool, list[tuple[int, str, str]]] = {False: [], True: []}  # above the scale?
     for name, colour, marker, title in (
         ("eubo", style.DYNAMICS, "v-", "EUBO (upper bound)"),
         ("log_z", style.REWEIGHTED, "o-", "log Z"),
         ("elbo", style.RAW, "^-", "ELBO (lower bound)"),
     ):
-        values = [getattr(row, name) for row in rows]
-        shown = [v if abs(v.value - middle) <= reach else UNKNOWN for v in values]
-        _points(ax, place, shown, colour, marker, title)
-        for x, row, value in zip(place, rows, values, strict=True):
+        bounds = [getattr(row, name) for row in rows]
+        on_scale = [v if abs(v.value - middle) <= reach else UNKNOWN for v in bounds]
+        _draw_points(ax, place, on_scale, colour, marker, title)
+        for x, row, value in zip(place, rows, bounds, strict=True):
             unbounded = name == "elbo" and row.infinite
-            if unbounded or abs(_finite(value) - middle) > reach:
+            if unbounded or abs(_finite_value(value) - middle) > reach:
                 text = f"{title.split(' (')[0]}\n{'−∞' if unbounded else _short(value.value)}"
-                written[value.value > middle].append((int(x), text, colour))
-    _write_beyond(ax, written)
+                texts[value.value > middle].append((int(x), text, colour))
+    _write_off_scale(ax, texts)
 
 
 def _short(value: float) -> str:
-    """`−446`, `−8120`, `−8e6`: few enough characters for one of five places on the axis."""
+    """Format as `−446`, `−8120` or `−8e6`, short enough for one of five places on the axis."""
     text = f"{value:.0e}" if abs(value) >= 1e4 else f"{value:.{3 if abs(value) < 1e3 else 4}g}"
     return re.sub(r"e\+0*", "e", text).replace("-", "−")
 
 
-def _write_beyond(ax: Axes, written: dict[bool, list[tuple[int, str, str]]]) -> None:
-    """Texts (place, text, colour) above and below what is drawn, in room made for them."""
+def _write_off_scale(ax: Axes, texts: dict[bool, list[tuple[int, str, str]]]) -> None:
+    """Write texts (place, text, colour) above and below the points, and make room for them."""
     low, high = ax.get_ylim()
-    room = dict.fromkeys(written, 0.0)
-    for above, texts in written.items():
+    room = dict.fromkeys(texts, 0.0)
+    for above, column in texts.items():
         stacked: Counter[int] = Counter()
-        for x, text, colour in texts:
+        for x, text, colour in column:
             y = 0.02 + _LINES * stacked[x]
             stacked[x] += 1
             ax.annotate(text, (x, 1.0 - y if above else y), xycoords=("data", "axes fraction"),
                         ha="center", va="top" if above else "bottom", fontsize=9,
                         color=colour, path_effects=style.HALO)  # fmt: skip
         room[above] = 0.03 + _LINES * max(stacked.values()) if stacked else 0.0
-    # fractions of the axis as it will be
+    # room is a fraction of the final axis
     unit = (high - low) / (1.0 - room[True] - room[False])
     ax.set_ylim(low - room[False] * unit, high + room[True] * unit)
 
 
-def _zoom(ax: Axes, rows: tuple[Evidence, ...], known: float) -> None:
+def _fit_axis(ax: Axes, rows: tuple[Evidence, ...], known: float) -> None:
     """Fit the axis to the flow, and to the base alone (K = 0) unless it lies far off."""
     flow = [end for row in rows if row.steps for end in _ends(row)]
     flow += [known] if math.isfinite(known) else []
@@ -190,7 +193,7 @@ def _zoom(ax: Axes, rows: tuple[Evidence, ...], known: float) -> None:
     low, high = min(flow), max(flow)
     near = 3.0 * (high - low)
     alone = [end for row in rows if not row.steps for end in _ends(row)]
-    # all of it or nothing: half an error bar says something else
+    # whole error bars or none: half a bar would look like a smaller error
     ends = flow + alone if all(low - near < end < high + near for end in alone) else flow
     low, high = min(ends), max(ends)
     low, high = low - 0.2 * (high - low), high + 0.2 * (high - low)
@@ -204,16 +207,16 @@ def _zoom(ax: Axes, rows: tuple[Evidence, ...], known: float) -> None:
 
 
 def _ends(row: Evidence) -> list[float]:
-    """Ends of the error bars of log Z and BAR, of those that are known."""
-    found = []
+    """List the ends of the error bars of log Z and BAR that are finite."""
+    ends = []
     for value in (row.log_z, row.bar):
         error = value.error if math.isfinite(value.error) else 0.0
-        found += [value.value - error, value.value + error] if math.isfinite(value.value) else []
-    return found
+        ends += [value.value - error, value.value + error] if math.isfinite(value.value) else []
+    return ends
 
 
 def pretraining_figure(run: AnyRecord) -> Figure:
-    """Negative log-likelihood of the explored samples, without its steep beginning."""
+    """Draw the negative log-likelihood of the explored samples, without its steep beginning."""
     figure, axes = style.new_figure(2.6)
     axis, history = axes.item(), run.history.pretraining
     step, loss = history["step"], history["loss"]
@@ -226,7 +229,12 @@ def pretraining_figure(run: AnyRecord) -> Figure:
 
 
 def training_figure(run: AnyRecord, energy: str = "energy (kT)") -> Figure:
-    """Losses, live one-step ESS, energy evaluations per second, idle time; `energy`: its name."""
+    """Draw losses, live one-step ESS, energy evaluations per second and idle time.
+
+    Args:
+        run: the run.
+        energy: name of the loss that evaluates energies.
+    """
     figure, axes = style.new_figure(5.2, 2, 2)
     m, step = run.history.metrics, run.history.metrics["step"]
     losses, ess, rate, idle = axes.flat
@@ -239,7 +247,7 @@ def training_figure(run: AnyRecord, energy: str = "energy (kT)") -> Figure:
         values = np.where(m[name] > 0, m[name], np.nan)
         if np.isfinite(values).any():
             losses.semilogy(step, values, color=colour, lw=1.3, label=title)
-    _room_for_legend(losses)
+    _make_room_for_legend(losses)
     style.label(losses, "", "loss", "Losses")
     style.legend(losses, loc="upper right", ncols=2)
     ess.plot(step, 100 * m["ess"], color=style.REWEIGHTED, lw=1.5)
@@ -263,8 +271,8 @@ def training_figure(run: AnyRecord, energy: str = "energy (kT)") -> Figure:
     return figure
 
 
-def _room_for_legend(axis: Axes) -> None:
-    """At the top of a logarithmic axis; one of less than a decade becomes linear."""
+def _make_room_for_legend(axis: Axes) -> None:
+    """Extend a logarithmic axis at the top; one of less than a decade becomes linear."""
     low, high = axis.get_ylim()
     if high < 10.0 * low:
         axis.set_yscale("linear")

@@ -12,7 +12,7 @@ _LEVELS = {"good": style.REWEIGHTED, "care": style.RAW, "not determined": style.
 
 
 def free_energy_figure(found: FreeEnergies, log_w: np.ndarray) -> Figure:
-    """Delta F of every state, the distributions of work, and the ESS against their medians.
+    """Draw Delta F of every state, the distributions of work, and the ESS against their medians.
 
     Args:
         found: all states.
@@ -43,7 +43,7 @@ def _draw_bars(ax: Axes, found: FreeEnergies) -> None:
 
 
 def _draw_work(ax: Axes, found: FreeEnergies, log_w: np.ndarray) -> None:
-    """Work -log w less log Z: mass below zero is what the samples hold of a state."""
+    """Draw the distributions of the work log Z - log w; mass below zero is overlap."""
     for state, row in zip(found.states, log_w, strict=True):
         log_z = state.log_z if np.isfinite(state.log_z.value) else state.reweighting.log_z
         finite = row[np.isfinite(row)]

@@ -11,23 +11,23 @@ def draw_histograms(
     arrays: Mapping[str, np.ndarray],
     quantity: str,
     kinds: Mapping[str, tuple[str, str]],
-    filled: str,
+    shaded: str,
 ) -> None:
-    """Lines with bands of one standard error.
+    """Draw lines with bands of one standard error.
 
     Args:
-        ax: drawn into.
-        arrays: those of `estimators.histograms.histograms`.
+        ax: axes to draw into.
+        arrays: result of `estimators.histograms.histograms`.
         quantity: its `kind` there.
-        kinds: title and colour of every ensemble, the one to be seen best first.
-        filled: the ensemble whose area is shaded.
+        kinds: title and colour of every ensemble; the first is drawn on top.
+        shaded: the ensemble with a shaded area.
     """
     edges = arrays[f"{quantity}_edges"]
     middles = 0.5 * (edges[1:] + edges[:-1])
     for kind in reversed([kind for kind in kinds if f"{quantity}_{kind}" in arrays]):
         title, colour = kinds[kind]
         height, error = arrays[f"{quantity}_{kind}"]
-        if kind == filled:
+        if kind == shaded:
             ax.stairs(height, edges, fill=True, color=colour, alpha=0.15)
         ax.fill_between(middles, height - error, height + error, color=colour, alpha=0.25, lw=0)
         ax.plot(middles, height, color=colour, lw=1.6, label=title)

@@ -1,4 +1,4 @@
-"""Figure of particles: distances of pairs and energies."""
+"""The figure of particles: distances of pairs and energies."""
 
 from matplotlib.figure import Figure
 
@@ -14,10 +14,10 @@ _KINDS = {
 
 
 def particle_figure(run: DensityRecord) -> Figure:
-    """Histograms of pair distances and energies: raw, reweighted, annealing."""
+    """Draw histograms of pair distances and energies: raw, reweighted, annealing."""
     figure, axes = style.new_figure(3.3, 1, 2)
-    shown = (("distance", "distance of two particles"), ("energy", "energy (kT)"))
-    for ax, (quantity, text) in zip(axes[0], shown, strict=True):
+    panels = (("distance", "distance of two particles"), ("energy", "energy (kT)"))
+    for ax, (quantity, text) in zip(axes[0], panels, strict=True):
         draw_histograms(ax, run.histograms, quantity, _KINDS, "annealing")
         style.label(ax, text, "probability density" if quantity == "distance" else "")
     handles, titles = axes[0][0].get_legend_handles_labels()

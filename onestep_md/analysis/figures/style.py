@@ -42,7 +42,7 @@ def new_figure(
     columns: int = 1,
     layout: Literal["constrained", "compressed"] = "constrained",
 ) -> tuple[Figure, np.ndarray]:
-    """An empty figure of the report's width and its (rows, columns) axes."""
+    """Make an empty figure of the report's width and its (rows, columns) axes."""
     figure = Figure(figsize=(WIDTH, height), layout=layout, facecolor="white")
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
@@ -59,33 +59,33 @@ def new_figure(
 
 
 def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Axis labels and a left-aligned title."""
+    """Set axis labels and a left-aligned title."""
     ax.set_xlabel(x, fontsize=FONT)
     ax.set_ylabel(y, fontsize=FONT)
     if title:
         ax.set_title(title, fontsize=FONT + 1, loc="left", fontweight="bold", color="#22272e")
 
 
-def legend(on: Axes | Figure, **place: Any) -> None:
-    """A legend without a frame that covers nothing; none where nothing was drawn."""
-    if isinstance(on, Axes) and not on.get_legend_handles_labels()[0]:
+def legend(owner: Axes | Figure, **place: Any) -> None:
+    """Add a legend without a frame; none to axes without labels."""
+    if isinstance(owner, Axes) and not owner.get_legend_handles_labels()[0]:
         return
-    on.legend(fontsize=FONT - 0.5, frameon=False, handlelength=1.6, **place)
+    owner.legend(fontsize=FONT - 0.5, frameon=False, handlelength=1.6, **place)
 
 
 def percent_axis(axis) -> None:
-    """Ticks as `20 %`."""
+    """Format ticks as `20 %`."""
     axis.set_major_formatter(PercentFormatter(decimals=0, symbol=" %"))
 
 
 def degrees_axis(axis, tick: int = 60) -> None:
-    """A -180..180 degree axis with round ticks."""
+    """Set an axis to -180..180 degrees with round ticks."""
     axis.set_ticks(list(range(-180, 181, tick)))
     axis.axes.set(**{f"{axis.axis_name}lim": (-180, 180)})
 
 
 def symbol(name: str) -> str:
-    """Greek letters and subscripts for display: `psi_2` -> psi with index 2, `alpha-R` -> α-R."""
+    """Write a name with Greek letters and subscripts: `psi_2` as ψ₂, `alpha-R` as α-R."""
     word, *rest = re.split(r"(?<=[a-zA-Z])(?=[_\-\d])", name, maxsplit=1)
     tail = "".join(rest)
     if re.fullmatch(r"_\d+", tail):

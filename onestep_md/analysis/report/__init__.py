@@ -1,1 +1,1 @@
-"""report.html of a finished run: its sections, its page and the verdict in words."""
+"""The page report.html of a finished run, and the verdict in words."""

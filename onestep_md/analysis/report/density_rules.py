@@ -1,4 +1,4 @@
-"""What is judged of densities alone: the bounds of log Z, its known value, the known modes.
+"""Rules for densities alone: the bounds of log Z, its known value, the known modes.
 
 ELBO <= log Z <= EUBO holds at every K for any normalised flow density. A violation is therefore
 never bad luck of training; it means that something is wrong.
@@ -35,7 +35,7 @@ _EXACT = Finding(
 
 
 def findings(results: DensityResults) -> list[Finding]:
-    """What every rule says, in the order of the page."""
+    """Apply all rules, in the order of the page."""
     head = results.headline
     broken = [finding for row in results.evidence for finding in _broken_bounds(row, results)]
     return [
@@ -51,18 +51,18 @@ def findings(results: DensityResults) -> list[Finding]:
     ]
 
 
-def modes_missed(results: DensityResults, steps: int) -> bool:
+def misses_modes(results: DensityResults, steps: int) -> bool:
     """Whether some known mode lacks its share of the K-step samples."""
-    found = results.modes_found.get(steps)
-    return results.modes is not None and found is not None and found < results.modes
+    count = results.modes_found.get(steps)
+    return results.modes is not None and count is not None and count < results.modes
 
 
 def _broken_bounds(row: Evidence, results: DensityResults) -> list[Finding]:
-    """One finding per bound that is violated at this K."""
+    """Make one finding per bound that is violated at this K."""
     suspects = "the map folds, its determinant is wrong, or "
     exact = results.exact_samples
     outside = "the known value is." if exact else "the annealing missed part of the target."
-    found = []
+    findings = []
     for low, high, names, cause in (
         (row.elbo, row.log_z, ("ELBO", "log Z"), "these weights are not of these samples."),
         (row.elbo, results.known_log_z, ("ELBO", "the known log Z"), "the known value is."),
@@ -76,8 +76,8 @@ def _broken_bounds(row: Evidence, results: DensityResults) -> list[Finding]:
                 f"K = {row.steps}: {names[0]} ({values[0]}) lies above {names[1]} ({values[1]}) "
                 f"by {score:.1f} standard errors, which cannot be: {suspects}{cause}"
             )
-            found.append(Finding(text, "broken"))
-    return found
+            findings.append(Finding(text, "broken"))
+    return findings
 
 
 def _judge_bounds(results: DensityResults) -> Finding:
@@ -104,30 +104,30 @@ def _judge_known(results: DensityResults) -> Finding:
     head, known = results.headline, results.known_log_z
     if not math.isfinite(head.log_z.value):
         return Finding("")
-    found = f"log Z = {estimate(head.log_z)} nats from K = {head.steps}"
+    log_z = f"log Z = {estimate(head.log_z)} nats from K = {head.steps}"
     if not math.isfinite(known.value):
-        return Finding(f"{found}; the true value is not known.")
+        return Finding(f"{log_z}; the true value is not known.")
     score, text = abs(z_score(head.log_z, known)), number(known.value, ".6g")
     if head.log_z.value == known.value and not head.log_z.error > 0:
-        return Finding(f"{found}; known: {text}.")
+        return Finding(f"{log_z}; known: {text}.")
     if not math.isfinite(score):
-        return Finding(f"{found}; known: {text}, not comparable without an error.")
+        return Finding(f"{log_z}; known: {text}, not comparable without an error.")
     if score > DISAGREEMENT:
         text = f"DISAGREES with the known {text} by {score:.1f} standard errors."
-        return Finding(f"{found} {text}", "bad")
-    return Finding(f"{found} agrees with the known {text} within {score:.1f} standard errors.")
+        return Finding(f"{log_z} {text}", "bad")
+    return Finding(f"{log_z} agrees with the known {text} within {score:.1f} standard errors.")
 
 
 def _judge_modes(results: DensityResults) -> Finding:
     steps = results.headline.steps
-    found = results.modes_found.get(steps)
-    if results.modes is None or found is None:
+    count = results.modes_found.get(steps)
+    if results.modes is None or count is None:
         return Finding("")
-    if not modes_missed(results, steps):
+    if not misses_modes(results, steps):
         text = f"All {results.modes:,} modes are found by the raw samples at K = {steps}."
         return Finding(text)
     return Finding(
-        f"Only {found:,} of {results.modes:,} modes are found at K = {steps}: the others hold "
+        f"Only {count:,} of {results.modes:,} modes are found at K = {steps}: the others hold "
         "less than a tenth of an equal share of the raw samples. Weights cannot bring back what "
         "was never drawn; explore longer or train longer.",
         "bad",

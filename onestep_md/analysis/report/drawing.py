@@ -1,4 +1,4 @@
-"""All figures of a report, by the name of their file."""
+"""All figures of a report, by the names of their files."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from onestep_md.analysis.records.molecule import MoleculeRecord
 
 
 def draw_figures(run: AnyRecord) -> Iterator[tuple[str, Figure]]:
-    """Draw one figure after the other, those for which the run has data."""
+    """Draw, one after the other, the figures for which the run has data."""
     if isinstance(run, MoleculeRecord):
         loss = "energy (kT)"
         yield from _molecule_figures(run)
@@ -43,7 +43,7 @@ def _molecule_figures(run: MoleculeRecord) -> Iterator[tuple[str, Figure]]:
 def _density_figures(run: DensityRecord) -> Iterator[tuple[str, Figure]]:
     if run.results.particles:
         yield "particles", particle_figure(run)
-    chosen = densities.chosen_coordinates(run.target_x)
+    coordinates = densities.choose_coordinates(run.target_x)
     if run.results.dim > 1:
-        yield "samples", densities.pair_figure(run, (chosen[0], chosen[1]))
-    yield "marginals", densities.marginal_figure(run, sorted(chosen))
+        yield "samples", densities.pair_figure(run, (coordinates[0], coordinates[1]))
+    yield "marginals", densities.marginal_figure(run, sorted(coordinates))

@@ -1,4 +1,4 @@
-"""What is judged of molecules alone: free energies of regions, isomers, the exploration."""
+"""Rules for molecules alone: free energies of regions, isomers, the exploration."""
 
 import math
 
@@ -26,9 +26,9 @@ TITLES: dict[Level, str] = {
 
 
 def findings(results: MoleculeResults) -> list[Finding]:
-    """What every rule says, in the order of the page."""
+    """Apply all rules, in the order of the page."""
     head = results.headline
-    found = [
+    findings = [
         judge_ess(results),
         judge_weights(head),
         judge_forward_ess(head, results.target_samples),
@@ -39,71 +39,71 @@ def findings(results: MoleculeResults) -> list[Finding]:
     ]
     if results.isomers:
         texts = [_isomers_text(results.isomers), *_outside_texts(results)]
-        found += [Finding(text) for text in texts]
-    return [*found, UNSEEN]
+        findings += [Finding(text) for text in texts]
+    return [*findings, UNSEEN]
 
 
 def run_warnings(results: MoleculeResults) -> list[str]:
-    """Warnings of the run as a whole: its own, of an exploration that hardly moves, of isomers."""
-    found = list(results.run_warnings)
+    """Collect warnings of the run as a whole, of an exploration that hardly moves, of isomers."""
+    warnings = list(results.run_warnings)
     lowest = min(results.acceptance, default=1.0)
     if lowest < LOW_ACCEPTANCE:
-        found.append(
+        warnings.append(
             f"MALA accepts only {100 * lowest:.0f} % at one step of the annealing: samples stay "
             "near those that they were copied from; raise exploration.moves."
             if results.annealed
             else f"Replica exchange accepts only {100 * lowest:.0f} % between two of its "
             "temperatures: the dynamics columns mix slowly; add temperatures."
         )
-    return found + _outside_texts(results)
+    return warnings + _outside_texts(results)
 
 
 def free_energy_warnings(results: MoleculeResults) -> list[str]:
-    """Warnings that belong beside the table of free energies."""
-    head, found = results.headline, []
+    """Collect warnings that belong beside the table of free energies."""
+    head, warnings = results.headline, []
     if head.khat_fails:
         khat = "cannot be computed" if math.isnan(head.khat) else f"is {head.khat:.2f}"
-        found.append(
+        warnings.append(
             f"k-hat {khat} and should be below {head.khat_limit:.2f}: the error bars of the "
             "reweighted columns may be too small. Train longer."
         )
     if head.negative_determinants:
-        found.append(
+        warnings.append(
             f"{head.negative_determinants:,} of {head.checked:,} checked samples are folded: "
             "populations around them are too high."
         )
     for region in results.regions:
-        found += _region_warnings(region, results.explored_by)
-    return found
+        warnings += _region_warnings(region, results.explored_by)
+    return warnings
 
 
 def _region_warnings(region: Region, explored_by: str) -> list[str]:
-    name, ours, found = symbol(region.name), region.one_step, []
-    if disagree(ours.delta_f, region.explored.delta_f):
-        score = abs(z_score(ours.delta_f, region.explored.delta_f))
-        found.append(
+    name, flow, warnings = symbol(region.name), region.one_step, []
+    if disagree(flow.delta_f, region.explored.delta_f):
+        score = abs(z_score(flow.delta_f, region.explored.delta_f))
+        warnings.append(
             f"{name}: reweighted and {explored_by} differ by {score:.1f} combined standard "
             "errors; one of them has not sampled this region well."
         )
-    if ours.few:
-        found.append(
-            f"{name} hangs on {ours.effective:.1f} effective samples, of "
-            f"{ours.n_samples_inside:,} inside: neither its free energy nor the error bar can be "
+    if flow.few:
+        warnings.append(
+            f"{name} hangs on {flow.effective:.1f} effective samples, of "
+            f"{flow.n_samples_inside:,} inside: neither its free energy nor the error bar can be "
             "relied on; draw more with `python -m onestep_md.sample`, or train longer."
         )
-    elif ours.heavy_tail:
-        limit = khat_limit(ours.n_samples_inside)
-        found.append(
-            f"{name}: k-hat {ours.khat:.2f} of the samples inside, limit {limit:.2f}: a few heavy "
+    elif flow.heavy_tail:
+        limit = khat_limit(flow.n_samples_inside)
+        warnings.append(
+            f"{name}: k-hat {flow.khat:.2f} of the samples inside, limit {limit:.2f}: a few heavy "
             "ones decide, and the error bar may be too small; draw more with "
             "`python -m onestep_md.sample`, or train longer."
         )
-    if not math.isfinite(ours.delta_f.error):
-        found.append(
+    if not math.isfinite(flow.delta_f.error):
+        warnings.append(
             f"{name}: too few samples fell into it for an error bar; draw more with "
             "`python -m onestep_md.sample`."
         )
-    return found
+    return warnings
 
 
 def _judge_regions(results: MoleculeResults) -> Finding:

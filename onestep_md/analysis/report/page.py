@@ -1,6 +1,6 @@
 """One self-contained report.html and its figures, from the files of a finished run folder.
 
-Templates hold what the page says, `verdict` what is judged, `drawing` the figures. Everything is
+Its text is in the templates, its judgement in `verdict`, its figures in `drawing`. Everything is
 inlined, so that the page can be mailed, printed and opened without a network.
 """
 
@@ -20,7 +20,7 @@ from onestep_md.analysis.figures import conformations, style
 from onestep_md.analysis.figures.densities import MOST_MARGINALS
 from onestep_md.analysis.records.folder import AnyRecord, read_record
 from onestep_md.analysis.records.molecule import Region
-from onestep_md.analysis.report.density_rules import modes_missed
+from onestep_md.analysis.report.density_rules import misses_modes
 from onestep_md.analysis.report.drawing import draw_figures
 from onestep_md.analysis.report.rules import disagree, failed_columns
 from onestep_md.analysis.report.verdict import judge
@@ -28,7 +28,7 @@ from onestep_md.estimators.estimate import ESS_NOTE, Estimate, z_score
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
 from onestep_md.files import replacing
 
-_NAMES = {  # how keys of the fingerprint and the environment are shown
+_NAMES = {  # of keys of the fingerprint and the environment
     "temperature": "temperature (K)",
     "u_input": "input energy (kT)",
     "argv": "command",
@@ -43,13 +43,13 @@ def write_report(run_folder: Path) -> Path:
     """Draw the figures and write report.html.
 
     Args:
-        run_folder: a finished run, of a molecule or on a density.
+        run_folder: folder of a finished run.
 
     Returns:
-        Path of the page.
+        path of the page.
 
     Raises:
-        RunFolderError: the folder holds no finished run.
+        RunFolderError: the folder has no finished run.
     """
     folder = Path(run_folder)
     run = read_record(folder)
@@ -66,7 +66,7 @@ def write_report(run_folder: Path) -> Path:
 
 def _render(run: AnyRecord, figures: dict[str, str]) -> str:
     results = run.results
-    template = _environment().get_template(f"{results.kind}.html")
+    template = _make_environment().get_template(f"{results.kind}.html")
     return template.render(run=run, results=results, verdict=judge(results), figures=figures)
 
 
@@ -77,8 +77,8 @@ def _save(figure: Figure, path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def _environment() -> Environment:
-    """Templates with the filters and the rules that they use."""
+def _make_environment() -> Environment:
+    """Make the environment of the templates, with their filters and rules."""
     environment = Environment(
         loader=PackageLoader("onestep_md.analysis.report"),
         autoescape=True,
@@ -94,17 +94,17 @@ def _environment() -> Environment:
         "estimate": numbers.estimate,
         "number": numbers.number,
         "percent": numbers.percent,
-        "printable": _printable,
-        "pale": _pale,
-        "prose": _prose,
-        "ranges": _ranges,
+        "printable": _format_facts,
+        "pale": _grey_dash,
+        "prose": _render_prose,
+        "ranges": _format_ranges,
         "symbol": style.symbol,
     }
     environment.tests["finite"] = math.isfinite
     environment.globals |= {
         "disagree": disagree,
         "failed_columns": failed_columns,
-        "modes_missed": modes_missed,
+        "misses_modes": misses_modes,
         "style": style,
         "z_score": z_score,
         "Estimate": Estimate,
@@ -117,18 +117,18 @@ def _environment() -> Environment:
     return environment
 
 
-def _prose(text: str) -> Markup:
-    """Plain text as HTML; `commands` in back quotes become code."""
+def _render_prose(text: str) -> Markup:
+    """Render plain text as HTML; `commands` in back quotes become code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _pale(text: str) -> str:
-    """A dash that stands for no number in grey, everything else as it is."""
+def _grey_dash(text: str) -> str:
+    """Render a dash that stands for no number in grey, and all else as it is."""
     return Markup('<span class="none">{}</span>').format(text) if text == numbers.DASH else text
 
 
-def _printable(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts as rows (name, text) of a table."""
+def _format_facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Format facts as rows (name, text) of a table."""
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = _NAMES.get(key, str(key).replace("_", " "))
@@ -141,8 +141,8 @@ def _printable(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _ranges(region: Region) -> str:
-    """`φ −120…−40°, ψ 20…110°`."""
+def _format_ranges(region: Region) -> str:
+    """Format as `φ −120…−40°, ψ 20…110°`."""
     return ", ".join(
         f"{style.symbol(name)} {low:g}…{high:g}°".replace("-", "−")
         for name, (low, high) in region.ranges.items()

@@ -1,4 +1,4 @@
-"""Rules by which the evidence of every run is judged, each with its sentence.
+"""Rules that judge the evidence of every run, each with its sentence.
 
 Thresholds are those of `estimators.limits`. "good": nothing speaks against the numbers. "care":
 usable, with the named reservations. "bad": weights or map failed a test, so that error bars do not
@@ -27,7 +27,7 @@ LEVELS: tuple[Level, ...] = ("good", "care", "bad", "broken")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of a run; it has no sentence where there is nothing to judge."""
+    """The sentence of one rule, empty if there is nothing to judge, and its level."""
 
     text: str
     level: Level = "good"
@@ -45,7 +45,7 @@ def disagree(a: Estimate, b: Estimate) -> bool:
 
 
 def failed_columns(row: Evidence, known_log_z: Estimate) -> frozenset[str]:
-    """Columns of the table of evidence whose number failed a test."""
+    """Find the columns of the table of evidence whose number failed a test."""
     tests = {
         "forward ESS": row.ess_differs,
         "k-hat": row.khat_fails,
@@ -59,13 +59,13 @@ def failed_columns(row: Evidence, known_log_z: Estimate) -> frozenset[str]:
     return frozenset(name for name, failed in tests.items() if failed)
 
 
-def blind(row: Evidence) -> bool:
-    """Whether the target has been where the flow hardly goes, so that its weights say too much."""
+def is_blind(row: Evidence) -> bool:
+    """Whether the flow hardly visits part of the target, so that its ESS is far too high."""
     return row.ess_differs and row.forward_ess.value < BLIND * row.ess
 
 
 def judge_ess(results: Results) -> Finding:
-    """How many independent samples the weighted ones are worth."""
+    """Judge how many independent samples the weighted ones are worth."""
     head, base = results.headline, results.row(0)
     steps = "One-step" if head.steps == 1 else f"{head.steps}-step"
     effective = head.ess * head.n
@@ -90,7 +90,7 @@ def judge_ess(results: Results) -> Finding:
 
 
 def judge_weights(row: Evidence) -> Finding:
-    """What k-hat says of the weights."""
+    """Judge the weights by k-hat."""
     if row.khat <= row.khat_limit:
         return Finding(f"Weights reliable: k-hat {row.khat:.2f}, limit {row.khat_limit:.2f}.")
     if not row.khat_fails:
@@ -111,27 +111,27 @@ def judge_weights(row: Evidence) -> Finding:
 
 
 def judge_forward_ess(row: Evidence, target_samples: str) -> Finding:
-    """Whether `target_samples` see the same ESS."""
+    """Judge whether the forward ESS, of `target_samples`, is that of the flow."""
     if math.isnan(row.forward_ess.value):
         return Finding("")
-    ours, theirs = percent(row.reverse_ess, row.ess_error_known), percent(row.forward_ess)
-    if blind(row):
+    reverse, forward = percent(row.reverse_ess, row.ess_error_known), percent(row.forward_ess)
+    if is_blind(row):
         return Finding(
-            f"The ESS seen from {target_samples}, the forward ESS, is {theirs} % instead of "
-            f"{ours} %: the flow hardly visits where {row.above:,} of {row.held_out:,} of them "
+            f"The ESS seen from {target_samples}, the forward ESS, is {forward} % instead of "
+            f"{reverse} %: the flow hardly visits where {row.above:,} of {row.held_out:,} of them "
             "are, and its weights do not know of it.",
             "bad",
         )
     if row.ess_differs:
         return Finding(
-            f"The ESS seen from {target_samples}, {theirs} %, and that of the flow, {ours} %, "
+            f"The ESS seen from {target_samples}, {forward} %, and that of the flow, {reverse} %, "
             "differ."
         )
-    return Finding(f"Seen from {target_samples} the ESS is {theirs} %.")
+    return Finding(f"Seen from {target_samples} the ESS is {forward} %.")
 
 
 def judge_map(row: Evidence) -> Finding:
-    """What the certificates say of the map."""
+    """Judge the map by its certificates."""
     level: Level = "bad" if row.folds or row.log_det_fails else "good"
     if not row.checked:
         text = "The map was not checked for folds; the weights are exact only if it has none."
@@ -148,7 +148,7 @@ def judge_map(row: Evidence) -> Finding:
             "(negative determinant): their region is counted more than once.",
             level,
         )
-    # none of n seen: below 3/n with 95 % confidence
+    # none in n samples: less than 3/n with 95 % confidence
     text = f"No folded samples in {row.checked:,}, so fewer than {300 / row.checked:.2g} %"
     if row.round_trip is not None:
         text += f"; inverting the map misses by at most {row.round_trip:.0e}"
@@ -156,7 +156,7 @@ def judge_map(row: Evidence) -> Finding:
 
 
 def judge_log_z(results: Results, bar: str) -> Finding:
-    """Whether log Z from one step is that from more steps and from BAR, which is called `bar`."""
+    """Judge whether log Z from one step, from more steps and from BAR, named `bar`, agree."""
     head = results.headline
     others = [(f"K = {row.steps}", row.log_z) for row in results.evidence if row.steps == 4]
     others += [(bar, head.bar)]

@@ -1,4 +1,4 @@
-"""The verdict on a run in plain words: what one may do with its numbers, and what spoils them."""
+"""The verdict on a run in plain words, with all warnings."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Verdict:
 
 
 def judge(results: AnyResults) -> Verdict:
-    """Weigh the evidence of a run: the worst finding decides, and no warning leaves it good."""
+    """Judge a run by its worst finding; with any warning it is not good."""
     if isinstance(results, MoleculeResults):
         findings, titles = molecule_rules.findings(results), molecule_rules.TITLES
         run_warnings = molecule_rules.run_warnings(results)
