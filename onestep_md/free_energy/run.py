@@ -24,6 +24,7 @@ from onestep_md.free_energy.compute import (
 )
 from onestep_md.free_energy.states import State, read_states
 from onestep_md.free_energy.table import free_energy_lines
+from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
 from onestep_md.sampler import load
 from onestep_md.sampling.draw import Samples
@@ -59,7 +60,8 @@ def compute_free_energies(
     Raises:
         OneStepError: what is wrong, and what to do.
     """
-    with load(run, local, address, trust) as own:
+    goes_on = f"stopped; the same command with --resume goes on with what is in {folder}."
+    with interruptible(goes_on), load(run, local, address, trust) as own:
         states = read_states(run, own.config, own.target, files, changes, temperatures)
         platforms = _prepare_folder(folder, resume, own.config, states, n, settings)
         display = Display(folder / "log.txt")

@@ -1,6 +1,7 @@
 """The command on the shipped sampler: states, files, what is refused, and going on."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from typer.testing import CliRunner
 from onestep_md.analysis.records.free_energies import read_free_energies
 from onestep_md.analysis.records.thermodynamics import read_along_temperature
 from onestep_md.config import load_config
-from onestep_md.errors import ConfigError, OneStepError, RunFolderError, TargetError
+from onestep_md.errors import ConfigError, Interrupted, OneStepError, RunFolderError, TargetError
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.free_energy import compute
 from onestep_md.free_energy.__main__ import app
+from onestep_md.sampling.bridge import Bridged
 from onestep_md.targets.molecule import KB
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +130,28 @@ def test_atoms_in_another_order_are_refused(tmp_path):
     state = f"swapped:target.pdb={tmp_path / 'swapped.pdb'}"
     said = command("--set-state", state, "--out", tmp_path / "free", expect=OneStepError)
     assert "order" in said or "template" in said
+
+
+def test_a_command_that_is_stopped_goes_on(tmp_path, monkeypatch):
+    """SIGINT in the middle of a bridge, and --resume; `sampling.bridge` tests the numbers."""
+    calls = []
+
+    def stand_in(sampler, evaluators, particles, moves, seed, progress, saved):
+        calls.append(saved)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        x = sampler.held_out.x[:particles]
+        u, _ = evaluators.evaluate(x)
+        one = np.arange(len(u))
+        return Bridged(x, u, -u, one // 32, one, Estimate(-196.0, 0.02), np.ones(1), np.ones(1), 7)
+
+    monkeypatch.setattr(compute, "bridge", stand_in)
+    arguments = ["--n", 1000, "--temperatures", "310", "--bridge", "always", "--particles", 512]
+    arguments += ["--out", tmp_path / "free"]
+    assert "--resume" in command(*arguments, expect=Interrupted)
+    assert "by the bridge" in command(*arguments, "--resume")
+    assert calls[0] == calls[1] == tmp_path / "free" / "bridges" / "310K.npz"
+    assert (tmp_path / "free" / "310K" / "samples.dcd").exists()
 
 
 def test_a_folder_in_use_is_refused_and_other_settings_do_not_resume(compared):
