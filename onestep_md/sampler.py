@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from onestep_md.analysis.trajectories import Trajectory
 
 # torch takes 32 bits of a seed: those of further samples are the upper half, of runs the lower one
-_MORE = 2**31
+MORE_SAMPLES = 2**31
 
 
 class BoltzmannSampler:
@@ -78,7 +78,7 @@ class BoltzmannSampler:
         Returns:
             x (n, atoms, 3) or (n, dim), u, log_q, log_w and `weights`, all (n,).
         """
-        sampler, generator = self._sampler, torch.Generator().manual_seed(_MORE + seed)
+        sampler, generator = self._sampler, torch.Generator().manual_seed(MORE_SAMPLES + seed)
         draws = self.config.sample.auxiliaries
         return draw_samples(
             sampler.flow, sampler.chart, self._evaluators, n, steps, generator, draws
@@ -152,7 +152,7 @@ class BoltzmannSampler:
             self._evaluators,
             particles,
             moves,
-            _MORE + seed,
+            MORE_SAMPLES + seed,
             lambda done, text: None,
         )
 
@@ -169,7 +169,7 @@ class BoltzmannSampler:
             OneStepError: none of the first samples has any weight.
         """
         samples = self.sample(n + STARTS, seed=seed)
-        return make_chain(samples, np.random.default_rng(_MORE + seed))
+        return make_chain(samples, np.random.default_rng(MORE_SAMPLES + seed))
 
     def write_refined(
         self,
@@ -192,7 +192,7 @@ class BoltzmannSampler:
             RunFolderError: the folder holds something, or nothing to resume.
         """
         folder, config, sampler = Path(folder), self.config, self._sampler
-        refining = Refining(particles, moves, _MORE + seed)
+        refining = Refining(particles, moves, MORE_SAMPLES + seed)
         waiting = refining.pass_file(folder, sampler, self.target).exists()
         if resume and not waiting:
             raise RunFolderError(
@@ -239,13 +239,13 @@ class BoltzmannSampler:
         return self._pool
 
     def _log_w(self, x: np.ndarray, u: np.ndarray, steps: int) -> np.ndarray:
-        sampler, generator = self._sampler, torch.Generator().manual_seed(_MORE)
+        sampler, generator = self._sampler, torch.Generator().manual_seed(MORE_SAMPLES)
         draws = self.config.sample.auxiliaries
         return log_weights_at(sampler.flow, sampler.chart, x, u, steps, generator, draws)
 
     def _measure(self, n: int, steps: int, seed: int) -> tuple[Samples, Evidence]:
         auxiliaries = self.config.sample.auxiliaries
-        return measure(self._sampler, self._evaluators, n, steps, _MORE + seed, auxiliaries)
+        return measure(self._sampler, self._evaluators, n, steps, MORE_SAMPLES + seed, auxiliaries)
 
 
 def load(

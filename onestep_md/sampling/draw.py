@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
-from onestep_md.distributed.pool import Evaluators
+from onestep_md.distributed.pool import Energies
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.flow.base import Flow
 
@@ -91,7 +91,7 @@ class TargetSamples:
 def draw_samples(
     flow: Flow,
     chart: Chart,
-    evaluators: Evaluators,
+    evaluators: Energies,
     n: int,
     steps: int,
     generator: torch.Generator,
