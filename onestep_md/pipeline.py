@@ -24,9 +24,15 @@ from onestep_md.progress import Display
 from onestep_md.results.refined import refine_run
 from onestep_md.run_folder import check_folder, keep_origin, load_run_config, recorded_platform
 from onestep_md.sampling.model import Model, build_model, exploration_key, load_trained
-from onestep_md.sampling.sampler import sampler_of, save_sampler
+from onestep_md.sampling.sampler import Sampler, sampler_of, save_sampler
 from onestep_md.sampling.target import Target
-from onestep_md.stages import explore_or_load, open_pool
+from onestep_md.stages import (
+    explore_or_load,
+    keep_start,
+    may_run_code,
+    open_pool,
+    read_start,
+)
 from onestep_md.train_on_ray import session, train_together
 from onestep_md.training import hardware
 from onestep_md.training.identity import Identity
@@ -53,6 +59,9 @@ def check(configs: dict[str, Config], local: bool) -> None:
         asked = config.cluster.platform
         for line in target.describe():
             display.say(line)
+        start = read_start(config, target, folder=None)
+        if start:
+            display.say(f"start: {config.from_run.folder}, {start.chart}")
         for line in target.check_energy(None if asked == "auto" else asked):
             display.say(line)
         wanted = config.cluster.evaluators
@@ -101,6 +110,7 @@ def _run_stages(
     config: Config, jobs: Sequence[Job], folder: Path, local: bool, address: str | None
 ) -> None:
     targets = [job.target for job in jobs]
+    start = read_start(config, targets[0], folder)
     pool = open_pool(config, targets, local, address, recorded_platform(jobs[0].folder))
     resources = hardware.resources(config.cluster, pool)
     resumed = (folder / "config.yaml").exists()
@@ -114,10 +124,11 @@ def _run_stages(
             f"evaluators: {present(pool)} on {pool.platform}; "
             f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
         )
+        keep_start(config, folder)
         teacher = _load_teacher(config, targets[0])
         evaluators, models, seconds = _divide_pool(pool, jobs), {}, {}
         for job, energies in zip(jobs, evaluators, strict=True):
-            models[job.name], seconds[job.name] = _prepare(job, teacher, energies, display)
+            models[job.name], seconds[job.name] = _prepare(job, teacher, start, energies, display)
         _share_networks(list(models.values()))
         tasks = [
             models[job.name].task(job.name, energies, job.folder)
@@ -178,7 +189,11 @@ def _divide_pool(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
 
 
 def _prepare(
-    job: Job, teacher: Model | None, evaluators: Evaluators, display: Display
+    job: Job,
+    teacher: Model | None,
+    start: Sampler | None,
+    evaluators: Evaluators,
+    display: Display,
 ) -> tuple[Model, float]:
     """Take one target up to its untrained model; also return the seconds of its exploration."""
     config = job.config
@@ -186,8 +201,10 @@ def _prepare(
         exploration, seconds = teacher.exploration, 0.0
         exploration.save(job.folder / "exploration.npz", exploration_key(config, job.target))
     else:
-        exploration, seconds = explore_or_load(config, job.target, evaluators, job.folder, display)
-    model = build_model(config, job.target, exploration)
+        exploration, seconds = explore_or_load(
+            config, job.target, evaluators, job.folder, display, start
+        )
+    model = build_model(config, job.target, exploration, start)
     model.state.to(hardware.device(config.cluster))
     display.say(f"chart: {model.chart}")
     if config.train.method != "buffer" and model.chart.n_circular:
@@ -274,8 +291,7 @@ def _load_teacher(config: Config, target: Target) -> Model | None:
     if config.train.method != "cdds":
         return None
     folder = Path(config.train.teacher)
-    trust = config.target.kind != "density" and config.target.trust
-    origin = load_run_config(folder, trust)
+    origin = load_run_config(folder, may_run_code(config))
     source = load_target(origin)
     if source.fingerprint.identity != target.fingerprint.identity:
         raise TargetError(
@@ -287,7 +303,7 @@ def _load_teacher(config: Config, target: Target) -> Model | None:
             f"train.teacher: {folder} learned its small steps at the times of train.grid: "
             f"{origin.train.grid}, and this run has {config.train.grid}. Make them the same."
         )
-    return load_trained(origin, source, folder)
+    return load_trained(origin, source, folder, read_start(origin, source, folder))
 
 
 def _dynamics_evaluations(config: Config) -> float:

@@ -89,8 +89,8 @@ def load_run_config(folder: Path, trust: bool = False) -> Config:
         module = target.function.partition(":")[0]
         raise RunFolderError(
             f"{folder} is a run on a Python function, and to use it is to run its {module}.py. If "
-            "you made it, or trust who did, give --trust (for train.teacher, set target.trust: "
-            "true)."
+            "you made it, or trust who did, give --trust (for train.teacher and "
+            "exploration.from, set target.trust: true)."
         )
     return config.changed("target", trust=trust)
 

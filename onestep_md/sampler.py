@@ -307,4 +307,4 @@ def train(
     pipeline.run(configs, out, resume, local, address)
     if len(configs) > 1:
         raise RunFolderError(f"{out} holds several samplers; load one: {', '.join(configs)}")
-    return load(out, local, address)
+    return load(out, local, address, trust=True)  # it has run what lies there

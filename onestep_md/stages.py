@@ -1,6 +1,7 @@
 """The first stages of a run: evaluators for its target, and what is explored of it."""
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,18 @@ from pathlib import Path
 from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators, open_evaluators
 from onestep_md.distributed.several import several_factories
+from onestep_md.errors import TargetError
 from onestep_md.exploration.explored import Exploration
-from onestep_md.files import write_json
+from onestep_md.files import replacing, write_json
+from onestep_md.kinds import load_target
 from onestep_md.progress import Display
+from onestep_md.run_folder import load_run_config
 from onestep_md.sampling.model import exploration_key
+from onestep_md.sampling.sampler import NAME, Sampler, load_start
+from onestep_md.sampling.start import explore_from
 from onestep_md.sampling.target import Target
+
+_START = "start.pt"  # in the folder of a run that starts from another one
 
 
 def open_pool(
@@ -54,25 +62,73 @@ def open_pool_on(
     return open_evaluators(factory, platforms[0], workers, local, address, config.cluster.patience)
 
 
+def may_run_code(config: Config) -> bool:
+    """Whether code in the folders that a configuration names may run."""
+    return config.target.kind != "density" and config.target.trust
+
+
+def read_start(config: Config, target: Target, folder: Path | None) -> Sampler | None:
+    """Read the flow that a run starts from, kept in its folder or still in that of another run.
+
+    Args:
+        config, target: of the run.
+        folder: of the run; None before it has any.
+
+    Returns:
+        None where the configuration names no other run.
+
+    Raises:
+        TargetError: the other run has other configurations, or a flow of another architecture.
+        RunFolderError: it holds no finished run, or its code may not run.
+    """
+    if config.exploration.method != "run":
+        return None
+    source = config.from_run.folder
+    if folder and (folder / _START).exists():
+        return load_start(config, target, folder / _START)
+    other = load_target(load_run_config(source, may_run_code(config)))
+    try:
+        other.check_same_configurations(target)
+    except TargetError as error:
+        raise TargetError(
+            f"exploration.from: this target does not have the configurations of {source}: {error}"
+        ) from error
+    return load_start(config, target, source / NAME)
+
+
+def keep_start(config: Config, folder: Path) -> None:
+    """Copy the flow that a run starts from into its folder, which then needs no other."""
+    if config.exploration.method == "run" and not (folder / _START).exists():
+        with replacing(folder / _START) as aside:
+            shutil.copyfile(config.from_run.folder / NAME, aside)
+
+
 def explore_or_load(
     config: Config,
     target: Target,
     evaluators: Evaluators,
     folder: Path,
     display: Display,
+    start: Sampler | None = None,
 ) -> tuple[Exploration, float]:
-    """Explore the target, or read the exploration of an earlier start; also return its seconds."""
+    """Explore the target, or read the exploration of an earlier time; also return its seconds.
+
+    `start` is the flow to explore from, where the run starts from another one.
+    """
     cache, key = folder / "exploration.npz", exploration_key(config, target)
     clock = folder / "exploration.json"
     if cache.exists():
         display.say(f"exploration: reusing {cache.name}")
         seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
         return Exploration.load(cache, key), seconds
-    start = time.monotonic()
+    began = time.monotonic()
     display.start("exploration")
-    exploration = target.explore(config, evaluators, display)
+    if start:
+        exploration = explore_from(start, config, target, evaluators, folder, display)
+    else:
+        exploration = target.explore(config, evaluators, display)
     display.stop()
-    seconds = time.monotonic() - start
+    seconds = time.monotonic() - began
     exploration.save(cache, key)
     write_json(clock, {"seconds": seconds})
     for text in evaluators.gaps.warnings():

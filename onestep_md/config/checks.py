@@ -28,6 +28,7 @@ def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
+    yield from _check_start(exploration, values.get("train", {}))
     yield from _check_refining(values.get("sample", {}))
     if "kind" not in target:
         return
@@ -64,6 +65,9 @@ def mistakes_of_several(
         yield ("flow", "base"), message + "use flow.base: molecule."
     if first.get("train", {}).get("method", "buffer") != "buffer":
         yield ("train", "method"), "target is a list; it needs train.method: buffer."
+    if first.get("exploration", {}).get("method") == "run":
+        message = "target is a list; a run that starts from another one has one target."
+        yield ("exploration", "method"), message
     if first.get("cluster", {}).get("learners", 1) != 1:
         yield ("cluster", "learners"), "target is a list; it is trained by one learner."
 
@@ -136,6 +140,13 @@ def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str
     if evaluators != "auto" and evaluators < learners:
         message = f"cluster.evaluators = {evaluators} are too few for {learners} learners, each of"
         yield ("cluster", "evaluators"), message + " which needs one (cluster.learners)."
+
+
+def _check_start(exploration: Mapping, train: Mapping) -> Iterator[tuple[Key, str]]:
+    method = train.get("method", "buffer")
+    if exploration.get("method") == "run" and method != "buffer":
+        message = f"train.method = {method} learns from no run; exploration.method: run needs "
+        yield ("train", "method"), message + "train.method: buffer."
 
 
 def _check_refining(sample: Mapping) -> Iterator[tuple[Key, str]]:

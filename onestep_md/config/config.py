@@ -9,7 +9,15 @@ from pydantic import Field, PrivateAttr, model_validator
 from onestep_md.config import types
 from onestep_md.config.reading import Mistakes, resolved_values
 from onestep_md.config.section import Section, choice_of
-from onestep_md.config.sections import Annealing, Cluster, Dynamics, Exploration, Flow, Sample
+from onestep_md.config.sections import (
+    Annealing,
+    Cluster,
+    Dynamics,
+    Exploration,
+    Flow,
+    FromRun,
+    Sample,
+)
 from onestep_md.config.targets import MoleculeTarget, Target
 from onestep_md.config.training import BufferTraining, Train
 
@@ -60,6 +68,12 @@ class Config(Section):
     def annealing(self) -> Annealing:
         """The exploration of a run by annealing."""
         assert isinstance(self.exploration, Annealing)
+        return self.exploration
+
+    @property
+    def from_run(self) -> FromRun:
+        """The exploration of a run that starts from another one."""
+        assert isinstance(self.exploration, FromRun)
         return self.exploration
 
     @property

@@ -32,6 +32,7 @@ class Facts:
     coordinates: str = "internal"
     base: str | None = None  # of a molecule in cartesian coordinates
     method: str = "buffer"  # of training
+    explored: str | None = None  # method of exploration, if it is given
     n: int = SAMPLES
     regions: bool = False  # whether there are any
     certain: bool = True  # whether kind and coordinates are right as written
@@ -86,6 +87,7 @@ AUXILIARY = When(
     "where there are auxiliary coordinates",
     lambda facts: facts.cartesian and (facts.name in PARTICLES or facts.base == "gaussian"),
 )
+FROM_RUN = When("for exploration.method: run", lambda facts: facts.explored == "run")
 OTHERWISE = When("otherwise", lambda facts: True)
 
 
@@ -142,6 +144,7 @@ def facts_of(values: Mapping[str, Any]) -> Facts:
         temperature=float(temperature) if hot else None,
         base=get("flow", "base"),
         method=get("train", "method") or "buffer",
+        explored=get("exploration", "method"),
         n=get("sample", "n") or SAMPLES,
         regions=bool(values.get("regions")),
     )

@@ -87,14 +87,19 @@ def resolved_values(
 
 
 def _is_of_older_run(config: type[Section], data: Mapping[str, Any]) -> bool:
-    """Whether every key of every exploration has a value.
+    """Whether every key of every exploration that has a default has a value.
 
     Resolved configurations of older runs, from before keys belonged to one method, are so; the
     keys of the other method had no effect in them.
     """
     keys = data.get("exploration")
     models = models_of(config.model_fields["exploration"])
-    known = {key for model in models for key in model.model_fields}
+    known = {
+        key
+        for model in models
+        for key, field in model.model_fields.items()
+        if not is_needed(field)
+    }
     return isinstance(keys, Mapping) and all(keys.get(key) is not None for key in known)
 
 

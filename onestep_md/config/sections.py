@@ -3,18 +3,21 @@
 `targets` and `training` have the others.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from onestep_md.config import types
 from onestep_md.config.defaults import (
     ATOMS,
     AUXILIARY,
+    BRIDGE_MOVES,
     CARTESIAN,
     COORDINATES_OF_TARGET,
     FEWEST_PARTICLES,
     FEWEST_SAMPLES,
+    FROM_RUN,
     LADDER,
     METHOD_OF_EXPLORATION,
     ONE_STEP_SAMPLES,
@@ -57,18 +60,24 @@ class Dynamics(Section):
     )
 
 
+Particles = Annotated[
+    types.Whole,
+    depends((FROM_RUN, 2000), (OTHERWISE, 20_000)),
+    Field(ge=100, description="Samples of the annealed sequential Monte Carlo."),
+]
+Moves = Annotated[
+    types.Whole,
+    depends((FROM_RUN, BRIDGE_MOVES), (OTHERWISE, 8)),
+    Field(ge=1, description="MALA moves of every particle at every temperature."),
+]
+
+
 class Annealing(Section):
     """Sequential Monte Carlo from the energy alone."""
 
     method: Literal["annealing"] = "annealing"
-    particles: types.Whole = Field(
-        20_000,
-        ge=100,
-        description="Samples of the annealed sequential Monte Carlo.",
-    )
-    moves: types.Whole = Field(
-        8, ge=1, description="MALA moves of every particle at every temperature."
-    )
+    particles: Particles
+    moves: Moves
     snapshots: types.Whole = Field(
         SNAPSHOTS,
         ge=1,
@@ -77,16 +86,43 @@ class Annealing(Section):
     )
 
 
+class _FromRun(Section):
+    """Sequential Monte Carlo from the flow of another run; see `FromRun` for its folder."""
+
+    method: Literal["run"] = "run"
+    particles: Particles
+    moves: Moves
+
+    @property
+    def folder(self) -> Path:
+        """Run folder of the flow."""
+        return Path(getattr(self, "from"))
+
+
+if TYPE_CHECKING:
+    FromRun = _FromRun
+else:  # `from` is a word of Python, so that no line of a class can name the key
+    _FROM = Field(
+        description="Run folder of the flow that a run starts from, of the same atoms with "
+        "another force field, solvent or temperature, or of a density with as many coordinates; "
+        "the path starts where the command is run.",
+    )
+    FromRun = create_model(
+        "FromRun", __base__=_FromRun, __module__=__name__, **{"from": (str, _FROM)}
+    )
+
+
 Exploration = Annotated[
-    Dynamics | Annealing,
+    Dynamics | Annealing | FromRun,
     Field(discriminator="method"),
     Choice(
         "method",
         METHOD_OF_EXPLORATION,
         "dynamics: replica exchange of a molecule. annealing: sequential Monte Carlo; a molecule "
         "then starts from its force field's own bonds and angles and uniform torsions, a density "
-        "from a Gaussian that is found, and then again from its chart. Densities have annealing "
-        "only.",
+        "from a Gaussian that is found, and then again from its chart. run: annealing from the "
+        "flow of another run to this target, and training from its weights. Densities have no "
+        "dynamics.",
     ),
 ]
 

@@ -75,7 +75,8 @@ def write_molecule_results(
     histograms = distance_histograms(molecule, samples, exploration.frames)
     write_molecule_arrays(folder, steps, explored, exploration.u, histograms)
 
-    explored_by = config.exploration.method
+    method = config.exploration.method
+    explored_by = "bridge" if method == "run" else method
     regions = _estimate_regions(config, names, steps, explored, exploration.replica)
     angles = steps[_EXPORTED_STEPS].torsions
     distances = compare_samples(samples, angles, model, explored, explored_by, config.seed)

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
 from onestep_md.training.identity import Identity
 from onestep_md.training.state import TrainState, start_state
 from onestep_md.training.task import Task
+
+if TYPE_CHECKING:  # a sampler is made of a model
+    from onestep_md.sampling.sampler import Sampler
 
 HELD_OUT = 0.2  # of the exploration, its end: judges the flow, never trains it
 
@@ -45,14 +49,20 @@ class Model:
         return Task(name, self.state, self.chart, frames, evaluators, folder)
 
 
-def build_model(config: Config, target: Target, exploration: Exploration) -> Model:
-    """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer."""
-    islands = config.exploration.method == "annealing"
+def build_model(
+    config: Config, target: Target, exploration: Exploration, start: "Sampler | None" = None
+) -> Model:
+    """Fit the chart to the exploration and set up flow, teacher, optimizer and buffer.
+
+    Chart and weights are those of `start` where there is one: weights mean nothing in another
+    chart.
+    """
+    islands = config.exploration.method != "dynamics"
     training = _training_frames(exploration.replica, islands)
     x, gradient = exploration.frames[training], exploration.grad_u[training]
     frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)
     torch.manual_seed(config.seed)  # initial weights of the network
-    chart = target.new_chart(config, x, gradient)
+    chart = start.chart if start else target.new_chart(config, x, gradient)
     flow = target.new_flow(config, chart)
     s, log_det = chart.from_x(frames)
     emphasis = chart.log_emphasis(s)
@@ -63,7 +73,13 @@ def build_model(config: Config, target: Target, exploration: Exploration) -> Mod
         torch.softmax(emphasis, 0), config.train.buffer, replacement=True, generator=pick
     )
     buffer = Buffer(explored[index])
-    peak = config.train.learning_rate * min(1.0, _misfit(log_p - chart.log_base(s)))
+    log_q = chart.log_base(s)
+    if start:
+        flow.load_weights(start.flow.weights())
+        with torch.no_grad():
+            z, log_det_flow = start.flow.inverse(s, 1)
+        log_q = chart.log_base(z) - log_det_flow
+    peak = config.train.learning_rate * min(1.0, _misfit(log_p - log_q))
     state = start_state(flow, buffer, peak, config.seed)
     return Model(chart, state, exploration, training, identity(config, target, chart))
 
@@ -83,7 +99,7 @@ def identity(config: Config, target: Target, chart: Chart) -> Identity:
 
 
 def _misfit(log_w: torch.Tensor) -> float:
-    """Variance of the log weights of explored samples in the base: twice its divergence, in nats.
+    """Variance of the log weights of explored samples in the first map: twice its divergence.
 
     A base that is nearly exact leaves little to learn, and the jitter of training at the full rate
     is more than that: mw32, of an ESS of 95 % in the base, ended at 82 %. The full variance, no
@@ -92,8 +108,10 @@ def _misfit(log_w: torch.Tensor) -> float:
     return float(log_w.var())
 
 
-def load_trained(config: Config, target: Target, folder: Path) -> Model:
-    """Model of a finished run.
+def load_trained(
+    config: Config, target: Target, folder: Path, start: "Sampler | None" = None
+) -> Model:
+    """Model of a finished run, which had this `start`.
 
     Raises:
         RunFolderError: the run has no checkpoint yet.
@@ -102,7 +120,7 @@ def load_trained(config: Config, target: Target, folder: Path) -> Model:
     if saved is None or not cache.exists():
         raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
     exploration = Exploration.load(cache, exploration_key(config, target))
-    model = build_model(config, target, exploration)
+    model = build_model(config, target, exploration, start)
     model.state.restore(load_checkpoint(saved, model.identity))
     return model
 

@@ -12,7 +12,7 @@ import torch
 
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.files import replacing
 from onestep_md.flow.base import Flow
 from onestep_md.sampling.chart_file import chart_facts, chart_of
@@ -20,7 +20,7 @@ from onestep_md.sampling.draw import TargetSamples
 from onestep_md.sampling.model import Model, identity
 from onestep_md.sampling.old_models import PARTS, old_chart_facts
 from onestep_md.sampling.target import Target
-from onestep_md.training.identity import difference, read_identity
+from onestep_md.training.identity import Identity, difference, read_identity
 
 NAME = "model.pt"
 _FORMAT = 3
@@ -69,30 +69,67 @@ def load_sampler(config: Config, target: Target, folder: Path) -> Sampler:
         RunFolderError: there is none, or it cannot be read, or is of another target.
     """
     path = folder / NAME
+    stored, ours = _read(config, target, path)
+    differs = difference(stored.identity, ours)
+    if differs:
+        raise RunFolderError(f"{path} belongs to another target or architecture: {differs}")
+    return _make(config, target, stored)
+
+
+def load_start(config: Config, target: Target, path: Path) -> Sampler:
+    """Read a sampler of another target of the same configurations, to start from.
+
+    Raises:
+        RunFolderError: there is none, or it cannot be read.
+        TargetError: its architecture is not that of the configuration.
+    """
+    stored, ours = _read(config, target, path)
+    differs = difference(stored.identity, ours | {"target": stored.identity["target"]})
+    if differs:
+        raise TargetError(
+            f"exploration.from: the flow of {path.parent} has another architecture, so that its "
+            f"weights do not fit: {differs}. Give the section flow the values that stand there."
+        )
+    return _make(config, target, stored)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The contents of a file."""
+
+    identity: Identity
+    chart: Chart
+    flow: dict[str, torch.Tensor]
+    held_out: TargetSamples
+
+
+def _read(config: Config, target: Target, path: Path) -> tuple[_Stored, Identity]:
+    """Read a file, and name the identity that it has to have."""
     if not path.exists():
-        raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
+        raise RunFolderError(f"{path.parent} holds no trained flow yet; finish it with --resume")
     try:
         with torch.serialization.safe_globals(PARTS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
         raise RunFolderError(f"cannot read {path}: {error}") from error
-    stored = content["format"]
-    if stored > _FORMAT:
+    version = content["format"]
+    if version > _FORMAT:
         raise RunFolderError(
-            f"{path} has format {stored}, this version reads {_FORMAT}; use a newer one"
+            f"{path} has format {version}, this version reads {_FORMAT}; use a newer one"
         )
     try:
         facts = content["chart"]
-        if stored < _FORMAT:
+        if version < _FORMAT:
             facts = old_chart_facts(facts, target.elements)
         chart = chart_of(facts)
         trained = read_identity(content["identity"])
     except (KeyError, ValueError, AttributeError) as error:
         raise RunFolderError(f"cannot read {path}: {error}") from error
-    differs = difference(trained, identity(config, target, chart))
-    if differs:
-        raise RunFolderError(f"{path} belongs to another target or architecture: {differs}")
-    flow = target.new_flow(config, chart)
-    flow.load_weights(content["flow"])
     held_out = TargetSamples(*(tensor.numpy() for tensor in content["held_out"]))
-    return Sampler(chart, flow.double().requires_grad_(False), held_out)
+    return _Stored(trained, chart, content["flow"], held_out), identity(config, target, chart)
+
+
+def _make(config: Config, target: Target, stored: _Stored) -> Sampler:
+    flow = target.new_flow(config, stored.chart)
+    flow.load_weights(stored.flow)
+    return Sampler(stored.chart, flow.double().requires_grad_(False), stored.held_out)

@@ -178,10 +178,10 @@ BAD_SECTIONS = {
     ),
     "keys of annealing where dynamics is the default": (
         "exploration:\n  particles: 500\n  moves: 3",
-        ["6: exploration.particles belongs to method: annealing; the method here is dynamics, the"
-         " default. Remove it, or set exploration.method: annealing.",
-         "7: exploration.moves belongs to method: annealing; the method here is dynamics, the"
-         " default. Remove it, or set exploration.method: annealing."],
+        ["6: exploration.particles belongs to method: annealing or run; the method here is"
+         " dynamics, the default. Remove it, or set exploration.method: annealing.",
+         "7: exploration.moves belongs to method: annealing or run; the method here is dynamics,"
+         " the default. Remove it, or set exploration.method: annealing."],
     ),
     "keys of dynamics where annealing is the default": (
         "exploration:\n  duration: 100.0\n  temperatures: [300, 500]\n"
@@ -191,6 +191,17 @@ BAD_SECTIONS = {
          "7: exploration.temperatures belongs to method: dynamics; the method here is annealing,"
          " the default. Remove it, or set exploration.method: dynamics."],
     ),
+    "a run to start from, without its folder": (
+        "exploration: {method: run}",
+        ["5: exploration.from is missing. Run folder of the flow that a run starts from, of the "
+         "same atoms with another force field, solvent or temperature, or of a density with as "
+         "many coordinates; the path starts where the command is run."],
+    ),
+    "a run to start from, and a method that learns from none": (
+        "exploration: {method: run, from: runs/a}\ntrain: {method: osds}",
+        ["6: train.method = osds learns from no run; exploration.method: run needs "
+         "train.method: buffer."],
+    ),
     "keys of the method that was not chosen": (
         "exploration: {method: annealing, duration: 100, particles: 500}",
         ["5: exploration.duration belongs to method: dynamics; the method here is annealing."
@@ -198,8 +209,8 @@ BAD_SECTIONS = {
     ),
     "a wrong method, and keys of one that it may be": (
         "exploration: {method: anealing, moves: 0}\ntrain: {method: 3, steps: 0, grid: angle}",
-        ['5: exploration.method = "anealing", must be one of dynamics, annealing. Did you mean '
-         "`annealing`?",
+        ['5: exploration.method = "anealing", must be one of dynamics, annealing, run. Did you '
+         "mean `annealing`?",
          "5: exploration.moves = 0, must be at least 1.",
          "6: train.method = 3, must be one of buffer, osds, scds, cdds.",
          "6: train.steps = 0, must be at least 1."],

@@ -1,5 +1,7 @@
 """Good files load with their defaults, those that depend on the kind of target among them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -183,9 +185,22 @@ def test_a_configuration_may_change_its_method(write):
     longer = config.changed("exploration", duration=900.0)
     assert (longer.exploration.timestep, longer.exploration.duration) == (1.0, 900.0)
     annealed = config.changed("exploration", method="annealing", moves=3)
-    assert annealed.exploration == Annealing(moves=3) and annealed.train == config.train
+    assert (
+        annealed.exploration == Annealing(particles=20_000, moves=3)
+        and annealed.train == config.train
+    )
     with pytest.raises(ValidationError, match="exploration.timestep belongs to method: dynamics"):
         config.changed("exploration", method="annealing", timestep=1.0)
+
+
+def test_a_run_may_start_from_another_one(write):
+    text = TARGET + "exploration: {method: run, from: runs/alanine, moves: 6}\n"
+    config = load_config(write(text))
+    assert config.from_run.folder == Path("runs/alanine")
+    assert (config.from_run.particles, config.from_run.moves) == (2000, 6)
+    assert load_config(write(config_text(config))) == config
+    assert config.changed("target", temperature=310.0).from_run == config.from_run
+    assert load_config(write(text), ["exploration.method=annealing"]).annealing.moves == 6
 
 
 def test_no_value_is_left_open(write):

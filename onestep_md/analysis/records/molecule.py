@@ -60,7 +60,7 @@ class MoleculeResults(Results):
     kT: float  # kJ/mol
     torsions: tuple[str, ...]
     regions: tuple[Region, ...]
-    explored_by: Literal["dynamics", "annealing"]
+    explored_by: Literal["dynamics", "annealing", "bridge"]  # the last from another run
     isomers: Isomers | None  # None in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
@@ -68,7 +68,7 @@ class MoleculeResults(Results):
     @property
     def annealed(self) -> bool:
         """Whether there was no dynamics."""
-        return self.explored_by == "annealing"
+        return self.explored_by != "dynamics"
 
     @property
     def target_source(self) -> str:
