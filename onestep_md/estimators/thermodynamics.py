@@ -31,7 +31,7 @@ from onestep_md.estimators.free_energy import (
     weigh_region,
 )
 from onestep_md.estimators.states import reweight
-from onestep_md.estimators.weights import relative_weights
+from onestep_md.estimators.weights import khat, relative_weights
 
 MOLECULE = "molecule"  # name of all configurations together
 REPLICATES = 200
@@ -62,7 +62,8 @@ class Ensemble:
         values: (1 + regions, 4) F, U, TS, C_v.
         replicates: (replicates, 1 + regions, 4) of them.
         effective: (1 + regions,) effective samples.
-        reasons: why there is no estimate; empty where there is one.
+        reasons: why there is no estimate of anything; empty where there is one.
+        capacity_reasons: why there is none of C_v alone.
     """
 
     names: tuple[str, ...]
@@ -70,6 +71,7 @@ class Ensemble:
     replicates: np.ndarray
     effective: np.ndarray
     reasons: tuple[str, ...]
+    capacity_reasons: tuple[str, ...]
 
     def absolute(self) -> list[Thermodynamics]:
         """Return the quantities as they are defined above."""
@@ -93,8 +95,9 @@ class Ensemble:
         self, zero: np.ndarray, zeros: np.ndarray, reasons: Sequence[str]
     ) -> list[Thermodynamics]:
         def estimate(i: int, quantity: int) -> Estimate:
-            if reasons[i]:
-                return no_estimate(reasons[i])
+            capacity = self.capacity_reasons[i] if quantity == _HEAT_CAPACITY else ""
+            if reasons[i] or capacity:
+                return no_estimate(reasons[i] or capacity)
             value = self.values[i, quantity] - zero[i, quantity]
             replicates = self.replicates[:, i, quantity] - zeros[:, i, quantity]
             return Estimate(float(value), spread(replicates))
@@ -146,15 +149,22 @@ def reweighted_ensemble(
     found = reweight(log_w)
     effective, reasons = [found.ess * found.n], [found.doubt]
     for mask in inside.T:
-        worth, khat, harmless = weigh_region(log_w[mask])
+        worth, tail, harmless = weigh_region(log_w[mask])
         effective.append(worth)
-        reasons.append(_doubt_region(worth, khat, int(mask.sum()), harmless))
+        reasons.append(_doubt_region(worth, tail, int(mask.sum()), harmless))
+    values = _quantities(sums, _log_z(sums, log_w), temperature, k, offset)
+    groups = [np.ones(len(log_w), dtype=bool), *inside.T]
+    capacity_reasons = [
+        _doubt_capacity(log_w[mask], potential[mask] - mean)
+        for mask, mean in zip(groups, values[:, 1], strict=True)
+    ]
     return Ensemble(
         names=(MOLECULE, *regions),
-        values=_quantities(sums, _log_z(sums, log_w), temperature, k, offset),
+        values=values,
         replicates=_quantities(drawn, _log_z(drawn, log_w), temperature, k, offset),
         effective=np.array(effective),
         reasons=tuple(reasons[0] or reason for reason in reasons),
+        capacity_reasons=tuple(capacity_reasons),
     )
 
 
@@ -200,6 +210,7 @@ def particle_ensemble(
         replicates=averages,
         effective=effective,
         reasons=tuple(reasons[0] or reason for reason in reasons),
+        capacity_reasons=("",) * len(reasons),
     )
 
 
@@ -236,10 +247,27 @@ def _quantities(
     return np.stack([free_energy, energy, energy - free_energy, heat_capacity], axis=-1)
 
 
-def _doubt_region(effective: float, khat: float, n: int, harmless: bool) -> str:
+def _doubt_region(effective: float, tail: float, n: int, harmless: bool) -> str:
     """Why the weights of n samples in a region tell nothing of it; empty if they do."""
     if effective < limits.ENOUGH_IN_REGION:
         return f"{effective:.1f} effective samples"
-    if limits.khat_fails(khat, n, harmless):
-        return f"k-hat {khat:.2f} of the weights is too high"
+    if limits.khat_fails(tail, n, harmless):
+        return f"k-hat {tail:.2f} of the weights is too high"
+    return ""
+
+
+def _doubt_capacity(log_w: np.ndarray, deviations: np.ndarray) -> str:
+    """Why weighted samples tell nothing of C_v, from U - <U>; empty if they do.
+
+    Its average runs over w (U - <U>)^2, whose tail is heavier than that of w, and needs a k-hat of
+    its own (arXiv 1507.02646).
+    """
+    there = np.isfinite(log_w) & (deviations != 0.0)
+    log_squares = np.full(len(log_w), -np.inf)
+    log_squares[there] = log_w[there] + 2.0 * np.log(np.abs(deviations[there]))
+    if not there.any():
+        return "no sample has any weight"
+    tail = khat(log_squares)
+    if limits.khat_fails(tail, len(log_w), harmless=False):
+        return f"k-hat {tail:.2f} of w (U - <U>)^2 is too high"
     return ""

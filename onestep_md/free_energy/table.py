@@ -90,8 +90,9 @@ def thermodynamics_lines(found: AlongTemperature) -> list[str]:
                 f"{kelvin:>7}  {row.name:<{width}}  {_four(row)}  {row.effective:>9.1f}  "
                 f"{at.used or '-'}"
             )
-            if row.energy.reason and (row is at.molecule or not at.molecule.energy.reason):
-                reasons.append(f"{kelvin:>7}  {row.name:<{width}}  {row.energy.reason}")
+            reason = row.energy.reason or row.heat_capacity.reason
+            if reason and (row is at.molecule or not at.molecule.energy.reason):
+                reasons.append(f"{kelvin:>7}  {row.name:<{width}}  {reason}")
     return lines + (["", "no estimate:", *reasons] if reasons else [])
 
 

@@ -225,3 +225,11 @@ def test_both_ways_agree():
     ).absolute()[0]
     for a, b in zip(numbers(by_weights), numbers(by_particles), strict=True):
         assert abs(z_score(a, b)) < 3.5
+
+
+def test_the_heat_capacity_needs_more_of_the_tail_than_the_energy():
+    log_q, potential = draw_oscillator(np.random.default_rng(7), 10_000, 500.0, 60)
+    near, far = (at(t, log_q, potential).absolute()[0] for t in (320.0, 370.0))
+    assert not near.heat_capacity.reason
+    assert "k-hat" in far.heat_capacity.reason and np.isnan(far.heat_capacity.value)
+    assert abs(far.energy.value - oscillator(370.0, 500.0, 60)[1]) < 3.5 * far.energy.error
