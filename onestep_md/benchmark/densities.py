@@ -120,7 +120,7 @@ def _transport(run: AnyRecord, steps: int) -> float:
     except ImportError:  # the `bench` extra
         return math.nan
     samples, generator = run.steps[steps], np.random.default_rng(0)
-    if not samples.weighted:
+    if not samples.has_weights:
         return math.nan
     drawn = resample(samples.log_w, _TRANSPORT_SAMPLES, generator)
     ours = samples.x[generator.permutation(drawn)]

@@ -62,8 +62,8 @@ def free_energy(
     compute_free_energies(
         run,
         states or [],
-        _by_name(set_state or []),
-        _numbers(temperatures),
+        _group_by_state(set_state or []),
+        _parse_numbers(temperatures),
         n,
         Settings(seed, bridge, particles, moves),
         out or run / "free-energies",
@@ -74,8 +74,8 @@ def free_energy(
     )
 
 
-def _by_name(options: list[str]) -> dict[str, list[str]]:
-    """Changes of keys by the name of their state."""
+def _group_by_state(options: list[str]) -> dict[str, list[str]]:
+    """Group changes of keys by the name of their state."""
     changes: dict[str, list[str]] = {}
     for option in options:
         name, colon, change = option.partition(":")
@@ -88,7 +88,7 @@ def _by_name(options: list[str]) -> dict[str, list[str]]:
     return changes
 
 
-def _numbers(text: str) -> list[float]:
+def _parse_numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:

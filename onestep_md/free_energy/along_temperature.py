@@ -1,4 +1,4 @@
-"""Thermodynamics of the run's own target at its other temperatures, and the files of it."""
+"""Thermodynamics of the run's own target at its other temperatures, and its files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -41,13 +41,13 @@ def write_thermodynamics(
     """Print and write the quantities along temperature, if there is another than the run's own.
 
     Args:
-        folder: to write.
-        config: of the run.
-        states: all of them, the run's own first.
+        folder: folder to write into.
+        config: configuration of the run.
+        states: all states, the run's own first.
         samples: one-step samples of the run.
-        compared: what was found of the states.
-        seed: of the bootstrap.
-        display: prints.
+        compared: comparison of the states.
+        seed: seed of the bootstrap.
+        display: shows the table.
     """
     own = states[0].target
     if not isinstance(own, MoleculeTarget) or not any(s.target is own for s in states[1:]):
@@ -70,7 +70,7 @@ def compute_thermodynamics(
     compared: Comparison,
     seed: int,
 ) -> AlongTemperature:
-    """Quantities of the run's own target at its temperatures.
+    """Compute the quantities of the run's own target at all its temperatures.
 
     Samples are reweighted; where log Z is from a bridge, its particles give the averages.
     """
@@ -83,12 +83,12 @@ def compute_thermodynamics(
 
     inside, potential = find_inside(samples.x), samples.u * KB * _kelvin(states[0])
     ensembles = []
-    for state, found in zip(states, compared.found.states, strict=True):
+    for state, found in zip(states, compared.results.states, strict=True):
         if state.target is not target:
             continue
         kelvin = _kelvin(state)
         if found.used == "bridge":
-            particles = compared.bridged[state.name]
+            particles = compared.bridges[state.name]
             ensemble = particle_ensemble(
                 found.log_z,
                 particles.u * KB * kelvin,
@@ -131,5 +131,5 @@ def compute_thermodynamics(
 
 
 def _kelvin(state: State) -> float:
-    assert state.temperature is not None  # as of all states of a molecule
+    assert state.temperature is not None  # every state of a molecule has one
     return state.temperature

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from onestep_md.analysis.records.free_energies import BridgeFound, FreeEnergies, StateFound
+from onestep_md.analysis.records.free_energies import BridgeResult, FreeEnergies, StateResult
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.estimators.bounds import forward_ess
@@ -33,10 +33,10 @@ class Settings:
     """How the free energies are computed.
 
     Attributes:
-        seed: of the samples and of the bridges.
-        bridge: to which states: those that reweighting cannot judge, all others, or none.
-        particles: of a bridge.
-        moves: of a bridge, at every temperature.
+        seed: seed of the samples and of the bridges.
+        bridge: states to bridge to: those that reweighting does not reach, all others, or none.
+        particles: number of particles of a bridge.
+        moves: MALA moves of a bridge at every temperature.
     """
 
     seed: int
@@ -47,21 +47,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found, and the configurations that it is made of.
+    """Results of all states, and the samples behind them.
 
     Attributes:
-        found: numbers of all states.
+        results: numbers of all states.
         log_w: (states, n) log weights of the samples in each state.
-        bridged: by the names of the states.
+        bridges: particles of the bridges, by the names of their states.
     """
 
-    found: FreeEnergies
+    results: FreeEnergies
     log_w: np.ndarray
-    bridged: dict[str, Bridged]
+    bridges: dict[str, Bridged]
 
 
-def evaluators_of(states: Sequence[State], pool: Evaluators) -> list[ScaledEvaluators]:
-    """Evaluators of every state from a pool of all its targets."""
+def make_evaluators(states: Sequence[State], pool: Evaluators) -> list[ScaledEvaluators]:
+    """Make evaluators of every state from a pool of all targets."""
     targets = distinct_targets(states)
     shared: list[Evaluators] = [pool]
     if len(targets) > 1:
@@ -72,7 +72,7 @@ def evaluators_of(states: Sequence[State], pool: Evaluators) -> list[ScaledEvalu
 
 
 def distinct_targets(states: Sequence[State]) -> list[Target]:
-    """Targets of the states, each once: another temperature is no other target."""
+    """List the targets of the states, each once; other temperatures share one."""
     return list({id(state.target): state.target for state in states}.values())
 
 
@@ -88,60 +88,61 @@ def compare_states(
     """Estimate log Z of every state; the first one is that of the run.
 
     Args:
-        states: all of them.
+        states: all states.
         sampler: the flow and its held-out frames.
-        samples: one-step samples of it, with the energies of the first state.
-        evaluators: of every state.
-        settings: how.
-        folder: where interrupted bridges are kept.
+        samples: one-step samples of the flow, with the energies of the first state.
+        evaluators: evaluators of every state.
+        settings: settings of bridges.
+        folder: folder that keeps interrupted bridges.
         display: shows progress.
     """
     u = np.stack(
         [_energies(state, e, samples) for state, e in zip(states, evaluators, strict=True)]
     )
     log_w = np.where(np.isfinite(u), -u - samples.log_q, -np.inf)
-    joined = _mbar(sampler, samples, u, evaluators, settings)
-    found, bridged = [], {}
+    mbar_log_z = _estimate_mbar(sampler, samples, u, evaluators, settings)
+    results, bridges = [], {}
     for k, state in enumerate(states):
-        reweighted, crossed, report = reweight(log_w[k]), None, None
-        wanted = {"always": True, "auto": not reweighted.reliable, "never": False}
-        if k and wanted[settings.bridge] and can_bridge(reweighted):
-            crossed, report = _bridge(state, evaluators[k], sampler, settings, k, folder, display)
-            bridged[state.name] = crossed
-        judged = judge_state(reweighted, joined[k], report)
-        found.append(
-            StateFound(
+        reweighted, bridge_result = reweight(log_w[k]), None
+        asked = {"always": True, "auto": not reweighted.reliable, "never": False}
+        if k and asked[settings.bridge] and can_bridge(reweighted):
+            bridges[state.name], bridge_result = _anneal_bridge(
+                state, evaluators[k], sampler, settings, k, folder, display
+            )
+        choice = judge_state(reweighted, mbar_log_z[k], bridge_result)
+        results.append(
+            StateResult(
                 name=state.name,
                 fingerprint=state.target.fingerprint.as_dict(),
                 temperature=state.temperature,
                 reweighting=reweighted,
-                mbar=joined[k],
-                bridge=report,
-                used=judged.used,
-                log_z=judged.log_z,
+                mbar=mbar_log_z[k],
+                bridge=bridge_result,
+                used=choice.used,
+                log_z=choice.log_z,
                 delta_f=UNKNOWN,
-                level=judged.level,
-                verdict=judged.verdict,
+                level=choice.level,
+                verdict=choice.verdict,
                 evaluations=len(samples.u)
                 + len(sampler.held_out.u)
-                + (report.evaluations if report else 0),
+                + (bridge_result.evaluations if bridge_result else 0),
             )
         )
-    covariance = _covariance(found, log_w)
+    covariance = _find_covariance(results, log_w)
     rows = tuple(tuple(float(c) for c in row) for row in covariance)
     temperature = states[0].temperature
     free = FreeEnergies(
         run=states[0].target.fingerprint.identity,
         samples=len(samples.u),
         kT=None if temperature is None else KB * temperature,
-        states=tuple(found),
+        states=tuple(results),
         covariance=rows,
     )
     own = states[0].name
     with_differences = tuple(
-        state.model_copy(update={"delta_f": free.difference(own, state.name)}) for state in found
+        state.model_copy(update={"delta_f": free.difference(own, state.name)}) for state in results
     )
-    return Comparison(free.model_copy(update={"states": with_differences}), log_w, bridged)
+    return Comparison(free.model_copy(update={"states": with_differences}), log_w, bridges)
 
 
 def _energies(state: State, evaluators: ScaledEvaluators, samples: Samples) -> np.ndarray:
@@ -150,14 +151,14 @@ def _energies(state: State, evaluators: ScaledEvaluators, samples: Samples) -> n
     return np.where(np.isfinite(samples.log_q), u, np.inf)
 
 
-def _mbar(
+def _estimate_mbar(
     sampler: Sampler,
     samples: Samples,
     u: np.ndarray,
     evaluators: Sequence[ScaledEvaluators],
     settings: Settings,
 ) -> list[Estimate]:
-    """Log Z of the states with the held-out frames of the run beside the samples."""
+    """Estimate log Z of the states by MBAR, with the held-out frames of the run."""
     frames = sampler.held_out
     if not len(frames.u):
         return [UNKNOWN] * len(u)
@@ -169,7 +170,7 @@ def _mbar(
     return mbar(samples.log_q, u, log_q, u_frames, g, frames.walker)
 
 
-def _bridge(
+def _anneal_bridge(
     state: State,
     evaluators: ScaledEvaluators,
     sampler: Sampler,
@@ -177,12 +178,13 @@ def _bridge(
     k: int,
     folder: Path,
     display: Display,
-) -> tuple[Bridged, BridgeFound]:
+) -> tuple[Bridged, BridgeResult]:
+    """Anneal the bridge to one state, or go on with an interrupted one."""
     start = time.monotonic()
     display.start(f"bridge to {state.name}")
     saved = folder / "bridges" / f"{state.name}.npz"
     saved.parent.mkdir(parents=True, exist_ok=True)
-    found = bridge(
+    particles = bridge(
         sampler,
         evaluators,
         settings.particles,
@@ -192,29 +194,29 @@ def _bridge(
         saved,
     )
     display.stop()
-    log_w = -found.u - found.log_q
-    g = statistical_inefficiency(log_w, found.island)
-    report = BridgeFound(
-        log_z=found.log_z,
-        forward_ess=forward_ess(found.log_z, log_w, g),
-        particles=len(found.u),
-        founders=found.founders,
-        temperatures=len(found.temperatures),
-        acceptance=float(found.acceptance.min()),
-        evaluations=found.evaluations,
+    log_w = -particles.u - particles.log_q
+    g = statistical_inefficiency(log_w, particles.island)
+    result = BridgeResult(
+        log_z=particles.log_z,
+        forward_ess=forward_ess(particles.log_z, log_w, g),
+        particles=len(particles.u),
+        founders=particles.founders,
+        temperatures=len(particles.temperatures),
+        acceptance=float(particles.acceptance.min()),
+        evaluations=particles.evaluations,
         seconds=time.monotonic() - start,
     )
     display.say(
-        f"bridge to {state.name}: log Z {found.log_z.format('')}, {report.temperatures} "
-        f"temperatures, {found.evaluations:,} energies, {report.seconds:.0f} s"
+        f"bridge to {state.name}: log Z {particles.log_z.format('')}, {result.temperatures} "
+        f"temperatures, {particles.evaluations:,} energies, {result.seconds:.0f} s"
     )
-    return found, report
+    return particles, result
 
 
-def _covariance(found: Sequence[StateFound], log_w: np.ndarray) -> np.ndarray:
-    """Covariance of log Z as they are used: bridges are independent of all else."""
+def _find_covariance(results: Sequence[StateResult], log_w: np.ndarray) -> np.ndarray:
+    """Compute the covariance of log Z in use; bridges are independent of all else."""
     covariance = log_z_covariance(log_w)
-    for k, state in enumerate(found):
+    for k, state in enumerate(results):
         if state.used != "reweighting":
             covariance[k], covariance[:, k] = 0.0, 0.0
             covariance[k, k] = state.log_z.error**2

@@ -1,16 +1,16 @@
-"""Which estimate of log Z of a state is used, and what is said of it."""
+"""The choice between estimates of log Z of a state, with a verdict in words."""
 
 from dataclasses import dataclass
 
-from onestep_md.analysis.records.free_energies import BridgeFound, Level
+from onestep_md.analysis.records.free_energies import BridgeResult, Level
 from onestep_md.estimators.estimate import Estimate, no_estimate
 from onestep_md.estimators.states import Method, Reweighted, bridge_trouble, disagree
 
-MOSTLY = 0.5  # of the samples that have no energy; above it a state is not judged by the others
+MOST_MISSING = 0.5  # fraction of samples without an energy; above it a state is not judged
 
 
 @dataclass(frozen=True)
-class Judged:
+class Choice:
     """The estimate to use and a sentence on it."""
 
     used: Method | None
@@ -19,40 +19,40 @@ class Judged:
     verdict: str
 
 
-def can_bridge(found: Reweighted) -> bool:
+def can_bridge(direct: Reweighted) -> bool:
     """Whether enough samples have an energy in a state for a bridge to start."""
-    return found.missing <= MOSTLY * found.n
+    return direct.missing <= MOST_MISSING * direct.n
 
 
-def judge_state(found: Reweighted, mbar: Estimate, bridge: BridgeFound | None) -> Judged:
+def judge_state(direct: Reweighted, mbar: Estimate, bridge: BridgeResult | None) -> Choice:
     """Choose between the estimates of log Z of one state."""
-    if not can_bridge(found):
+    if not can_bridge(direct):
         why = (
-            f"{found.missing:,} of {found.n:,} samples have no finite energy or no density here; "
-            "check that the state has the geometry and the atoms of the run"
+            f"{direct.missing:,} of {direct.n:,} samples have no finite energy or no density "
+            "here; check that the state has the geometry and the atoms of the run"
         )
-        return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
+        return Choice(None, no_estimate(why), "not determined", f"not determined: {why}.")
     if bridge is None:
-        if not found.reliable:
-            why = found.doubt
-            return Judged(None, no_estimate(why), "not determined", f"not determined: {why}.")
-        if disagree(found.log_z, mbar):
+        if not direct.reliable:
+            why = direct.doubt
+            return Choice(None, no_estimate(why), "not determined", f"not determined: {why}.")
+        if disagree(direct.log_z, mbar):
             text = "usable with care: MBAR with the held-out frames of the run disagrees."
-            return Judged("reweighting", found.log_z, "care", text)
-        return Judged("reweighting", found.log_z, "good", "good: the samples overlap.")
+            return Choice("reweighting", direct.log_z, "care", text)
+        return Choice("reweighting", direct.log_z, "good", "good: the samples overlap.")
     trouble = bridge_trouble(bridge.acceptance, bridge.log_z, bridge.founders)
     if trouble:
-        if found.reliable and not disagree(found.log_z, bridge.log_z):
+        if direct.reliable and not disagree(direct.log_z, bridge.log_z):
             text = f"by reweighting; the bridge fails: {trouble}."
-            return Judged("reweighting", found.log_z, "care", text)
-        return Judged(None, no_estimate(trouble), "not determined", f"not determined: {trouble}.")
-    if not disagree(found.log_z, bridge.log_z):
-        return Judged("bridge", bridge.log_z, "good", "good: by the bridge; reweighting agrees.")
-    if found.reliable:
+            return Choice("reweighting", direct.log_z, "care", text)
+        return Choice(None, no_estimate(trouble), "not determined", f"not determined: {trouble}.")
+    if not disagree(direct.log_z, bridge.log_z):
+        return Choice("bridge", bridge.log_z, "good", "good: by the bridge; reweighting agrees.")
+    if direct.reliable:
         text = (
-            f"reweighting ({found.log_z.format('')}) and the bridge ({bridge.log_z.format('')}) "
+            f"reweighting ({direct.log_z.format('')}) and the bridge ({bridge.log_z.format('')}) "
             "disagree: believe the bridge, whose particles have moved in this state."
         )
-        return Judged("bridge", bridge.log_z, "care", text)
+        return Choice("bridge", bridge.log_z, "care", text)
     text = "good: by the bridge; the samples of the flow hardly overlap with this state."
-    return Judged("bridge", bridge.log_z, "good", text)
+    return Choice("bridge", bridge.log_z, "good", text)

@@ -1,4 +1,4 @@
-"""One comparison of states from beginning to end, and the files that it leaves."""
+"""One comparison of states from beginning to end, and its files."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from onestep_md.free_energy.compute import (
     Settings,
     compare_states,
     distinct_targets,
-    evaluators_of,
+    make_evaluators,
 )
 from onestep_md.free_energy.states import State, read_states
 from onestep_md.free_energy.table import free_energy_lines
@@ -53,14 +53,14 @@ def compute_free_energies(
     Args:
         run: folder of a finished run.
         files, changes, temperatures: the states, see `read_states`.
-        n: one-step samples.
-        settings: how.
-        folder: to write.
+        n: number of one-step samples.
+        settings: settings of the samples and of bridges.
+        folder: folder to write into.
         resume: go on with what is in the folder.
-        local, address, trust: as of `onestep_md.load`.
+        local, address, trust: as in `onestep_md.load`.
 
     Raises:
-        OneStepError: what is wrong, and what to do.
+        OneStepError: a state, the folder or an evaluator fails; the message says what to do.
     """
     goes_on = f"stopped; the same command with --resume goes on with what is in {folder}."
     with interruptible(goes_on), load(run, local, address, trust) as own:
@@ -70,7 +70,7 @@ def compute_free_energies(
         targets = distinct_targets(states)
         pool = open_pool_on(own.config, targets, platforms, local, address)
         try:
-            evaluators = evaluators_of(states, pool)
+            evaluators = make_evaluators(states, pool)
             samples = _draw(own, evaluators[0], n, settings.seed)
             display.say(f"{n:,} one-step samples in {samples.seconds:.1f} s")
             compared = compare_states(
@@ -83,7 +83,7 @@ def compute_free_energies(
     write_thermodynamics(folder, own.config, states, samples, compared, settings.seed, display)
     display.say(f"written: {folder}")
     display.close()
-    return compared.found
+    return compared.results
 
 
 def _draw(own: BoltzmannSampler, evaluators: Energies, n: int, seed: int) -> Samples:
@@ -140,11 +140,11 @@ def _write(
     seed: int,
     display: Display,
 ) -> None:
-    """Write numbers, table, figure, the weights of the samples, and what bridges sampled."""
-    lines = free_energy_lines(compared.found)
+    """Print the table; write numbers, table, figure, weights, and samples of flow and bridges."""
+    lines = free_energy_lines(compared.results)
     for line in lines:
         display.say(line)
-    write_free_energies(folder, compared.found)
+    write_free_energies(folder, compared.results)
     write_text(folder / "free_energies.txt", "\n".join(lines) + "\n")
     states[0].target.write_samples(folder / "samples", samples, seed)
     weights = {
@@ -153,8 +153,8 @@ def _write(
     with replacing(folder / "weights.npz") as aside:
         np.savez(aside, allow_pickle=False, **weights)
     for state in states:
-        if state.name in compared.bridged:
-            found = compared.bridged[state.name]
-            state.target.write_samples(folder / state.name, found.as_samples(), seed)
+        if state.name in compared.bridges:
+            particles = compared.bridges[state.name].as_samples()
+            state.target.write_samples(folder / state.name, particles, seed)
     with replacing(folder / "free_energies.png") as aside:
-        free_energy_figure(compared.found, compared.log_w).savefig(aside, dpi=style.DPI)
+        free_energy_figure(compared.results, compared.log_w).savefig(aside, dpi=style.DPI)

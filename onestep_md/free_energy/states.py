@@ -17,13 +17,13 @@ OWN = "own"  # name of the state that the run was trained for
 
 @dataclass(frozen=True)
 class State:
-    """One state: a target, and what its energies are of those of that target.
+    """One state: a target and a scale of its energies.
 
     Attributes:
-        name: in tables and files.
-        target: whose evaluators compute.
-        scale: u = scale * u of the target; T_run / T for another temperature.
-        temperature: in K; None for a density.
+        name: name in tables and files.
+        target: target that gives the energies.
+        scale: factor of u of the target; T_run / T for another temperature.
+        temperature: temperature in K; None for a density.
     """
 
     name: str
@@ -33,10 +33,10 @@ class State:
 
 
 class ScaledEvaluators:
-    """Evaluators of a state: energies and gradients of a target's, times a number."""
+    """Evaluators of a state: energies and gradients of a target, times a number."""
 
     def __init__(self, evaluators: Energies, scale: float):
-        """Take the evaluators of the target; who opened them closes them."""
+        """Scale the evaluators of a target, and leave closing them to their owner."""
         self._evaluators, self._scale = evaluators, scale
 
     def submit(self, x: np.ndarray) -> int:
@@ -65,12 +65,12 @@ def read_states(
 
     Args:
         run: folder of the run.
-        config: of the run, its target read from the folder.
-        own: its target.
-        files: YAML files, of which the section `target` counts; named as they are.
-        changes: by the name of the state, changes of keys such as "target.forcefield=[a.xml]".
+        config: configuration of the run, with the target in its folder.
+        own: target of the run.
+        files: YAML files whose section `target` counts; the states have their names.
+        changes: changes of keys such as "target.forcefield=[a.xml]", by the name of the state.
             Paths in them start where the program runs.
-        temperatures: in K, of the run's own target.
+        temperatures: temperatures of the run's own target, K.
 
     Raises:
         ConfigError: a file or a key is wrong, or a name stands twice.
@@ -89,9 +89,9 @@ def read_states(
             own.check_same_configurations(target)
         except TargetError as error:
             raise TargetError(f"state {name}: {error}") from error
-        of_molecule = other.target.kind == "molecule"
+        is_molecule = other.target.kind == "molecule"
         states.append(
-            State(name, target, 1.0, other.molecule.temperature if of_molecule else None)
+            State(name, target, 1.0, other.molecule.temperature if is_molecule else None)
         )
     if temperatures and kelvin is None:
         raise ConfigError("--temperatures are for molecules; a density has none.")
@@ -104,7 +104,7 @@ def read_states(
 
 
 def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
-    """The target of the run with some keys changed: its System, unless the force field is one."""
+    """Change keys of the run's target, which keeps its System unless the force field changes."""
     keys = {option.partition("=")[0].strip() for option in options}
     if any(key.partition(".")[0] != "target" for key in keys):
         raise ConfigError(

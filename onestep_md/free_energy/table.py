@@ -1,27 +1,27 @@
 """The tables of free energies and of thermodynamics, as lines of text."""
 
-from onestep_md.analysis.records.free_energies import FreeEnergies, StateFound
+from onestep_md.analysis.records.free_energies import FreeEnergies, StateResult
 from onestep_md.analysis.records.thermodynamics import AlongTemperature
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
 from onestep_md.estimators.thermodynamics import Thermodynamics
 
 _KCAL = 4.184  # kJ
-_VISIBLE = 0.05  # of its error; a smaller bias is not worth a word
+_VISIBLE = 0.05  # fraction of the error; a smaller bias is not mentioned
 _PAIRS = 6  # states up to which all differences are listed
 
 
-def free_energy_lines(found: FreeEnergies) -> list[str]:
-    """One line per state, its verdict below, and the differences of all pairs if they are few."""
-    own, width = found.states[0].name, max(len(state.name) for state in found.states)
+def free_energy_lines(results: FreeEnergies) -> list[str]:
+    """Format one line per state, verdicts, and the differences of all pairs if they are few."""
+    own, width = results.states[0].name, max(len(state.name) for state in results.states)
     lines = [
-        f"free energies of {len(found.states)} states, relative to the run's own "
-        f"({found.run}), from {found.samples:,} one-step samples",
+        f"free energies of {len(results.states)} states, relative to the run's own "
+        f"({results.run}), from {results.samples:,} one-step samples",
         "",
         f"{'state':<{width}}  {'Delta F (kT)':>18}  {'kJ/mol':>18}  {'kcal/mol':>18}  "
         f"{'ESS':>15}  {'forward ESS':>13}  {'by':<11}  {'energies':>9}",
     ]
-    for state in found.states:
-        kJ, kcal = _in_units(state, found)
+    for state in results.states:
+        kJ, kcal = _in_units(state, results)
         forward = percent_text(state.bridge.forward_ess) if state.bridge else "-"
         reweighting = state.reweighting
         ess = Estimate(reweighting.ess, reweighting.ess_error)
@@ -31,29 +31,29 @@ def free_energy_lines(found: FreeEnergies) -> list[str]:
             f"{state.used or '-':<11}  {state.evaluations:>9,}"
         )
     lines.append("")
-    lines += [f"{state.name:<{width}}  {state.verdict}" for state in found.states[1:]]
-    lines += _both(found, width)
-    determined = [state.name for state in found.states if state.used]
+    lines += [f"{state.name:<{width}}  {state.verdict}" for state in results.states[1:]]
+    lines += _log_z_lines(results, width)
+    determined = [state.name for state in results.states if state.used]
     if 2 < len(determined) <= _PAIRS:
         lines += ["", "differences, in kT:"]
         pairs = [(a, b) for i, a in enumerate(determined) for b in determined[i + 1 :] if a != own]
-        lines += [f"F({b}) - F({a}) = {found.difference(a, b).format()}" for a, b in pairs]
+        lines += [f"F({b}) - F({a}) = {results.difference(a, b).format()}" for a, b in pairs]
     return lines
 
 
-def _in_units(state: StateFound, found: FreeEnergies) -> tuple[str, str]:
-    """Delta F in kJ/mol and kcal/mol, where both states have one temperature."""
-    if found.kT is None or state.temperature != found.states[0].temperature:
+def _in_units(state: StateResult, results: FreeEnergies) -> tuple[str, str]:
+    """Format Delta F in kJ/mol and kcal/mol, if both states have the same temperature."""
+    if results.kT is None or state.temperature != results.states[0].temperature:
         return "-", "-"
-    value, error = state.delta_f.value * found.kT, state.delta_f.error * found.kT
+    value, error = state.delta_f.value * results.kT, state.delta_f.error * results.kT
     in_kJ, in_kcal = Estimate(value, error), Estimate(value / _KCAL, error / _KCAL)
     return in_kJ.format(""), in_kcal.format("")
 
 
-def _both(found: FreeEnergies, width: int) -> list[str]:
-    """Every estimate of log Z of the states that have more than one."""
+def _log_z_lines(results: FreeEnergies, width: int) -> list[str]:
+    """Format all estimates of log Z of every state."""
     lines = []
-    for state in found.states:
+    for state in results.states:
         estimates = {"reweighting": state.reweighting.log_z, "MBAR": state.mbar}
         if state.bridge:
             estimates["bridge"] = state.bridge.log_z
@@ -62,19 +62,19 @@ def _both(found: FreeEnergies, width: int) -> list[str]:
         if -bias > _VISIBLE * state.reweighting.log_z.error:
             text += f"; the first is too low by about {-bias:.2g}, as logarithms of means are"
         lines.append(f"{state.name:<{width}}  log Z by {text}")
-    if not all(state.reweighting.ess_error_known for state in found.states):
+    if not all(state.reweighting.ess_error_known for state in results.states):
         lines += ["", ESS_NOTE]
     return ["", *lines]
 
 
-def thermodynamics_lines(found: AlongTemperature) -> list[str]:
-    """One line for the molecule at every temperature, and one below it for each of its regions."""
-    first = found.temperatures[0]
+def thermodynamics_lines(results: AlongTemperature) -> list[str]:
+    """Format one line for the molecule at every temperature, and one for each of its regions."""
+    first = results.temperatures[0]
     width = max(len(row.name) for row in (first.molecule, *first.regions))
-    absolute = found.absolute
+    absolute = results.absolute
     lines = [
         "thermodynamics of the configurations, momenta left out: the molecule relative to that at "
-        f"{found.own:g} K",
+        f"{results.own:g} K",
         f"(F {absolute.free_energy.format('')}, U {absolute.energy.format('')}, TS "
         f"{absolute.entropy.format('')} kJ/mol, lengths in nm), regions to the molecule at their "
         "temperature",
@@ -83,20 +83,20 @@ def thermodynamics_lines(found: AlongTemperature) -> list[str]:
         f"{'TS (kJ/mol)':>18}  {'C_v (J/mol/K)':>18}  {'effective':>9}  by",
     ]
     reasons = []
-    for at in found.temperatures:
-        kelvin = f"{at.temperature:g}"
-        for row in (at.molecule, *at.regions):
+    for point in results.temperatures:
+        kelvin = f"{point.temperature:g}"
+        for row in (point.molecule, *point.regions):
             lines.append(
-                f"{kelvin:>7}  {row.name:<{width}}  {_four(row)}  {row.effective:>9.1f}  "
-                f"{at.used or '-'}"
+                f"{kelvin:>7}  {row.name:<{width}}  {_quantities(row)}  {row.effective:>9.1f}  "
+                f"{point.used or '-'}"
             )
             reason = row.energy.reason or row.heat_capacity.reason
-            if reason and (row is at.molecule or not at.molecule.energy.reason):
+            if reason and (row is point.molecule or not point.molecule.energy.reason):
                 reasons.append(f"{kelvin:>7}  {row.name:<{width}}  {reason}")
     return lines + (["", "no estimate:", *reasons] if reasons else [])
 
 
-def _four(row: Thermodynamics) -> str:
+def _quantities(row: Thermodynamics) -> str:
     capacity = row.heat_capacity
     in_joule = Estimate(1000.0 * capacity.value, 1000.0 * capacity.error, capacity.reason)
     numbers = (row.free_energy, row.energy, row.entropy, in_joule)

@@ -38,12 +38,12 @@ from onestep_md.sampling.target import Target
 
 @dataclass(frozen=True)
 class Refining:
-    """How much is annealed.
+    """Settings of the annealing.
 
     Attributes:
-        particles: at least 512.
-        moves: of MALA at every temperature.
-        seed: of all random numbers.
+        particles: number of particles, at least 512.
+        moves: MALA moves at every temperature.
+        seed: seed of all random numbers.
     """
 
     particles: int
@@ -51,14 +51,14 @@ class Refining:
     seed: int
 
     def pass_file(self, folder: Path, sampler: Sampler, target: Target) -> Path:
-        """Name the file that keeps it where it was interrupted."""
+        """Name the file that keeps an interrupted annealing."""
         identity = target.fingerprint.identity
         return pass_file(folder, sampler, identity, self.particles, self.moves, self.seed)
 
 
 @dataclass(frozen=True)
 class OneStep:
-    """What one-step samples say: their evidence, and free energies of the regions, if any."""
+    """Evidence of one-step samples, and their free energies of the regions, if any."""
 
     evidence: Evidence
     regions: Sequence[RegionFreeEnergy]
@@ -99,14 +99,14 @@ def refine_samples(
     folder: Path,
     display: Display,
 ) -> Refined:
-    """Anneal, print what it gives beside one-step samples, and write both.
+    """Anneal, print the results beside those of one-step samples, and write both.
 
     Args:
-        config: with the regions.
-        target, sampler, evaluators: of the run.
-        one_step: to set beside.
-        refining: how much; an interrupted one goes on where it was.
-        folder: to write the particles, refined.txt and refined.json.
+        config: configuration of the run, with its regions.
+        target, sampler, evaluators: those of the run.
+        one_step: results of one-step samples.
+        refining: settings; an interrupted annealing with the same goes on.
+        folder: folder for the particles, refined.txt and refined.json.
         display: shows progress and the table.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,8 +154,8 @@ def _describe(
     if one_step.regions:
         names = [region.name for region in one_step.regions]
         reference, generator = one_step.regions[0].reference, np.random.default_rng(refining.seed)
-        ours = dynamics_free_energies(names, inside, found.island, reference, generator)
-        pairs = zip(one_step.regions, ours, strict=True)
+        refined = dynamics_free_energies(names, inside, found.island, reference, generator)
+        pairs = zip(one_step.regions, refined, strict=True)
         regions = [RefinedRegion(one_step=first, refined=second) for first, second in pairs]
     return Refined(
         one_step=one_step.evidence,
@@ -174,7 +174,7 @@ def _describe(
 
 
 def refined_lines(refined: Refined) -> list[str]:
-    """The table of refined samples: log Z, worth and cost, and regions beside one-step samples."""
+    """Format log Z, worth, cost and regions of refined samples beside one-step samples."""
     first = refined.one_step
     lines = [
         "",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onestep_md.analysis.records.free_energies import BridgeFound
+from onestep_md.analysis.records.free_energies import BridgeResult
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
 from onestep_md.estimators.states import Reweighted
 from onestep_md.free_energy.judge import can_bridge, judge_state
@@ -16,7 +16,7 @@ BLIND = Reweighted(Estimate(-10.0, 0.2), 10_000, 0.3, 0.01, 0.2, False, 9000)
 
 
 def bridge(value=-10.02, error=0.03, acceptance=0.5, founders=400.0):
-    return BridgeFound(
+    return BridgeResult(
         log_z=Estimate(value, error), forward_ess=Estimate(0.3, 0.02), particles=2000,
         founders=founders, temperatures=5, acceptance=acceptance, evaluations=40_000, seconds=9.0,
     )  # fmt: skip

@@ -80,7 +80,7 @@ def surface_figure(run: MoleculeRecord) -> Figure:
         (run.results.explored_by, run.explored_torsions, np.ones(len(run.explored_u))),
         ("raw one-step", raw.torsions, np.ones(len(raw.u))),
         ("reweighted", raw.torsions, raw.weights),
-    )[: 3 if raw.weighted else 2]
+    )[: 3 if raw.has_weights else 2]
     columns = [[run.results.torsions.index(name) for name in pair] for pair in pairs]
     surfaces = [[free_energy_surface(a[:, c], w) for _, a, w in ensembles] for c in columns]
     finite = np.concatenate([s[np.isfinite(s)] for row in surfaces for s in row])
@@ -205,7 +205,7 @@ def profile_figure(run: MoleculeRecord) -> Figure:
         ),
         ("raw one-step", style.RAW, raw.torsions, np.ones(n), np.arange(n)),
         ("reweighted", style.REWEIGHTED, raw.torsions, raw.weights, np.arange(n)),
-    )[: 3 if raw.weighted else 2]
+    )[: 3 if raw.has_weights else 2]
     middles = (np.arange(_PROFILE_BINS) + 0.5) * 360.0 / _PROFILE_BINS - 180.0
     for index, (ax, name) in enumerate(zip(axes.flat, run.results.torsions, strict=False)):
         highest = 3.0
@@ -248,7 +248,7 @@ def energy_figure(run: MoleculeRecord) -> Figure:
         ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
          f"mean {reweighted_mean:.1f} kT"),
-    )[: 3 if raw.weighted else 2]  # fmt: skip
+    )[: 3 if raw.has_weights else 2]  # fmt: skip
     for title, colour, u, w, note in ensembles:
         w = np.full(len(u), 1.0 / max(len(u), 1)) if w is None else w
         heights = np.histogram(u, edges, weights=w)[0] / np.diff(edges)

@@ -45,7 +45,7 @@ def collect_ensembles(run: DensityRecord) -> tuple[Ensemble, ...]:
         Ensemble("reweighted", style.REWEIGHTED, x, weights),
         Ensemble(title, style.DYNAMICS, target, np.full(len(target), 1.0 / len(target))),
     )
-    return collected if samples.weighted else (collected[0], collected[2])
+    return collected if samples.has_weights else (collected[0], collected[2])
 
 
 def choose_coordinates(x: np.ndarray) -> list[int]:

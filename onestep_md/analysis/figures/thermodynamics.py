@@ -20,16 +20,16 @@ _QUANTITIES = (
 _PER_KELVIN = 1000.0  # J per kJ
 
 
-def thermodynamics_figure(found: AlongTemperature) -> Figure:
-    """F, U, TS and C_v against T: of the molecule above, of its regions below."""
-    regions = len(found.temperatures[0].regions)
+def thermodynamics_figure(results: AlongTemperature) -> Figure:
+    """Draw F, U, TS and C_v against T, of the molecule above and of its regions below."""
+    regions = len(results.temperatures[0].regions)
     rows = 2 if regions else 1
     figure, axes = style.new_figure(2.6 * rows, rows, 4)
-    kelvin = np.array([at.temperature for at in found.temperatures])
-    _draw_row(axes[0], kelvin, [at.molecule for at in found.temperatures], style.DYNAMICS)
+    kelvin = np.array([point.temperature for point in results.temperatures])
+    _draw_row(axes[0], kelvin, [point.molecule for point in results.temperatures], style.DYNAMICS)
     for k in range(regions):
-        _draw_row(axes[1], kelvin, [at.regions[k] for at in found.temperatures], f"C{k}")
-    titles = [f"Molecule, less that at {found.own:g} K", "Regions, less the molecule"][:rows]
+        _draw_row(axes[1], kelvin, [point.regions[k] for point in results.temperatures], f"C{k}")
+    titles = [f"Molecule, less that at {results.own:g} K", "Regions, less the molecule"][:rows]
     for row, title in zip(axes, titles, strict=True):
         for ax, (name, unit, _) in zip(row, _QUANTITIES, strict=True):
             style.label(ax, "T (K)", f"{name} ({unit})", title if ax is row[0] else "")
@@ -42,7 +42,7 @@ def thermodynamics_figure(found: AlongTemperature) -> Figure:
 def _draw_row(
     axes: Sequence[Axes], kelvin: np.ndarray, rows: Sequence[Thermodynamics], colour: str
 ) -> None:
-    """One quantity per panel; a temperature without an estimate is left out."""
+    """Draw one quantity per panel; temperatures without an estimate are left out."""
     for ax, (_, _, field) in zip(axes, _QUANTITIES, strict=True):
         estimates: list[Estimate] = [getattr(row, field) for row in rows]
         scale = _PER_KELVIN if field == "heat_capacity" else 1.0

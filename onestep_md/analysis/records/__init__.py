@@ -1,1 +1,1 @@
-"""What a finished run folder holds, read for its report."""
+"""Records of finished runs: results, samples and history, written and read in one place."""

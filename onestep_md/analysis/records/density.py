@@ -1,4 +1,4 @@
-"""A finished run on a density: what it found, its samples, and all that its report shows."""
+"""The record of a finished run on a density: results, samples, and arrays for figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from onestep_md.analysis.records.results import Results
 from onestep_md.analysis.records.samples import (
     HISTOGRAMS,
     STEPS,
-    Weighted,
+    WeightedSamples,
     read_arrays,
     write_histograms,
     write_steps,
@@ -24,12 +24,12 @@ FILES = (STEPS,)
 
 
 class DensityResults(Results):
-    """What a run on a density finds."""
+    """Results of a run on a density."""
 
     kind: Literal["density"] = "density"
-    exact_samples: bool  # those of the target are exact, not held-out ones of the annealing
-    modes: int | None  # how many the target has, if that is known
-    modes_found: Mapping[int, int | None]  # K -> how many of them have their share
+    exact_samples: bool  # whether samples of the target are exact, else held-out annealing
+    modes: int | None  # number of modes of the target, if it is known
+    modes_found: Mapping[int, int | None]  # K -> number of modes with enough samples
     particles: Mapping[str, ParticleComparison]  # by kind of samples; empty where there are none
 
     @property
@@ -39,19 +39,19 @@ class DensityResults(Results):
 
     @property
     def target_source(self) -> str:
-        """Where the samples of the target that BAR takes are from."""
+        """Source of the samples of the target that BAR uses."""
         return "exact samples" if self.exact_samples else "annealing"
 
     @property
     def target_samples(self) -> str:
-        """The same in words."""
+        """The same in a sentence."""
         if self.exact_samples:
             return "exact samples of the target"
         return "held-out samples of the annealing"
 
 
 @dataclass(frozen=True)
-class DensitySamples(Weighted):
+class DensitySamples(WeightedSamples):
     """Samples of one K: log_w (n,), x (n, dim)."""
 
     x: np.ndarray
@@ -59,7 +59,7 @@ class DensitySamples(Weighted):
 
 @dataclass(frozen=True)
 class DensityRecord(Record[DensityResults, DensitySamples]):
-    """All that the report of a density needs."""
+    """Record of a run on a density."""
 
     target_x: np.ndarray  # (m, dim)
 
@@ -78,7 +78,7 @@ def write_density_arrays(
 def read_density(folder: Path, results: DensityResults) -> DensityRecord:
     """Read a finished run folder whose results.json holds `results`."""
     arrays = read_arrays(folder / STEPS)
-    steps = {row.steps: _samples(arrays, row.steps, results.dim) for row in results.evidence}
+    steps = {row.steps: _get_samples(arrays, row.steps, results.dim) for row in results.evidence}
     older = read_arrays(folder / "particles.npz")
     return DensityRecord(
         name=str(results.fingerprint["name"]),
@@ -87,18 +87,18 @@ def read_density(folder: Path, results: DensityResults) -> DensityRecord:
         histograms=read_arrays(folder / HISTOGRAMS) or older,
         history=read_history(folder),
         refined=read_refined(folder / REFINED),
-        target_x=_points(arrays, "target_x", results.dim),
+        target_x=_get_points(arrays, "target_x", results.dim),
     )
 
 
-def _samples(arrays: Mapping[str, np.ndarray], k: int, dim: int) -> DensitySamples:
-    log_w, x = arrays[f"k{k}_log_w"], _points(arrays, f"k{k}_x", dim)
+def _get_samples(arrays: Mapping[str, np.ndarray], k: int, dim: int) -> DensitySamples:
+    log_w, x = arrays[f"k{k}_log_w"], _get_points(arrays, f"k{k}_x", dim)
     if len(x) != len(log_w):
         raise ValueError(f"{len(x)} samples but {len(log_w)} weights, K = {k}")
     return DensitySamples(log_w, x)
 
 
-def _points(arrays: Mapping[str, np.ndarray], name: str, dim: int) -> np.ndarray:
+def _get_points(arrays: Mapping[str, np.ndarray], name: str, dim: int) -> np.ndarray:
     x = arrays[name]
     if x.ndim != 2 or x.shape[1] != dim or not len(x):
         raise ValueError(f"{name} has shape {x.shape}, expected (n, {dim})")

@@ -1,4 +1,4 @@
-"""Writes and reads the results of a run, a molecule's or a density's, and its whole folder."""
+"""Writing and reading of the results of a run, on a molecule or a density, and of its folder."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 from onestep_md.analysis.records import density, molecule
 from onestep_md.analysis.records.density import DensityRecord, DensityResults, read_density
 from onestep_md.analysis.records.molecule import MoleculeRecord, MoleculeResults, read_molecule
-from onestep_md.analysis.records.old_results import upgraded
+from onestep_md.analysis.records.old_results import upgrade
 from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import FORMAT, OneEvidence, Results
 from onestep_md.analysis.trajectories import check_finished
@@ -49,7 +49,7 @@ def read_results(folder: Path) -> AnyResults:
                 f"{folder}: results.json has format {version}, and this program reads those up "
                 f"to {FORMAT}. Use a newer onestep_md."
             )
-        return _ADAPTER.validate_python(upgraded(folder, values) if version == 1 else values)
+        return _ADAPTER.validate_python(upgrade(folder, values) if version == 1 else values)
 
 
 def read_record(folder: Path) -> AnyRecord:

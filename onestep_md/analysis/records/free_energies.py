@@ -17,11 +17,11 @@ NAME = "free_energies.json"
 Level = Literal["good", "care", "not determined"]
 
 
-class BridgeFound(Stored):
-    """What a bridge says of one state."""
+class BridgeResult(Stored):
+    """Results of a bridge to one state."""
 
     log_z: Estimate
-    forward_ess: Estimate  # of the flow, as its particles see it
+    forward_ess: Estimate  # of the flow, from the particles
     particles: int
     founders: float  # effective number of the start's particles that have descendants
     temperatures: int
@@ -30,15 +30,15 @@ class BridgeFound(Stored):
     seconds: float
 
 
-class StateFound(Stored):
-    """What is known of one state."""
+class StateResult(Stored):
+    """Results for one state."""
 
     name: str
     fingerprint: dict[str, Any]
     temperature: float | None  # K; None for a density
     reweighting: Reweighted
     mbar: Estimate  # with held-out frames of the run; UNKNOWN without them
-    bridge: BridgeFound | None
+    bridge: BridgeResult | None
     used: Method | None  # where log Z is from; None if it is not determined
     log_z: Estimate
     delta_f: Estimate  # kT: log Z of the run's own state minus that of this one
@@ -54,7 +54,7 @@ class FreeEnergies(Stored):
     run: str  # identity of the target of the run
     samples: int
     kT: float | None  # kJ/mol, of the run; None for a density
-    states: tuple[StateFound, ...]
+    states: tuple[StateResult, ...]
     covariance: tuple[tuple[float, ...], ...]  # of log Z of the states as they are used
 
     def difference(self, first: str, second: str) -> Estimate:
@@ -67,9 +67,9 @@ class FreeEnergies(Stored):
         return Estimate(value, math.sqrt(max(variance, 0.0)) if variance >= 0 else math.nan)
 
 
-def write_free_energies(folder: Path, found: FreeEnergies) -> None:
+def write_free_energies(folder: Path, results: FreeEnergies) -> None:
     """Write free_energies.json."""
-    write_text(folder / NAME, found.model_dump_json(indent=2) + "\n")
+    write_text(folder / NAME, results.model_dump_json(indent=2) + "\n")
 
 
 def read_free_energies(folder: Path) -> FreeEnergies:

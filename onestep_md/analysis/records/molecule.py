@@ -1,4 +1,4 @@
-"""A finished run of a molecule: what it found, its samples, and all that its report shows."""
+"""The record of a finished run on a molecule: results, samples, and arrays for figures."""
 
 import re
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from onestep_md.analysis.records.record import Record, read_history, text_of
+from onestep_md.analysis.records.record import Record, read_history, read_text
 from onestep_md.analysis.records.refined import REFINED, read_refined
 from onestep_md.analysis.records.results import Results, Stored
 from onestep_md.analysis.records.samples import (
     HISTOGRAMS,
     STEPS,
-    Weighted,
+    WeightedSamples,
     read_arrays,
     write_histograms,
     write_steps,
@@ -35,25 +35,25 @@ class Region(Stored):
 
     @property
     def name(self) -> str:
-        """As the configuration has it."""
+        """Name in the configuration."""
         return self.one_step.name
 
     @property
     def one_step(self) -> RegionFreeEnergy:
-        """From the samples of one step, which are those of the trajectory."""
+        """Free energy from the one-step samples, which the trajectory holds."""
         return self.flow[1]
 
 
 class Isomers(Stored):
-    """What an ensemble holds and what it samples, in words."""
+    """Stereochemistry that is held and torsions that are sampled, in words."""
 
     held: tuple[str, ...]
     sampled: tuple[str, ...]
-    outside: Mapping[int, Mapping[str, int]]  # K -> what is wrong -> of how many samples
+    outside: Mapping[int, Mapping[str, int]]  # K -> reason -> number of samples
 
 
 class MoleculeResults(Results):
-    """What a run of a molecule finds."""
+    """Results of a run on a molecule."""
 
     kind: Literal["molecule"] = "molecule"
     temperature: float  # K
@@ -72,17 +72,17 @@ class MoleculeResults(Results):
 
     @property
     def target_source(self) -> str:
-        """Where the samples of the target that BAR takes are from."""
+        """Source of the samples of the target that BAR uses."""
         return self.explored_by
 
     @property
     def target_samples(self) -> str:
-        """The same in words."""
+        """The same in a sentence."""
         return f"held-out samples of the {self.explored_by}"
 
 
 @dataclass(frozen=True)
-class MoleculeSamples(Weighted):
+class MoleculeSamples(WeightedSamples):
     """Samples of one K: log_w (n,), u (n,) kT, torsions (n, n_torsions) radians."""
 
     u: np.ndarray
@@ -91,7 +91,7 @@ class MoleculeSamples(Weighted):
 
 @dataclass(frozen=True)
 class MoleculeRecord(Record[MoleculeResults, MoleculeSamples]):
-    """All that the report of a molecule needs."""
+    """Record of a run on a molecule."""
 
     residues: str
     formula: str
@@ -114,7 +114,7 @@ def write_molecule_arrays(
 
 def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
     """Read a finished run folder whose results.json holds `results`."""
-    name = _molecule_name(text_of(folder / "config.yaml")) or folder.resolve().name
+    name = _find_molecule_name(read_text(folder / "config.yaml")) or folder.resolve().name
     topology = read_topology((folder / "topology.pdb").read_text())
     arrays = read_arrays(folder / STEPS)
     older = {key: array for key, array in arrays.items() if key.startswith("distance_")}
@@ -139,12 +139,12 @@ def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
     )
 
 
-def _molecule_name(config: str) -> str:
+def _find_molecule_name(config: str) -> str:
     match = re.search(r"^\s*pdb:\s*(\S+)", config, re.MULTILINE)
     return Path(match.group(1).strip("'\"")).stem if match else ""
 
 
 def _formula(symbols: list[str]) -> str:
-    """Hill order: carbon, hydrogen, then the alphabet."""
+    """Write a formula in Hill order: carbon, hydrogen, then the alphabet."""
     kinds = sorted(set(symbols), key=lambda s: ({"C": 0, "H": 1}.get(s, 2), s))
     return "".join(f"{s}{symbols.count(s) if symbols.count(s) > 1 else ''}" for s in kinds)

@@ -9,14 +9,14 @@ import math
 from pathlib import Path
 
 _NOT_MEASURED = {"value": math.nan, "error": math.nan}
-_DERIVED = ("ess_error_known", "warnings")  # rows held them beside what they are made from
+_DERIVED = ("ess_error_known", "warnings")  # old rows held what others of their keys give
 
 
-def upgraded(folder: Path, old: dict) -> dict:
-    """Results of format 1 with the keys of the present format.
+def upgrade(folder: Path, old: dict) -> dict:
+    """Give results of format 1 the keys of the present format.
 
     Args:
-        folder: the run's, for the free energies of a molecule.
+        folder: run folder, which holds the free energies of a molecule.
         old: contents of its results.json.
     """
     kind = old.get("kind", "density" if "dim" in old["fingerprint"] else "molecule")
@@ -25,43 +25,43 @@ def upgraded(folder: Path, old: dict) -> dict:
     return {
         "kind": kind,
         "fingerprint": old["fingerprint"],
-        "evidence": [_evidence(row) for row in rows],
-        "cost": _cost(old),
+        "evidence": [_upgrade_evidence(row) for row in rows],
+        "cost": _upgrade_cost(old),
         "evidence_warnings": in_rows,
         "run_warnings": [text for text in old.get("warnings", ()) if text not in in_rows],
-        **(_molecule(folder, old) if kind == "molecule" else _density(old)),
+        **(_upgrade_molecule(folder, old) if kind == "molecule" else _upgrade_density(old)),
     }
 
 
-def _molecule(folder: Path, old: dict) -> dict:
+def _upgrade_molecule(folder: Path, old: dict) -> dict:
     free_energy = json.loads((folder / "free_energy.json").read_text())
     isomers = old.get("isomers")
     return {
         "temperature": free_energy["temperature"],
         "kT": free_energy["kT_kJ_per_mol"],
         "torsions": old["torsions"],
-        "regions": [_region(row) for row in free_energy["regions"]],
+        "regions": [_upgrade_region(row) for row in free_energy["regions"]],
         "explored_by": old.get("explored_by", "dynamics"),
         "isomers": isomers and isomers | {"outside": old["outside"]},
-        "acceptance": [_number(value) for value in old.get("exchange_acceptance") or ()],
-        "distances": {kind: _numbers(row) for kind, row in old.get("distances", {}).items()},
+        "acceptance": [_to_number(value) for value in old.get("exchange_acceptance") or ()],
+        "distances": {kind: _to_numbers(row) for kind, row in old.get("distances", {}).items()},
     }
 
 
-def _density(old: dict) -> dict:
+def _upgrade_density(old: dict) -> dict:
     particles = old.get("particles") or {}
     return {
         "exact_samples": old["exact_samples"],
         "modes": old["modes"],
         "modes_found": old["modes_found"],
-        "particles": {kind: _numbers(row) for kind, row in particles.items()},
+        "particles": {kind: _to_numbers(row) for kind, row in particles.items()},
     }
 
 
-def _evidence(row: dict) -> dict:
+def _upgrade_evidence(row: dict) -> dict:
     # equal weights have no tail, and minus infinity was null
     equal = row["khat"] is None and row.get("ess") == 1.0
-    known = {
+    defaults = {
         "unusable": 0,
         "above": 0,
         "above_limit": math.inf,
@@ -76,66 +76,66 @@ def _evidence(row: dict) -> dict:
     estimates = ("forward_ess", "log_z", "elbo", "eubo", "bar", "ess_joint")
     numbers = ("ess", "ess_error", "ess_clipped", "khat", "heaviest", "seconds_per_1000")
     kept = {key: value for key, value in row.items() if key not in _DERIVED}
-    kept |= {key: _number(row[key]) for key in numbers if key in row}
-    kept |= {key: _estimate(row.get(key)) for key in estimates}
-    return known | kept | {"khat": -math.inf if equal else _number(row["khat"])}
+    kept |= {key: _to_number(row[key]) for key in numbers if key in row}
+    kept |= {key: _upgrade_estimate(row.get(key)) for key in estimates}
+    return defaults | kept | {"khat": -math.inf if equal else _to_number(row["khat"])}
 
 
-def _region(row: dict) -> dict:
+def _upgrade_region(row: dict) -> dict:
     return {
         "ranges": row["torsions"],
-        "flow": {1: _free_energy(row, "", row.get("effective_samples"))},
-        "explored": _free_energy(row, "dynamics_", None),
+        "flow": {1: _upgrade_free_energy(row, "", row.get("effective_samples"))},
+        "explored": _upgrade_free_energy(row, "dynamics_", None),
     }
 
 
-def _free_energy(row: dict, prefix: str, effective: float | None) -> dict:
-    """One of the two free energies of a row; the first runs did not count effective samples."""
+def _upgrade_free_energy(row: dict, prefix: str, effective: float | None) -> dict:
+    """Upgrade one of the two free energies of a row; the first runs lack effective samples."""
     pairs = {
-        key: _pair(row.get(f"{prefix}{key}"), row.get(f"{prefix}d_{key}"))
+        key: _to_pair(row.get(f"{prefix}{key}"), row.get(f"{prefix}d_{key}"))
         for key in ("delta_f", "probability")
     }
     return pairs | {
         "name": row["name"],
         "reference": row["reference"],
         "n_samples_inside": row.get("samples_inside", 0),
-        "effective": _number(effective),
-        "khat": math.nan if prefix else _number(row.get("khat")),
+        "effective": _to_number(effective),
+        "khat": math.nan if prefix else _to_number(row.get("khat")),
         "harmless": not row.get("heavy_tail", False),
     }
 
 
-def _cost(old: dict) -> dict:
-    """Evaluations and seconds of each phase, for the phases that the run tells of."""
+def _upgrade_cost(old: dict) -> dict:
+    """Upgrade evaluations and seconds of the phases that the run recorded."""
     evaluations, seconds = old.get("evaluations", {}), old.get("seconds", {})
     return {
         phase: {
             "evaluations": int(evaluations.get(phase) or 0),
-            "seconds": _number(seconds.get(phase)),
+            "seconds": _to_number(seconds.get(phase)),
         }
         for phase in ("exploration", "training", "sampling")
         if phase in evaluations | seconds
     }
 
 
-def _estimate(pair: dict | None) -> dict:
-    """Null was nan, or the infinity that the text beside it told."""
+def _upgrade_estimate(pair: dict | None) -> dict:
+    """Upgrade an estimate; null was nan, or the infinity in the text beside it."""
     if pair is None:
         return _NOT_MEASURED
     value = pair["value"]
     if value is None:
         value = {"inf": math.inf, "-inf": -math.inf}.get(pair.get("text", ""), math.nan)
     reason = {"reason": pair["reason"]} if "reason" in pair else {}
-    return {"value": value, "error": _number(pair["error"])} | reason
+    return {"value": value, "error": _to_number(pair["error"])} | reason
 
 
-def _pair(value: float | None, error: float | None) -> dict:
-    return {"value": _number(value), "error": _number(error)}
+def _to_pair(value: float | None, error: float | None) -> dict:
+    return {"value": _to_number(value), "error": _to_number(error)}
 
 
-def _numbers(row: dict) -> dict:
-    return {key: _number(value) for key, value in row.items()}
+def _to_numbers(row: dict) -> dict:
+    return {key: _to_number(value) for key, value in row.items()}
 
 
-def _number(value: float | None) -> float:
+def _to_number(value: float | None) -> float:
     return math.nan if value is None else value

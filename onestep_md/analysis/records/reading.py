@@ -1,4 +1,4 @@
-"""How a file of results that cannot be understood becomes an error that says what to do."""
+"""Errors for files of results that cannot be understood."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _RESULTS = "results.json"
 
 @contextmanager
 def reading(folder: Path, file: str = _RESULTS) -> Iterator[None]:
-    """Inside a `with`: a file that cannot be understood becomes a RunFolderError."""
+    """Turn what damaged files raise inside a `with` into a RunFolderError with what to do."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What is read of every finished run for its report: results, samples, history, settings."""
+"""The record of any finished run: results, samples, history and settings."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from onestep_md.analysis.records.refined import Refined
 from onestep_md.analysis.records.results import Results
-from onestep_md.analysis.records.samples import Weighted
+from onestep_md.analysis.records.samples import WeightedSamples
 
 _METRICS = (
     "step",
@@ -23,13 +23,13 @@ _METRICS = (
     "evaluations_per_s",
     "learner_idle",
 )
-Found = TypeVar("Found", bound=Results)
-Samples = TypeVar("Samples", bound=Weighted)
+ResultsT = TypeVar("ResultsT", bound=Results)
+SamplesT = TypeVar("SamplesT", bound=WeightedSamples)
 
 
 @dataclass(frozen=True)
 class History:
-    """How a run came about."""
+    """Training, machine and settings of a run."""
 
     metrics: Mapping[str, np.ndarray]  # column of metrics.jsonl -> values
     pretraining: Mapping[str, np.ndarray]  # the same of pretraining.jsonl
@@ -38,41 +38,41 @@ class History:
 
 
 @dataclass(frozen=True)
-class Record(Generic[Found, Samples]):
-    """What all runs share."""
+class Record(Generic[ResultsT, SamplesT]):
+    """Record of a run on any target."""
 
     name: str
-    results: Found
-    steps: Mapping[int, Samples]  # samples of every K
+    results: ResultsT
+    steps: Mapping[int, SamplesT]  # samples of every K
     histograms: Mapping[str, np.ndarray]  # for figures; empty where there are none
     history: History
     refined: Refined | None  # samples that were refined since; None if there are none
 
     @property
-    def samples(self) -> Samples:
-        """The samples that belong to the headline of the results."""
+    def samples(self) -> SamplesT:
+        """Samples of the headline of the results."""
         return self.steps[self.results.headline.steps]
 
 
-def text_of(path: Path) -> str:
-    """Contents of a text file, nothing if there is none."""
+def read_text(path: Path) -> str:
+    """Read a text file; empty if there is none."""
     return path.read_text() if path.is_file() else ""
 
 
 def read_history(folder: Path) -> History:
-    """Read what a run folder says of training, machine and settings; empty where it is silent."""
-    environment = json.loads(text_of(folder / "environment.json") or "{}")
+    """Read training, machine and settings of a run folder; empty where a file is missing."""
+    environment = json.loads(read_text(folder / "environment.json") or "{}")
     return History(
-        metrics=_columns(folder / "metrics.jsonl", _METRICS),
-        pretraining=_columns(folder / "pretraining.jsonl", ("step", "loss")),
+        metrics=_read_columns(folder / "metrics.jsonl", _METRICS),
+        pretraining=_read_columns(folder / "pretraining.jsonl", ("step", "loss")),
         environment={key: v for key, v in environment.items() if key != "fingerprint"},
-        config=text_of(folder / "config.yaml"),
+        config=read_text(folder / "config.yaml"),
     )
 
 
-def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of a file of JSON rows, null as nan; empty ones if it is not there."""
-    rows = [json.loads(line) for line in text_of(path).splitlines() if line.strip()]
+def _read_columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read columns of a file of JSON rows, null as nan; they are empty if there is no file."""
+    rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
     return {
         name: np.array([math.nan if (v := row.get(name)) is None else float(v) for row in rows])
         for name in names

@@ -13,7 +13,7 @@ from onestep_md.estimators.states import bridge_trouble, disagree
 from onestep_md.files import write_text
 
 NAME = "refined.json"
-REFINED = "refined"  # folder of it in that of a run
+REFINED = "refined"  # folder in that of a run
 
 
 class RefinedRegion(Stored):
@@ -24,7 +24,7 @@ class RefinedRegion(Stored):
 
 
 class Refined(Stored):
-    """What annealing from the flow to its own target finds, beside one-step samples."""
+    """Results of annealing from the flow to its own target, beside one-step samples."""
 
     format: Literal[1] = 1
     one_step: Evidence
@@ -42,21 +42,20 @@ class Refined(Stored):
 
     @property
     def independent(self) -> float:
-        """How many independent samples the particles are worth, at the least.
+        """Number of independent samples that the particles are worth at least.
 
-        Moves make relatives independent, but not in all that they are slow in; so it is no more
-        than the founders.
+        It is no more than the founders: moves leave relatives correlated in slow coordinates.
         """
         return min(self.founders, self.particles / self.inefficiency)
 
     @property
     def one_step_in_time(self) -> float:
-        """How many one-step samples take as long; nan where the time is not known."""
+        """Number of one-step samples that take as long; nan where the time is not known."""
         return 1000.0 * self.seconds / self.one_step.seconds_per_1000
 
     @property
     def one_step_worth(self) -> float:
-        """How many independent samples those would be worth, by the ESS of the weights."""
+        """Number of independent samples that those are worth, by the ESS of the weights."""
         return self.one_step.ess * self.one_step_in_time
 
     def one_step_error(self, region: RefinedRegion) -> float:
@@ -66,16 +65,16 @@ class Refined(Stored):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what speaks against the refined samples; none if nothing does."""
-        found = []
+        warnings = []
         trouble = bridge_trouble(self.acceptance, self.log_z, self.founders)
         if trouble:
-            found.append(f"Do not rely on the refined samples: {trouble}.")
+            warnings.append(f"Do not rely on the refined samples: {trouble}.")
         if disagree(self.one_step.log_z, self.log_z):
-            found.append(
+            warnings.append(
                 f"log Z of one-step samples, {self.one_step.log_z.format('')}, and refined, "
                 f"{self.log_z.format('')}, disagree."
             )
-        return tuple(found)
+        return tuple(warnings)
 
 
 def write_refined(folder: Path, refined: Refined) -> None:

@@ -1,7 +1,7 @@
-"""What a run found, as data: the contents of results.json.
+"""Results of a run as data: the contents of results.json.
 
 Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity", which `float` reads.
-`molecule` and `density` add what one kind of target has beside the rest.
+`molecule` and `density` add the results of one kind of target.
 """
 
 import math
@@ -18,7 +18,7 @@ Phase = Literal["exploration", "training", "sampling"]
 
 
 class Stored(BaseModel):
-    """Frozen data that a JSON file holds; what it does not know is refused."""
+    """Frozen data of a JSON file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -32,14 +32,14 @@ class OneEvidence(Stored):
 
 
 class Cost(Stored):
-    """What one phase of a run took."""
+    """Energy evaluations and time of one phase of a run."""
 
     evaluations: int
     seconds: float  # nan in runs that did not measure it
 
 
 class Results(Stored):
-    """What every run finds, whatever its target."""
+    """Results of a run on any target."""
 
     format: Literal[2] = FORMAT
     kind: str
@@ -67,13 +67,13 @@ class Results(Stored):
 
     @property
     def known_log_z(self) -> Estimate:
-        """Log Z of the target, without error; UNKNOWN if nobody knows it."""
+        """Log Z of the target, without error; UNKNOWN if it is not known."""
         known = self.fingerprint.get("log_z")
         return UNKNOWN if known is None else Estimate(float(known), 0.0)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """All of them, in the order in which they are printed."""
+        """All warnings, in the order in which they are printed."""
         return self.evidence_warnings + self.run_warnings
 
     @property

@@ -18,7 +18,7 @@ STEPS, HISTOGRAMS = "steps.npz", "histograms.npz"
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedSamples:
     """Samples of one K with log weights log_w (n,)."""
 
     log_w: np.ndarray
@@ -29,7 +29,7 @@ class Weighted:
         return stored_weights(self.log_w)
 
     @property
-    def weighted(self) -> bool:
+    def has_weights(self) -> bool:
         """Whether any sample has a weight."""
         return bool(np.isfinite(self.log_w).any())
 
@@ -63,25 +63,25 @@ def read_samples(folder: Path) -> dict[str, np.ndarray]:
 
 
 def write_steps(
-    folder: Path, steps: Mapping[int, Weighted], beside: Mapping[str, np.ndarray]
+    folder: Path, steps: Mapping[int, WeightedSamples], extra: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the arrays of every K, as k1_log_w and so on, and those `beside` them, by name."""
+    """Write the arrays of every K, as k1_log_w and so on, and `extra` arrays, by name."""
     arrays = {
         f"k{k}_{name}": array
         for k, samples in steps.items()
         for name, array in vars(samples).items()
     }
-    _write(folder / STEPS, arrays | dict(beside))
+    _write(folder / STEPS, arrays | dict(extra))
 
 
 def write_histograms(folder: Path, histograms: Mapping[str, np.ndarray]) -> None:
-    """Write the histograms that figures of the report show; nothing if there are none."""
+    """Write histograms for figures; no file if there are none."""
     if histograms:
         _write(folder / HISTOGRAMS, histograms)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file, by name; none if the file is not there."""
+    """Read all arrays of a file, by name; none if there is no file."""
     if not path.is_file():
         return {}
     with np.load(path) as arrays:

@@ -29,7 +29,7 @@ class AtTemperature(Stored):
 
 
 class AlongTemperature(Stored):
-    """The same at every temperature, which rises."""
+    """Quantities at every temperature, in rising order."""
 
     format: Literal[1] = 1
     run: str  # identity of the target of the run
@@ -39,9 +39,9 @@ class AlongTemperature(Stored):
     temperatures: tuple[AtTemperature, ...]
 
 
-def write_along_temperature(folder: Path, found: AlongTemperature) -> None:
+def write_along_temperature(folder: Path, results: AlongTemperature) -> None:
     """Write thermodynamics.json."""
-    write_text(folder / NAME, found.model_dump_json(indent=2) + "\n")
+    write_text(folder / NAME, results.model_dump_json(indent=2) + "\n")
 
 
 def read_along_temperature(folder: Path) -> AlongTemperature:

@@ -20,7 +20,7 @@ def draw_figures(run: AnyRecord) -> Iterator[tuple[str, Figure]]:
         loss = "log Z − median log w (nats)"
         yield from _density_figures(run)
     yield "steps", evidence.steps_figure(run)
-    if run.samples.weighted:
+    if run.samples.has_weights:
         yield "weights", evidence.weight_figure(run)
     if len(run.history.pretraining["step"]) > 1:
         yield "pretraining", evidence.pretraining_figure(run)
