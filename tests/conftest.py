@@ -1,5 +1,11 @@
 """Every test starts from the same global state of torch; and the shipped molecules."""
 
+import os
+
+# before torch is imported, here and in the runs that tests start: their tensors are small, and
+# threads that wait for each other take longer than the work, many times so on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sys
 from pathlib import Path
 from types import SimpleNamespace
