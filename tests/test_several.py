@@ -90,6 +90,11 @@ MISTAKES = {
         TWO.replace("pretraining: 3", "method: osds"),
         "6: target is a list; it needs train.method: buffer",
     ),
+    "another run": (
+        TWO.split("exploration")[0] + "exploration: {method: run, from: runs/a}\n"
+        "flow: {coordinates: cartesian}\n",
+        "4: target is a list; a run that starts from another one has one target",
+    ),
     "learners": (TWO + "cluster: {learners: 2}\n", "8: target is a list; it is trained by one"),
 }
 
