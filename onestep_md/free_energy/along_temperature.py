@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.thermodynamics import thermodynamics_figure
 from onestep_md.analysis.records.thermodynamics import (
@@ -13,7 +11,6 @@ from onestep_md.analysis.records.thermodynamics import (
     AtTemperature,
     write_along_temperature,
 )
-from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import Config
 from onestep_md.estimators.thermodynamics import (
     particle_ensemble,
@@ -23,9 +20,9 @@ from onestep_md.files import replacing, write_text
 from onestep_md.free_energy.compute import Comparison
 from onestep_md.free_energy.states import State
 from onestep_md.free_energy.table import thermodynamics_lines
-from onestep_md.kinds.molecule import MoleculeTarget
 from onestep_md.progress import Display
 from onestep_md.sampling.draw import Samples
+from onestep_md.sampling.target import Target
 from onestep_md.targets.molecule import KB
 
 
@@ -49,10 +46,10 @@ def write_thermodynamics(
         seed: seed of the bootstrap.
         display: shows the table.
     """
-    own = states[0].target
-    if not isinstance(own, MoleculeTarget) or not any(s.target is own for s in states[1:]):
+    own = states[0]
+    if own.temperature is None or not any(s.target is own.target for s in states[1:]):
         return
-    found = compute_thermodynamics(config, own, states, samples, compared, seed)
+    found = compute_thermodynamics(config, own.target, states, samples, compared, seed)
     lines = thermodynamics_lines(found)
     for line in ["", *lines]:
         display.say(line)
@@ -64,7 +61,7 @@ def write_thermodynamics(
 
 def compute_thermodynamics(
     config: Config,
-    target: MoleculeTarget,
+    target: Target,
     states: Sequence[State],
     samples: Samples,
     compared: Comparison,
@@ -74,14 +71,8 @@ def compute_thermodynamics(
 
     Samples are reweighted; where log Z is from a bridge, its particles give the averages.
     """
-    torsions = find_torsions(target.molecule.pdb_text, config.sample.torsions)
-    regions = tuple(config.regions)
-
-    def find_inside(x: np.ndarray) -> np.ndarray:
-        angles = torsion_angles(x, list(torsions.values()))
-        return region_membership(angles, list(torsions), config.regions)
-
-    inside, potential = find_inside(samples.x), samples.u * KB * _kelvin(states[0])
+    regions, inside = tuple(config.regions), target.region_membership(config, samples.x)
+    potential = samples.u * KB * _kelvin(states[0])
     ensembles = []
     for state, found in zip(states, compared.results.states, strict=True):
         if state.target is not target:
@@ -96,7 +87,7 @@ def compute_thermodynamics(
                 kelvin,
                 KB,
                 regions,
-                find_inside(particles.x),
+                target.region_membership(config, particles.x),
                 seed,
             )
         else:
