@@ -12,10 +12,9 @@ import torch
 from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
 from onestep_md.config import load_config
 from onestep_md.coordinates.molecule import find_molecule_isomers
+from onestep_md.exploration.chart_density import ChartBase, ChartEnergy
 from onestep_md.exploration.from_energy import (
     _anneal_from_chart,
-    _ChartBase,
-    _ChartEnergy,
     build_force_field_chart,
 )
 from onestep_md.kinds import load_target
@@ -96,7 +95,7 @@ def test_chart_round_trip_and_log_det(alanine):
 def test_energy_in_the_chart_has_the_gradient_of_finite_differences(alanine):
     _, target, evaluators = alanine
     chart = build_force_field_chart(target.molecule)
-    energy = _ChartEnergy(chart, evaluators)
+    energy = ChartEnergy(chart, evaluators)
     s = 0.3 * chart.sample_base(2, torch.Generator().manual_seed(1)).numpy()
     s[:, chart.n_linear :] += 2.0
     _, gradient = energy.evaluate(s)
@@ -112,13 +111,13 @@ def test_states_outside_the_chart_have_infinite_energy_and_no_gradient(alanine):
     chart = build_force_field_chart(target.molecule)
     s = np.zeros((2, chart.n_linear + chart.n_circular))
     s[1, 0] = -1e4  # a bond of negative length
-    u, gradient = _ChartEnergy(chart, evaluators).evaluate(s)
+    u, gradient = ChartEnergy(chart, evaluators).evaluate(s)
     assert np.isfinite(u[0]) and u[1] == np.inf and not gradient[1].any()
 
 
 def test_base_of_the_chart_is_normalised(alanine):
     chart = build_force_field_chart(alanine[1].molecule)
-    base = _ChartBase(chart)
+    base = ChartBase(chart)
     s = base.sample(500, np.random.default_rng(0))
     u, gradient = base.evaluate(s)
     torch.testing.assert_close(-torch.from_numpy(u), chart.log_base(torch.from_numpy(s)))
