@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import hypot, isfinite, isnan, nan
 
-from onestep_md.estimators.limits import ROUNDING
+from onestep_md.estimators.limits import DISAGREEMENT, ROUNDING
 
 NO_ESTIMATE = "no estimate"
 NOT_MEASURED = "-"
@@ -91,3 +91,8 @@ def z_score(a: Estimate, b: Estimate) -> float:
     if not isfinite(error):
         return nan
     return (a.value - b.value) / max(error, ROUNDING * max(1.0, abs(b.value)))
+
+
+def disagree(a: Estimate, b: Estimate) -> bool:
+    """Whether two estimates of one number contradict each other; not if an error is unknown."""
+    return abs(z_score(a, b)) > DISAGREEMENT

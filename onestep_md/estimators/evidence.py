@@ -18,7 +18,7 @@ from onestep_md.estimators.bounds import (
     log_z,
 )
 from onestep_md.estimators.correlation import statistical_inefficiency
-from onestep_md.estimators.estimate import UNKNOWN, Estimate, percent_text, z_score
+from onestep_md.estimators.estimate import UNKNOWN, Estimate, disagree, percent_text, z_score
 from onestep_md.estimators.weights import (
     checked_log_w,
     clipped_ess,
@@ -188,7 +188,7 @@ def _warn_of_target(e: Evidence) -> list[str]:
             "the flow: it hardly visits the place where they are, and its weights, log Z and ESS "
             "do not know of it"
         )
-    if abs(z_score(e.log_z, e.bar)) > limits.DISAGREEMENT:
+    if disagree(e.log_z, e.bar):
         texts.append(
             f"log Z from the flow ({e.log_z.format('')}) and from BAR ({e.bar.format('')}) "
             "disagree: the flow misses part of the target, the map folds, or the "

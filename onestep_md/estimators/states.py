@@ -17,7 +17,7 @@ import numpy as np
 from onestep_md.estimators import limits
 from onestep_md.estimators.bounds import log_z
 from onestep_md.estimators.correlation import import_pymbar, thin
-from onestep_md.estimators.estimate import UNKNOWN, Estimate, no_estimate, z_score
+from onestep_md.estimators.estimate import UNKNOWN, Estimate, no_estimate
 from onestep_md.estimators.weights import ess, ess_error, harmless, khat, normalised_weights
 
 Method = Literal["reweighting", "MBAR", "bridge"]
@@ -146,11 +146,6 @@ def mbar(
         Estimate(float(-f - s), float(error)) if np.isfinite(error) else UNKNOWN
         for f, s, error in zip(delta_f, shift, errors, strict=True)
     ]
-
-
-def disagree(a: Estimate, b: Estimate) -> bool:
-    """Whether two estimates of one number contradict each other."""
-    return abs(z_score(a, b)) > limits.DISAGREEMENT
 
 
 def bridge_trouble(acceptance: float, log_z: Estimate, founders: float) -> str:

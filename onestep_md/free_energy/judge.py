@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from onestep_md.analysis.records.free_energies import BridgeResult, Level
-from onestep_md.estimators.estimate import Estimate, no_estimate
-from onestep_md.estimators.states import Method, Reweighted, bridge_trouble, disagree
+from onestep_md.estimators.estimate import Estimate, disagree, no_estimate
+from onestep_md.estimators.states import Method, Reweighted, bridge_trouble
 
 MOST_MISSING = 0.5  # fraction of samples without an energy; above it a state is not judged
 

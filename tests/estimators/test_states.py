@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from onestep_md.estimators.estimate import Estimate
-from onestep_md.estimators.states import disagree, log_z_covariance, mbar, reweight
+from onestep_md.estimators.estimate import Estimate, disagree
+from onestep_md.estimators.states import log_z_covariance, mbar, reweight
 
 MEANS = (0.0, 0.1, 1.0)
 WIDTH = 1.3  # of the flow

@@ -6,10 +6,10 @@ from typing import Literal
 
 from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import Stored
-from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.estimate import Estimate, disagree
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.free_energy import RegionFreeEnergy
-from onestep_md.estimators.states import bridge_trouble, disagree
+from onestep_md.estimators.states import bridge_trouble
 from onestep_md.files import write_text
 
 NAME = "refined.json"

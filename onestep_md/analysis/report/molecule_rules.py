@@ -8,14 +8,13 @@ from onestep_md.analysis.report.rules import (
     UNSEEN,
     Finding,
     Level,
-    disagree,
     judge_ess,
     judge_forward_ess,
     judge_log_z,
     judge_map,
     judge_weights,
 )
-from onestep_md.estimators.estimate import z_score
+from onestep_md.estimators.estimate import disagree, z_score
 from onestep_md.estimators.limits import DISAGREEMENT, ENOUGH_IN_REGION, LOW_ACCEPTANCE, khat_limit
 
 TITLES: dict[Level, str] = {

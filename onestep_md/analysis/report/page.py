@@ -22,9 +22,9 @@ from onestep_md.analysis.records.folder import AnyRecord, read_record
 from onestep_md.analysis.records.molecule import Region
 from onestep_md.analysis.report.density_rules import misses_modes
 from onestep_md.analysis.report.drawing import draw_figures
-from onestep_md.analysis.report.rules import disagree, failed_columns
+from onestep_md.analysis.report.rules import failed_columns
 from onestep_md.analysis.report.verdict import judge
-from onestep_md.estimators.estimate import ESS_NOTE, Estimate, z_score
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, disagree, z_score
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
 from onestep_md.files import replacing
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from onestep_md.analysis.numbers import percent
 from onestep_md.analysis.records.results import Results
-from onestep_md.estimators.estimate import Estimate, z_score
+from onestep_md.estimators.estimate import Estimate, disagree, z_score
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.limits import (
     BLIND,
@@ -37,11 +37,6 @@ UNSEEN = Finding(
     "Nothing on this page sees what neither the exploration nor the flow has visited: a "
     "conformation that both miss changes none of these numbers, nor their errors."
 )
-
-
-def disagree(a: Estimate, b: Estimate) -> bool:
-    """Whether two estimates of one number contradict each other."""
-    return abs(z_score(a, b)) > DISAGREEMENT
 
 
 def failed_columns(row: Evidence, known_log_z: Estimate) -> frozenset[str]:
