@@ -96,11 +96,11 @@ def compare_states(
         folder: folder that keeps interrupted bridges.
         display: shows progress.
     """
-    u = np.stack(
-        [_energies(state, e, samples) for state, e in zip(states, evaluators, strict=True)]
-    )
+    u = _evaluate_states(states, evaluators, samples.x, samples.u)
+    u[:, ~np.isfinite(samples.log_q)] = np.inf
     log_w = np.where(np.isfinite(u), -u - samples.log_q, -np.inf)
-    mbar_log_z = _estimate_mbar(sampler, samples, u, evaluators, settings)
+    mbar_log_z = _estimate_mbar(states, sampler, samples, u, evaluators, settings)
+    drawn, evaluated = len(samples.u), len(samples.u) + len(sampler.held_out.u)
     results, bridges = [], {}
     for k, state in enumerate(states):
         reweighted, bridge_result = reweight(log_w[k]), None
@@ -123,8 +123,7 @@ def compare_states(
                 delta_f=UNKNOWN,
                 level=choice.level,
                 verdict=choice.verdict,
-                evaluations=len(samples.u)
-                + len(sampler.held_out.u)
+                evaluations=(drawn if k == 0 else 0 if _is_own(state, states) else evaluated)
                 + (bridge_result.evaluations if bridge_result else 0),
             )
         )
@@ -145,13 +144,32 @@ def compare_states(
     return Comparison(free.model_copy(update={"states": with_differences}), log_w, bridges)
 
 
-def _energies(state: State, evaluators: ScaledEvaluators, samples: Samples) -> np.ndarray:
-    """Energies (n,) of a state at the samples; +inf where the sample has no density."""
-    u, _ = evaluators.evaluate(samples.x)
-    return np.where(np.isfinite(samples.log_q), u, np.inf)
+def _is_own(state: State, states: Sequence[State]) -> bool:
+    """Whether a state has the energies of the run's own target, times a number."""
+    return state.target is states[0].target
+
+
+def _evaluate_states(
+    states: Sequence[State],
+    evaluators: Sequence[ScaledEvaluators],
+    x: np.ndarray,
+    own_u: np.ndarray,
+) -> np.ndarray:
+    """Evaluate the states at x; those of the run's own target follow from its known energies.
+
+    Returns:
+        (states, n) energies.
+    """
+    return np.stack(
+        [
+            state.scale * own_u if _is_own(state, states) else e.evaluate(x)[0]
+            for state, e in zip(states, evaluators, strict=True)
+        ]
+    )
 
 
 def _estimate_mbar(
+    states: Sequence[State],
     sampler: Sampler,
     samples: Samples,
     u: np.ndarray,
@@ -165,7 +183,7 @@ def _estimate_mbar(
     generator = torch.Generator().manual_seed(settings.seed)
     log_w = log_weights_at(sampler.flow, sampler.chart, frames.x, frames.u, 1, generator)
     log_q = -log_w - frames.u
-    u_frames = np.stack([e.evaluate(frames.x)[0] for e in evaluators])
+    u_frames = _evaluate_states(states, evaluators, frames.x, frames.u)
     g = 1.0 if frames.walker is None else statistical_inefficiency(log_w, frames.walker)
     return mbar(samples.log_q, u, log_q, u_frames, g, frames.walker)
 

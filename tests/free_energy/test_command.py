@@ -161,3 +161,9 @@ def test_a_folder_in_use_is_refused_and_other_settings_do_not_resume(compared):
     assert "not empty" in command("--n", 1000, *same, expect=RunFolderError)
     said = command("--n", 2000, *same, "--resume", expect=RunFolderError)
     assert "other states or settings" in said
+
+
+def test_another_temperature_costs_no_energies(compared):
+    own, ff03, _, warm = read_free_energies(compared[0]).states
+    assert own.evaluations == 1000 < ff03.evaluations
+    assert warm.evaluations == 0

@@ -64,7 +64,8 @@ class FreeEnergies(Stored):
         c = np.array(self.covariance)
         variance = c[i, i] + c[j, j] - 2.0 * c[i, j]
         value = self.states[i].log_z.value - self.states[j].log_z.value
-        return Estimate(value, math.sqrt(max(variance, 0.0)) if variance >= 0 else math.nan)
+        # by rounding, that of two equal states may be below zero; nan stays nan
+        return Estimate(value, math.sqrt(max(variance, 0.0)))
 
 
 def write_free_energies(folder: Path, results: FreeEnergies) -> None:
