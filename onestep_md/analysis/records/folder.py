@@ -15,7 +15,6 @@ from onestep_md.analysis.records.results import FORMAT, OneEvidence, Results
 from onestep_md.analysis.trajectories import check_finished
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.evidence import Evidence
-from onestep_md.files import write_text
 
 RESULTS = "results.json"
 AnyRecord = MoleculeRecord | DensityRecord
@@ -25,13 +24,12 @@ _ADAPTER: TypeAdapter[AnyResults] = TypeAdapter(Annotated[AnyResults, Field(disc
 
 def write_results(folder: Path, results: Results) -> None:
     """Write results.json."""
-    write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
+    results.write(folder / RESULTS)
 
 
 def write_evidence(path: Path, evidence: Evidence) -> None:
     """Write the evidence of samples that were drawn later, evidence.json."""
-    stored = OneEvidence(evidence=evidence, warnings=tuple(evidence.warnings()))
-    write_text(path, stored.model_dump_json(indent=2) + "\n")
+    OneEvidence(evidence=evidence, warnings=tuple(evidence.warnings())).write(path)
 
 
 def read_results(folder: Path) -> AnyResults:

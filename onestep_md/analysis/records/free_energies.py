@@ -6,12 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import Stored
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.states import Method, Reweighted
-from onestep_md.files import write_text
 
 NAME = "free_energies.json"
 Level = Literal["good", "care", "not determined"]
@@ -70,7 +68,7 @@ class FreeEnergies(Stored):
 
 def write_free_energies(folder: Path, results: FreeEnergies) -> None:
     """Write free_energies.json."""
-    write_text(folder / NAME, results.model_dump_json(indent=2) + "\n")
+    results.write(folder / NAME)
 
 
 def read_free_energies(folder: Path) -> FreeEnergies:
@@ -82,5 +80,4 @@ def read_free_energies(folder: Path) -> FreeEnergies:
     path = folder / NAME
     if not path.exists():
         raise RunFolderError(f"{path} is missing; make it with `python -m onestep_md.free_energy`")
-    with reading(folder, NAME):
-        return FreeEnergies.model_validate_json(path.read_text())
+    return FreeEnergies.read(path)

@@ -4,13 +4,11 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import Stored
 from onestep_md.estimators.estimate import Estimate, disagree
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.estimators.free_energy import RegionFreeEnergy
 from onestep_md.estimators.states import bridge_trouble
-from onestep_md.files import write_text
 
 NAME = "refined.json"
 REFINED = "refined"  # folder in that of a run
@@ -79,7 +77,7 @@ class Refined(Stored):
 
 def write_refined(folder: Path, refined: Refined) -> None:
     """Write refined.json."""
-    write_text(folder / NAME, refined.model_dump_json(indent=2) + "\n")
+    refined.write(folder / NAME)
 
 
 def read_refined(folder: Path) -> Refined | None:
@@ -91,5 +89,4 @@ def read_refined(folder: Path) -> Refined | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    with reading(folder, NAME):
-        return Refined.model_validate_json(path.read_text())
+    return Refined.read(path)

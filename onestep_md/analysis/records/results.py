@@ -6,12 +6,15 @@ Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity", which
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from onestep_md.analysis.records.reading import reading
 from onestep_md.estimators.estimate import UNKNOWN, Estimate
 from onestep_md.estimators.evidence import Evidence
+from onestep_md.files import write_text
 
 FORMAT: Literal[2] = 2
 Phase = Literal["exploration", "training", "sampling"]
@@ -21,6 +24,20 @@ class Stored(BaseModel):
     """Frozen data of a JSON file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            RunFolderError: it cannot be understood.
+        """
+        with reading(path.parent, path.name):
+            return cls.model_validate_json(path.read_text())
 
 
 class OneEvidence(Stored):

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from onestep_md.analysis.records.reading import reading
 from onestep_md.analysis.records.results import Stored
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.states import Method
 from onestep_md.estimators.thermodynamics import Thermodynamics
-from onestep_md.files import write_text
 
 NAME = "thermodynamics.json"
 
@@ -41,7 +39,7 @@ class AlongTemperature(Stored):
 
 def write_along_temperature(folder: Path, results: AlongTemperature) -> None:
     """Write thermodynamics.json."""
-    write_text(folder / NAME, results.model_dump_json(indent=2) + "\n")
+    results.write(folder / NAME)
 
 
 def read_along_temperature(folder: Path) -> AlongTemperature:
@@ -56,5 +54,4 @@ def read_along_temperature(folder: Path) -> AlongTemperature:
             f"{path} is missing; make it with `python -m onestep_md.free_energy RUN "
             "--temperatures ...`"
         )
-    with reading(folder, NAME):
-        return AlongTemperature.model_validate_json(path.read_text())
+    return AlongTemperature.read(path)
