@@ -23,7 +23,7 @@ from onestep_md.analysis.records.folder import write_evidence
 from onestep_md.analysis.records.refined import Refined
 from onestep_md.config import Config, load_configs
 from onestep_md.config.defaults import FEWEST_PARTICLES
-from onestep_md.distributed.pool import Evaluators
+from onestep_md.distributed.pool import Energies, Evaluators
 from onestep_md.errors import ConfigError, RunFolderError
 from onestep_md.estimators.evidence import Evidence
 from onestep_md.kinds import load_target
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from onestep_md.analysis.trajectories import Trajectory
 
 # torch takes 32 bits of a seed: those of further samples are the upper half, of runs the lower one
-MORE_SAMPLES = 2**31
+_MORE = 2**31
 
 
 class BoltzmannSampler:
@@ -78,11 +78,7 @@ class BoltzmannSampler:
         Returns:
             x (n, atoms, 3) or (n, dim), u, log_q, log_w and `weights`, all (n,).
         """
-        sampler, generator = self._sampler, torch.Generator().manual_seed(MORE_SAMPLES + seed)
-        draws = self.config.sample.auxiliaries
-        return draw_samples(
-            sampler.flow, sampler.chart, self._evaluators, n, steps, generator, draws
-        )
+        return draw_more(self.config, self._sampler, self._evaluators, n, steps, seed)
 
     def trajectory(self, samples: Samples | Bridged | Chain) -> "Trajectory":
         """Make an mdtraj trajectory of samples of a molecule, in the atom order of its PDB.
@@ -152,7 +148,7 @@ class BoltzmannSampler:
             self._evaluators,
             particles,
             moves,
-            MORE_SAMPLES + seed,
+            _MORE + seed,
             lambda done, text: None,
         )
 
@@ -169,7 +165,7 @@ class BoltzmannSampler:
             OneStepError: none of the first samples has any weight.
         """
         samples = self.sample(n + STARTS, seed=seed)
-        return make_chain(samples, np.random.default_rng(MORE_SAMPLES + seed))
+        return make_chain(samples, np.random.default_rng(_MORE + seed))
 
     def write_refined(
         self,
@@ -192,7 +188,7 @@ class BoltzmannSampler:
             RunFolderError: the folder holds something, or nothing to resume.
         """
         folder, config, sampler = Path(folder), self.config, self._sampler
-        refining = Refining(particles, moves, MORE_SAMPLES + seed)
+        refining = Refining(particles, moves, _MORE + seed)
         waiting = refining.pass_file(folder, sampler, self.target).exists()
         if resume and not waiting:
             raise RunFolderError(
@@ -239,13 +235,21 @@ class BoltzmannSampler:
         return self._pool
 
     def _log_w(self, x: np.ndarray, u: np.ndarray, steps: int) -> np.ndarray:
-        sampler, generator = self._sampler, torch.Generator().manual_seed(MORE_SAMPLES)
+        sampler, generator = self._sampler, torch.Generator().manual_seed(_MORE)
         draws = self.config.sample.auxiliaries
         return log_weights_at(sampler.flow, sampler.chart, x, u, steps, generator, draws)
 
     def _measure(self, n: int, steps: int, seed: int) -> tuple[Samples, Evidence]:
         auxiliaries = self.config.sample.auxiliaries
-        return measure(self._sampler, self._evaluators, n, steps, MORE_SAMPLES + seed, auxiliaries)
+        return measure(self._sampler, self._evaluators, n, steps, _MORE + seed, auxiliaries)
+
+
+def draw_more(
+    config: Config, sampler: Sampler, energies: Energies, n: int, steps: int, seed: int
+) -> Samples:
+    """Draw samples as `BoltzmannSampler.sample` does, with any evaluators of the target."""
+    generator, draws = torch.Generator().manual_seed(_MORE + seed), config.sample.auxiliaries
+    return draw_samples(sampler.flow, sampler.chart, energies, n, steps, generator, draws)
 
 
 def load(

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.free_energies import free_energy_figure
 from onestep_md.analysis.records.free_energies import FreeEnergies, write_free_energies
 from onestep_md.config import Config
-from onestep_md.distributed.pool import Energies
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.weights import stored_weights
 from onestep_md.files import replacing, write_json, write_text
@@ -28,8 +26,8 @@ from onestep_md.free_energy.states import State, read_states
 from onestep_md.free_energy.table import free_energy_lines
 from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
-from onestep_md.sampler import MORE_SAMPLES, BoltzmannSampler, load
-from onestep_md.sampling.draw import Samples, draw_samples
+from onestep_md.sampler import draw_more, load
+from onestep_md.sampling.draw import Samples
 from onestep_md.stages import choose_platform, open_pool_on
 
 _SETTINGS = "settings.json"
@@ -71,7 +69,7 @@ def compute_free_energies(
         pool = open_pool_on(own.config, targets, platforms, local, address)
         try:
             evaluators = make_evaluators(states, pool)
-            samples = _draw(own, evaluators[0], n, settings.seed)
+            samples = draw_more(own.config, own.parts, evaluators[0], n, 1, settings.seed)
             display.say(f"{n:,} one-step samples in {samples.seconds:.1f} s")
             compared = compare_states(
                 states, own.parts, samples, evaluators, settings, folder, display
@@ -84,13 +82,6 @@ def compute_free_energies(
     display.say(f"written: {folder}")
     display.close()
     return compared.results
-
-
-def _draw(own: BoltzmannSampler, evaluators: Energies, n: int, seed: int) -> Samples:
-    """Samples as `own.sample` draws them, by the one pool that all states have in common."""
-    generator = torch.Generator().manual_seed(MORE_SAMPLES + seed)
-    flow, chart, draws = own.parts.flow, own.parts.chart, own.config.sample.auxiliaries
-    return draw_samples(flow, chart, evaluators, n, 1, generator, draws)
 
 
 def _prepare_folder(
