@@ -5,39 +5,17 @@ In this process, which has imported what takes most of the time of so small a ru
 """
 
 import errno
-import importlib
-import io
 import json
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TINY, run_command
 
 from onestep_md.analysis.records.folder import read_results
 from onestep_md.command_line import main
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
-TINY = [
-    "exploration.particles=600",
-    "exploration.moves=2",
-    "flow.layers=2",
-    "flow.width=16",
-    "train.steps=12",
-    "train.batch=64",
-    "train.regression_batch=32",
-    "train.buffer=500",
-    "sample.n=400",
-    "sample.steps=[0, 1]",
-]
-
-
-def run(module: str, *arguments: object, expect: int = 0) -> str:
-    app, said = importlib.import_module(f"onestep_md.{module}").app, io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as stopped:
-        main(lambda: app([str(part) for part in arguments]))
-    assert (stopped.value.code or 0) == expect, said.getvalue()
-    return said.getvalue()
 
 
 def settings(*extra: str) -> list[str]:
@@ -47,7 +25,7 @@ def settings(*extra: str) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "gmm9"
-    run("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *settings())
+    run_command("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *settings())
     return folder
 
 
@@ -84,14 +62,14 @@ def test_resuming_something_else_is_refused_and_changes_nothing(
 
     before = contents()
     arguments = ["--out", finished, "--local", "--resume", *settings(option)]
-    assert reason in run("run", SYSTEMS / system, *arguments, expect=code)
+    assert reason in run_command("run", SYSTEMS / system, *arguments, expect=code)
     assert contents() == before
 
 
 def test_particles_have_their_own_numbers(tmp_path):
     folder = tmp_path / "dw4"
     small = settings("flow.layers=2", "train.pretraining=20")
-    run("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *small)
+    run_command("run", SYSTEMS / "dw4.yaml", "--out", folder, "--local", *small)
     results = read_results(folder)
     for row in results.evidence:
         assert row.negative_determinants == 0 and row.round_trip < 1e-9
@@ -116,13 +94,15 @@ def test_particles_have_their_own_numbers(tmp_path):
     html = (folder / "report.html").read_text()
     assert "A weight is made of 8 draws of the auxiliary coordinates" in html
     assert "Particles" in html and (folder / "figures" / "particles.png").stat().st_size > 0
-    run("sample", folder, "--n", 100, "--steps", 2, "--out", tmp_path / "more", "--local")
+    run_command("sample", folder, "--n", 100, "--steps", 2, "--out", tmp_path / "more", "--local")
     with np.load(tmp_path / "more" / "samples.npz") as arrays:
         assert arrays["x"].shape == (100, 6)
 
 
 def test_sample_draws_more(finished, tmp_path):
-    said = run("sample", finished, "--n", 300, "--steps", 2, "--out", tmp_path / "more", "--local")
+    said = run_command(
+        "sample", finished, "--n", 300, "--steps", 2, "--out", tmp_path / "more", "--local"
+    )
     assert "300 samples" in said
     with np.load(tmp_path / "more" / "samples.npz") as arrays:
         assert arrays["x"].shape == (300, 2)
@@ -131,7 +111,7 @@ def test_sample_draws_more(finished, tmp_path):
 def test_sample_repeats_itself_and_not_the_run(finished, tmp_path):
     def drawn(name: str, seed: int) -> np.ndarray:
         options = ("--n", 400, "--seed", seed, "--out", tmp_path / name, "--local")
-        run("sample", finished, *options)
+        run_command("sample", finished, *options)
         with np.load(tmp_path / name / "samples.npz") as arrays:
             return arrays["x"]
 
@@ -147,7 +127,7 @@ def test_sample_repeats_itself_and_not_the_run(finished, tmp_path):
 def test_methods_that_follow_paths(method, tmp_path):
     folder = tmp_path / method
     chosen = settings(f"train.method={method}", "train.steps=10")
-    run("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *chosen)
+    run_command("run", SYSTEMS / "gmm9.yaml", "--out", folder, "--local", *chosen)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     results = read_results(folder)
     assert results.cost["training"].evaluations == 10 * 64
@@ -156,14 +136,14 @@ def test_methods_that_follow_paths(method, tmp_path):
 
 def test_a_finished_run_can_be_the_teacher(finished, tmp_path):
     chosen = settings("train.method=cdds", f"train.teacher={finished}")
-    run("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *chosen)
+    run_command("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *chosen)
     results = read_results(tmp_path / "cdds")
     assert results.cost["training"].evaluations == 0  # distillation needs no energies
 
 
 def test_a_teacher_of_another_target_is_refused(finished, tmp_path):
     chosen = settings("train.method=cdds", f"train.teacher={finished}")
-    said = run(
+    said = run_command(
         "run", SYSTEMS / "mw54.yaml", "--out", tmp_path / "no", "--local", *chosen, expect=3
     )
     assert "Distil a run of the same target" in said
@@ -173,11 +153,11 @@ def test_a_multi_step_teacher_is_distilled_at_its_own_times(tmp_path):
     """A sampler like PIS, which learns only small steps, into one step."""
     small = ("train.grid=brownian", "train.state_weight=0", "train.volume_weight=0")
     teacher = settings("train.method=osds", *small)
-    run("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "pis", "--local", *teacher)
+    run_command("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "pis", "--local", *teacher)
     student = settings("train.method=cdds", f"train.teacher={tmp_path / 'pis'}")
     start = ("run", SYSTEMS / "gmm9.yaml", "--out", tmp_path / "cdds", "--local", *student)
-    assert "at the times of train.grid: brownian" in run(*start, expect=3)
-    run(*start, "--set", "train.grid=brownian", "--resume")
+    assert "at the times of train.grid: brownian" in run_command(*start, expect=3)
+    run_command(*start, "--set", "train.grid=brownian", "--resume")
     results = read_results(tmp_path / "cdds")
     assert results.cost["training"].evaluations == 0
 
@@ -186,15 +166,15 @@ def test_a_users_function_runs_and_its_run_folder_is_complete(tmp_path):
     for name in ("banana.py", "python-density.yaml"):
         (tmp_path / name).write_text((SYSTEMS / name).read_text())
     folder = tmp_path / "run"
-    run("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
+    run_command("run", tmp_path / "python-density.yaml", "--out", folder, "--local", *settings())
     (tmp_path / "banana.py").unlink()  # the run folder has its own copy
     more = ("sample", folder, "--n", 200, "--out", tmp_path / "more", "--local")
-    assert "to use it is to run its banana.py" in run(*more, expect=6)
-    assert "200 samples" in run(*more, "--trust")
+    assert "to use it is to run its banana.py" in run_command(*more, expect=6)
+    assert "200 samples" in run_command(*more, "--trust")
 
 
 def test_check_prints_the_density_and_the_plan():
-    said = run("run", SYSTEMS / "funnel.yaml", "--check", "--local")
+    said = run_command("run", SYSTEMS / "funnel.yaml", "--check", "--local")
     assert "funnel, 10 dimensions" in said and "energy of the origin" in said
 
 
@@ -203,7 +183,7 @@ def test_a_density_that_has_no_integral_is_refused(tmp_path):
     (tmp_path / "flat.yaml").write_text(
         'target: {kind: python, function: "flat:log_density", dim: 2}\n'
     )
-    said = run(
+    said = run_command(
         "run", tmp_path / "flat.yaml", "--out", tmp_path / "no", "--local", *settings(), expect=3
     )
     assert "integral" in said

@@ -3,23 +3,20 @@
 A run that has ended is resumed with samples, or weights of held-out frames, that are made up.
 """
 
-import io
 import re
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_command
 
 from onestep_md.analysis.records.folder import read_results
 from onestep_md.benchmark.densities import collect, write_table
 from onestep_md.benchmark.particles import evidence_lines, molecule_lines
 from onestep_md.benchmark.reference import summary
-from onestep_md.command_line import main
 from onestep_md.results import evidence as results
-from onestep_md.run import app
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 FILES = {"gmm9": SYSTEMS / "gmm9.yaml", "alanine-quick": SYSTEMS / "alanine-quick.yaml"}
@@ -38,12 +35,7 @@ EXPLORED = {
 
 def run(name: str, folder: Path, *more: str) -> str:
     settings = [part for option in SMALL + EXPLORED[name] for part in ("--set", option)]
-    arguments = [str(FILES[name]), "--out", str(folder), "--local", *more, *settings]
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as stopped:
-        main(lambda: app(arguments))
-    assert not stopped.value.code, said.getvalue()
-    return said.getvalue()
+    return run_command("run", FILES[name], "--out", folder, "--local", *more, *settings)
 
 
 @pytest.fixture(scope="module")

@@ -1,50 +1,31 @@
 """Refined samples from the command and in a run: files, table, report, interruption."""
 
-import importlib
-import io
 import json
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TINY, run_command
 
 import onestep_md
 from onestep_md.analysis.records.refined import read_refined
 from onestep_md.analysis.records.results import Stored
-from onestep_md.command_line import main
 from onestep_md.errors import Interrupted, RunFolderError
 from onestep_md.progress import Display
 from onestep_md.results import refined as module
 from onestep_md.sampler import load, train
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
-SMALL = [
-    "exploration.particles=600",
-    "exploration.moves=2",
-    "flow.layers=2",
-    "flow.width=16",
-    "train.steps=12",
-    "train.batch=64",
-    "train.regression_batch=32",
-    "train.buffer=500",
-    "sample.n=400",
-    "sample.steps=[0, 1]",
-]
 
 
 def sample(*arguments: object, expect: int = 0) -> str:
-    app, said = importlib.import_module("onestep_md.sample").app, io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as stopped:
-        main(lambda: app([str(part) for part in (*arguments, "--local")]))
-    assert (stopped.value.code or 0) == expect, said.getvalue()
-    return said.getvalue()
+    return run_command("sample", *arguments, "--local", expect=expect)
 
 
 @pytest.fixture(scope="module")
 def density(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "gmm9"
-    train(SYSTEMS / "gmm9.yaml", folder, [*SMALL, "sample.refine=600"]).close()
+    train(SYSTEMS / "gmm9.yaml", folder, [*TINY, "sample.refine=600"]).close()
     return folder
 
 

@@ -161,7 +161,6 @@ def _write_trajectory(folder, arrays, generator):
 
 
 def _write_json(folder, torsions, evidence, trouble, method):
-    delta_f = {"C5/PII": 0.0, "C7eq": 1.62, "alpha-R": 1.23, "alpha-L": 2.87, "C7ax": 3.75}
     fingerprint = {
         "pdb": "alanine.pdb",
         "forcefield": ["amber99sbildn.xml", "amber99_obc.xml"],
@@ -196,10 +195,31 @@ def _write_json(folder, torsions, evidence, trouble, method):
             "outside": {str(row["steps"]): {"an inverted stereocentre": 0} for row in evidence},
         },
         "distances": {},
+        "regions": _regions(torsions, trouble),
         "acceptance": [0.51, 0.58, 0.6, 0.62, 0.61, 0.6, 0.59]
         if method == "annealing"
         else [0.41, 0.43, 0.44, 0.46, 0.47],
     }
+    environment = {
+        "argv": ["run.py", "systems/alanine.yaml"],
+        "seed": 1,
+        "host": "workstation",
+        "machine": "Linux x86_64, some processor",
+        "cpus": 2,
+        "git": "0123456789abcdef0123456789abcdef01234567",
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "openmm": "8.6.1", "ray": "2.60.0"},
+        "resources": {"platform": "Reference", "evaluators": 2, "learner_threads": 1},
+        "fingerprint": fingerprint,
+    }
+    config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\n"
+    config += "train:\n  method: buffer\nseed: 1\n"
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "config.yaml").write_text(config)
+
+
+def _regions(torsions, trouble):
+    delta_f = {"C5/PII": 0.0, "C7eq": 1.62, "alpha-R": 1.23, "alpha-L": 2.87, "C7ax": 3.75}
     regions = []
     named = REGIONS if torsions[:2] == ("phi", "psi") else {
         name: dict(zip(torsions, ranges.values(), strict=False))
@@ -234,23 +254,7 @@ def _write_json(folder, torsions, evidence, trouble, method):
     if trouble:
         regions[3]["flow"]["1"]["delta_f"]["error"] = "NaN"
         regions[3]["explored"]["delta_f"] = UNKNOWN
-    results["regions"] = regions
-    environment = {
-        "argv": ["run.py", "systems/alanine.yaml"],
-        "seed": 1,
-        "host": "workstation",
-        "machine": "Linux x86_64, some processor",
-        "cpus": 2,
-        "git": "0123456789abcdef0123456789abcdef01234567",
-        "versions": {"python": "3.11.7", "torch": "2.13.0", "openmm": "8.6.1", "ray": "2.60.0"},
-        "resources": {"platform": "Reference", "evaluators": 2, "learner_threads": 1},
-        "fingerprint": fingerprint,
-    }
-    config = "target:\n  kind: molecule\n  pdb: alanine.pdb\n  temperature: 300.0\n"
-    config += "train:\n  method: buffer\nseed: 1\n"
-    (folder / "results.json").write_text(json.dumps(results))
-    (folder / "environment.json").write_text(json.dumps(environment))
-    (folder / "config.yaml").write_text(config)
+    return regions
 
 
 def _write_metrics(path, generator):
