@@ -32,7 +32,7 @@ class Row:
     steps: int
     seeds: int
     ess: float
-    ess_error: float  # standard deviation over the seeds; of a single one its standard error
+    ess_error: float  # standard deviation over the seeds; the standard error of a single one
     ess_error_known: bool  # the latter is too small where the weights lack a fourth moment
     log_z_error: float  # mean |estimate - known|
     log_z_expected: float  # standard error of one estimate, root mean square
@@ -44,7 +44,7 @@ class Row:
 
 
 def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
-    """Rows of finished runs of one target with several seeds."""
+    """Make the rows of finished runs of one target with several seeds."""
     runs = [read_record(folder) for folder in folders]
     zero = runs[0].results.known_log_z.value
     known = math.isfinite(zero)
@@ -69,7 +69,7 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
                 log_z_expected=float(np.sqrt(np.square(errors).mean())),
                 elbo=float(elbo),
                 eubo=float(eubo),
-                transport=float(np.mean([_transport(run, first.steps) for run in runs])),
+                transport=float(np.mean([_compute_transport(run, first.steps) for run in runs])),
                 evaluations=float(np.mean([run.results.evaluations for run in runs])),
                 seconds=float(np.mean([run.results.seconds for run in runs])),
             )
@@ -78,7 +78,7 @@ def collect(target: str, method: str, folders: list[Path]) -> list[Row]:
 
 
 def write_table(rows: list[Row], path: Path) -> list[str]:
-    """Write path.csv and path.md; returns the Markdown lines."""
+    """Write path.csv and path.md; return the Markdown lines."""
     lines = [
         "| target | method | K | seeds | ESS | log Z error, expected | ELBO | EUBO | W2^2 "
         "| evaluations | s | published one-step: ESS, error |",
@@ -111,8 +111,8 @@ def write_table(rows: list[Row], path: Path) -> list[str]:
     return lines
 
 
-def _transport(run: AnyRecord, steps: int) -> float:
-    """Squared 2-Wasserstein distance to exact samples, both of finite size; needs POT."""
+def _compute_transport(run: AnyRecord, steps: int) -> float:
+    """Compute the squared 2-Wasserstein distance to as many exact samples; needs POT."""
     if not isinstance(run, DensityRecord) or not run.results.exact_samples:
         return math.nan
     try:

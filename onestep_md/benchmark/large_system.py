@@ -15,7 +15,7 @@ SPACING = 0.22  # nm between particles; about 100 atoms per nm^3, as in a protei
 
 
 def implicit_solvent_seconds(atoms: int, repeats: int = 3) -> float:
-    """Seconds per energy and forces on OpenMM's CPU platform with one thread, the best of some.
+    """Measure seconds per energy with forces: CPU platform, one thread, the best of some.
 
     Coulomb, Lennard-Jones and generalised Born (OBC) without a cutoff.
     """

@@ -14,7 +14,7 @@ class LocalCluster:
     """A head and one-CPU nodes; a context manager."""
 
     def __init__(self, nodes: int, impatient: bool = False):
-        """Start the head and so many nodes; an impatient one misses a lost node within 2 s."""
+        """Start the head and the nodes; an impatient cluster notices a lost node within 2 s."""
         head: dict[str, Any]
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
         if impatient:  # Ray's defaults take 13 s
@@ -30,11 +30,11 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """What a driver connects to, HOST:PORT."""
+        """Address for drivers, HOST:PORT."""
         return self._cluster.address
 
     def add_node(self, cpus: int = 1) -> Any:
-        """Start another node and wait until the cluster knows it."""
+        """Start another node and wait until the cluster has it."""
         self.nodes.append(self._cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES))
         return self.nodes[-1]
 

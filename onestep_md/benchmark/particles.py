@@ -27,7 +27,7 @@ PUBLISHED_MOLECULES = dict.fromkeys(
 
 
 def evidence_lines(name: str, results: Results) -> list[str]:
-    """A Markdown row for every K of a finished run."""
+    """Format a Markdown row for every K of a finished run."""
     return [
         f"| {name} | {row.steps} | {percent_text(row.reverse_ess, row.ess_error_known)} | "
         f"{percent_text(row.forward_ess)} | {row.log_z.format('')} | {row.elbo.format('')} | "
@@ -39,7 +39,7 @@ def evidence_lines(name: str, results: Results) -> list[str]:
 
 
 def distance_lines(name: str, results: Results) -> list[str]:
-    """A Markdown row for raw, reweighted and annealed samples, and the published one."""
+    """Format Markdown rows of raw, reweighted and annealed samples, and the published one."""
     if not isinstance(results, DensityResults) or not results.particles:
         return []
     lines = [
@@ -54,7 +54,7 @@ def distance_lines(name: str, results: Results) -> list[str]:
 
 
 def molecule_lines(name: str, results: Results) -> list[str]:
-    """A Markdown row for raw, reweighted and explored conformations, and the published ones."""
+    """Format Markdown rows of raw, reweighted and explored conformations and published ones."""
     if not isinstance(results, MoleculeResults):
         return []
     one = results.headline
@@ -83,7 +83,7 @@ _TABLES = (
 
 
 def write_table(folders: dict[str, Path], path: Path) -> list[str]:
-    """Write the Markdown tables of finished runs, by the names of their systems; their lines."""
+    """Write the Markdown tables of finished runs by the names of their systems; return lines."""
     runs = {name: read_results(folder) for name, folder in folders.items()}
     lines: list[str] = []
     for head, rows in _TABLES:

@@ -21,7 +21,7 @@ from onestep_md.stages import open_pool
 
 
 def write_reference(config: Config, path: Path) -> None:
-    """Populations of the regions from a long exploration, as JSON."""
+    """Explore for long, and write the populations of the regions as JSON."""
     display = Display()
     target = load_molecule_target(config)
     molecule = target.molecule
@@ -57,7 +57,7 @@ def write_reference(config: Config, path: Path) -> None:
 
 
 def summary(run: Path, reference_path: Path) -> list[str]:
-    """Markdown table of a finished run; regions beside the reference where there is one."""
+    """Format a Markdown table of a finished run, with its regions beside the reference, if any."""
     results = read_results(run)
     one = results.row(1)
     if not isinstance(results, MoleculeResults) or one is None:
@@ -91,7 +91,7 @@ def summary(run: Path, reference_path: Path) -> list[str]:
 
 
 def _beside(regions: Sequence[Region], known: list[dict]) -> list[str]:
-    """A line for every region with its free energy in a reference."""
+    """Format a line for every region with its free energy in a reference."""
     by_name, lines = {region["name"]: region for region in known}, []
     for region in (region.one_step for region in regions):
         if region.name == region.reference:
@@ -109,5 +109,5 @@ def _beside(regions: Sequence[Region], known: list[dict]) -> list[str]:
 
 
 def _number(value: float | None) -> float:
-    """JSON's null, which stands for what is infinite or unknown, as nan."""
+    """Read JSON's null, an infinite or unknown number, as nan."""
     return math.nan if value is None else value

@@ -52,7 +52,7 @@ class SleepingEvaluator:
 
 
 def measure_throughput(system: Path) -> list[str]:
-    """Lines of Markdown: the table of measurements, the model's table, its prediction."""
+    """Measure, and format the results, the table of the model and its prediction in Markdown."""
     display = Display()
     config = load_config(system)
     molecule = load_molecule(config.molecule, config.folder, config.molecule.trust)
@@ -60,11 +60,11 @@ def measure_throughput(system: Path) -> list[str]:
     factory = functools.partial(PotentialEvaluator, molecule, platform)
     display.start("throughput")
     with one_ray("local", max(WORKERS)):
-        rows = _against_bare_loops(molecule, factory, platform, display)
+        rows = _time_bare_loops(molecule, factory, platform, display)
         display.advance(0.3, "equal results")
-        rows += _equal_results(molecule, factory, platform)
+        rows += _compare_results(molecule, factory, platform)
         display.advance(0.4, "costs of a job")
-        costs = _job_costs()
+        costs = _measure_job_costs()
         display.advance(0.5, "slow target")
         scaling, ratio = slow_target_table(costs, display)
         display.advance(0.8, "memory of the driver")
@@ -72,16 +72,16 @@ def measure_throughput(system: Path) -> list[str]:
             f"| slow target ({1000 * PAUSE:.0f} ms), {WORKERS[-1]} evaluators / "
             f"{WORKERS[0]} | {ratio:.2f} |"
         ]
-        rows += _driver_memory(display)
+        rows += _measure_driver_memory(display)
     display.advance(0.98, f"an energy of {LARGE_ATOMS} atoms")
-    prediction = _prediction(costs)
+    prediction = _predict(costs)
     display.stop()
     head = [machine_line(machine()), "", "| quantity | measured |", "|---|---|"]
     return [*head, *rows, "", *scaling, "", *prediction]
 
 
-def _frames(molecule: Molecule, count: int) -> np.ndarray:
-    """Conformations (count, atoms, 3) in nm around the input geometry."""
+def _draw_frames(molecule: Molecule, count: int) -> np.ndarray:
+    """Draw conformations (count, atoms, 3) in nm around the input geometry."""
     generator = np.random.default_rng(0)
     return molecule.positions + generator.normal(0.0, 0.003, (count, *molecule.positions.shape))
 
@@ -101,14 +101,14 @@ def _run_loop() -> None:
     _loop()
 
 
-def _against_bare_loops(
+def _time_bare_loops(
     molecule: Molecule, factory: EvaluatorFactory, platform: str, display: Display
 ) -> list[str]:
-    """Pool, as many bare loops and one serial loop, in turns, on the same conformations."""
+    """Time pool, as many bare loops and one serial loop in turns on the same conformations."""
     count = os.cpu_count() or 1
     serial = factory()
-    pace = _seconds(lambda: serial.evaluate(_frames(molecule, 500))) / 500
-    x = _frames(molecule, count * round(ROUND_SECONDS / pace))
+    pace = _seconds(lambda: serial.evaluate(_draw_frames(molecule, 500))) / 500
+    x = _draw_frames(molecule, count * round(ROUND_SECONDS / pace))
     share = len(x) // count
     context = multiprocessing.get_context("spawn")
     prepare = (factory, x[:share])
@@ -149,9 +149,9 @@ def _run_together(executor: ProcessPoolExecutor, count: int) -> None:
 # --- equal results --------------------------------------------------------------------------
 
 
-def _equal_results(molecule: Molecule, factory: EvaluatorFactory, platform: str) -> list[str]:
-    """Energies, gradients and dynamics, bit for bit, for any number of evaluators."""
-    x = _frames(molecule, 1500)
+def _compare_results(molecule: Molecule, factory: EvaluatorFactory, platform: str) -> list[str]:
+    """Compare energies, gradients and dynamics bit for bit for several numbers of evaluators."""
+    x = _draw_frames(molecule, 1500)
     segments = [
         Segment(molecule.positions, None, 300.0, 200, 1.0, 1.0, 50, seed) for seed in range(6)
     ]
@@ -176,8 +176,8 @@ def _equal_results(molecule: Molecule, factory: EvaluatorFactory, platform: str)
 # --- scaling --------------------------------------------------------------------------------
 
 
-def _job_costs() -> Throughput:
-    """Costs of the slow target, from jobs without energies and from one loop."""
+def _measure_job_costs() -> Throughput:
+    """Measure the costs of the slow target, from jobs without energies and from one loop."""
     frame = _seconds(lambda: SleepingEvaluator(PAUSE).evaluate(np.zeros((50, 1, 3)))) / 50
     pool = RayEvaluators(functools.partial(SleepingEvaluator, 0.0), "none", 2)
     small, large = np.zeros((1, 1, 3)), np.zeros((8, LARGE_ATOMS, 3))
@@ -237,8 +237,8 @@ def slow_target_table(costs: Throughput, display: Display) -> tuple[list[str], f
     return lines, measured[WORKERS[0]] / measured[WORKERS[-1]]
 
 
-def _prediction(costs: Throughput) -> list[str]:
-    """The model for a large molecule on many nodes, with an energy's cost measured here."""
+def _predict(costs: Throughput) -> list[str]:
+    """Apply the model to a large molecule on many nodes, whose energy is timed here."""
     frame = implicit_solvent_seconds(LARGE_ATOMS)
     large = Throughput(frame, costs.job, costs.byte, costs.latency, LARGE_ATOMS)
     lines = [
@@ -268,8 +268,8 @@ def _prediction(costs: Throughput) -> list[str]:
 # --- memory ---------------------------------------------------------------------------------
 
 
-def _driver_memory(display: Display) -> list[str]:
-    """Resident memory of this process after some numbers of small batches."""
+def _measure_driver_memory(display: Display) -> list[str]:
+    """Read the resident memory of this process after some numbers of small batches."""
     pool = RayEvaluators(functools.partial(SleepingEvaluator, 0.0), "none", 2)
     x = np.zeros((8, 22, 3))
     megabytes, done = [], 0

@@ -40,7 +40,7 @@ class Throughput:
 
     @property
     def frame_bytes(self) -> int:
-        """Positions there; gradients and an energy back."""
+        """Bytes of a conformation: positions there, gradients and an energy back."""
         return FLOAT_BYTES * (6 * self.atoms + 1)
 
     def driver_seconds(self, frames: int, workers: int) -> float:

@@ -92,7 +92,7 @@ def log_weights_of_kind(
     grid: str,
     generator: torch.Generator,
 ) -> np.ndarray:
-    """Log weights (n,) of n samples made in K = `steps` steps of a float64 flow.
+    """Compute log weights (n,) of n samples made in K = `steps` steps of a float64 flow.
 
     A path is visited at the times of `grid`, see `path_times`; the maps make equal steps of t.
     -inf where the energy overflows or the sample is outside the chart.
@@ -103,7 +103,7 @@ def log_weights_of_kind(
             paths = simulate(flow, z, path_times(grid, steps), generator)
             s, change = paths.s[-1], paths.log_noising - paths.log_sampling
         else:
-            s, log_det = flow(z, steps) if kind == "exact" else _with_traces(flow, z, steps)
+            s, log_det = flow(z, steps) if kind == "exact" else _apply_with_traces(flow, z, steps)
             change = log_det - chart.log_base(z)
         x, log_det_chart = chart.to_x(s)
     u, _ = evaluators.evaluate(x.numpy())
@@ -111,8 +111,8 @@ def log_weights_of_kind(
     return np.where(np.isfinite(log_w), log_w, -np.inf)
 
 
-def _with_traces(flow: Flow, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The K-step map, and sum_k d tr(Dv) = sum_k tr(DF_k - I) in the place of log|det|."""
+def _apply_with_traces(flow: Flow, z: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Apply the K-step map, with sum_k d tr(Dv) = sum_k tr(DF_k - I) in the place of log|det|."""
     d, total = 1.0 / steps, z.new_zeros(len(z))
     for k in range(steps):
 

@@ -42,7 +42,7 @@ def draw_weight_kinds(values: dict, known: float | None, folder: Path) -> Path:
         ax.set_xscale("log", base=2)
         ax.set_xticks(steps, [str(k) for k in steps])
         style.label(ax, "steps K", "nats", title)
-        # a trained flow has first-order estimates far above what the others can be told apart at
+        # first-order estimates of a trained flow are far above the differences between the others
         ax.set_yscale("symlog", linthresh=_LINEAR)
         ticks = SymmetricalLogLocator(base=10.0, linthresh=_LINEAR, subs=(1.0, 2.0, 5.0))
         ax.yaxis.set_major_locator(ticks)

@@ -28,7 +28,7 @@ _SIGNS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
 
 
 def schema_text() -> str:
-    """Every key with type, default, unit and meaning; it is itself valid YAML."""
+    """List every key with type, default, unit and meaning, as valid YAML."""
     return "\n".join(_lines())
 
 
@@ -49,11 +49,13 @@ def _lines() -> Iterator[str]:
             owners = [model for model in models if key in model.model_fields]
             if choice is None or key != choice.key:
                 some = choice if len(owners) < len(models) else None
-                yield from _key_lines(key, owners[0].model_fields[key], "  ", _of(owners, some))
+                yield from _key_lines(
+                    key, owners[0].model_fields[key], "  ", _note_owners(owners, some)
+                )
 
 
-def _of(owners: list[type[Section]], choice: Choice | None) -> str:
-    """Which values of a choice have a key, as a note; nothing if all have it."""
+def _note_owners(owners: list[type[Section]], choice: Choice | None) -> str:
+    """Note the values of a choice that have a key; empty if all have it."""
     if choice is None:
         return ""
     return f"{choice.key}: {either([value_of(model, choice) for model in owners])}"

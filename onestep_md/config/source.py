@@ -22,13 +22,13 @@ Key = tuple[str | int, ...]  # ("train", "batch"), ("exploration", "temperatures
 
 
 def dotted(key: Key) -> str:
-    """The key as users write it: `train.batch`, `exploration.temperatures[2]`."""
+    """Write a key as users do: `train.batch`, `exploration.temperatures[2]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
 
 
 def to_yaml(values: Mapping[str, object]) -> str:
-    """YAML text of plain values, keys in the given order."""
+    """Write plain values as YAML, keys in the given order."""
     writer: Any = _yaml()
     text = io.StringIO()
     writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False
@@ -38,7 +38,7 @@ def to_yaml(values: Mapping[str, object]) -> str:
 
 
 def _yaml() -> YAML:
-    """Safe, in pure Python, by the rules of YAML 1.1: `yes` is true, `010` is eight."""
+    """Make a safe reader in pure Python, of YAML 1.1: `yes` is true, `010` is eight."""
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 1)
     return yaml
@@ -79,7 +79,7 @@ class Source:
             raise ConfigError(f"{self.path}:{_explain(error, text)}") from error
 
     def _build(self, node: Node, key: Key, parents: tuple[int, ...]) -> Any:
-        """Plain value of a node; notes the line of everything in it under `key`."""
+        """Build the plain value of a node, and note the line of everything in it under `key`."""
         if id(node) in parents:
             self.mistake(key, f"`{dotted(key)}` contains itself through a YAML alias.")
             return None
@@ -148,7 +148,7 @@ class Source:
         self.replace(key, value, place)
 
     def of_target(self, i: int) -> "Source":
-        """The same file with the i-th of its targets alone; mistakes are noted for both."""
+        """Return the same file with the i-th of its targets alone; mistakes are noted for both."""
         part = copy.copy(self)
         part.data = self.data | {"target": self.data["target"][i]}
         first = ("target", i)
@@ -180,13 +180,13 @@ class Source:
         return isinstance(self._place(key), str)
 
     def _place(self, key: Key) -> int | str:
-        """Where a key stands, or the nearest enclosing one that is there."""
+        """Find the place of a key, or of the nearest enclosing one."""
         while key not in self._places:
             key = key[:-1]
         return self._places[key]
 
     def mistake(self, key: Key, message: str, line: int | None = None) -> None:
-        """Note a mistake at a key, or at the nearest enclosing one that is there."""
+        """Note a mistake at a key, or at the nearest enclosing one."""
         place = self._place(key)
         # a line inside the value of --set means nothing to the user
         if line is not None and isinstance(place, int):
