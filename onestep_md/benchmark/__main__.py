@@ -5,6 +5,7 @@
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
     python -m onestep_md.benchmark particles dw4
     python -m onestep_md.benchmark molecules          # thirty small ones, log Z checked
+    python -m onestep_md.benchmark states runs/alanine systems/alanine-states.yaml
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
@@ -64,6 +65,26 @@ def reference(
     path = system.parent / "reference" / f"{system.stem}.json"
     write_reference(config, path)
     print(path)
+
+
+@app.command()
+def states(
+    run: Annotated[Path, typer.Argument(help="Finished run; a YAML file for --reference.")],
+    file: Annotated[Path, typer.Argument(help="YAML file of states.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/states"),
+    reference: Annotated[bool, typer.Option(help="Make what it is compared with.")] = False,
+    duration: Annotated[float, typer.Option(help="ps of a replica, for --reference.")] = 1500.0,
+    seed: Annotated[int, typer.Option(help="Of the samples and bridges.", min=0)] = 0,
+) -> None:
+    """Free energies between states beside replica exchange and MBAR, which know no flow."""
+    from onestep_md.benchmark.state_reference import compare_states, write_state_reference
+
+    path = file.parent / "reference" / f"{file.stem}.json"
+    if reference:
+        write_state_reference(run, file, path, duration)
+        return
+    for line in compare_states(run, file, path, out, seed):
+        print(line)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from onestep_md.config.config import Config
 from onestep_md.config.load import config_text, load_config, load_configs, several_text
 from onestep_md.config.schema import schema_text
 from onestep_md.config.sections import SPLINE_BINS, Annealing, Cluster, Dynamics
+from onestep_md.config.states import load_states
 from onestep_md.config.targets import BenchmarkTarget, MoleculeTarget, PythonTarget
 from onestep_md.config.training import (
     BufferTraining,
@@ -37,6 +38,7 @@ __all__ = [
     "config_text",
     "load_config",
     "load_configs",
+    "load_states",
     "schema_text",
     "several_text",
 ]

@@ -1,7 +1,7 @@
 """The result of an exploration, and the file that keeps it."""
 
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ class Exploration:
         exchange_acceptance: (replicas - 1,) accepted fraction between neighbours.
         evaluations: force evaluations spent.
         restarts: segments that produced non-finite values or left the domain and were run again.
+        ladder_u: (m, replicas) energies of all temperatures in kT of the lowest, in time order,
+            nan where a segment failed or left the domain; (0, replicas) where none were kept.
     """
 
     frames: np.ndarray
@@ -35,6 +37,7 @@ class Exploration:
     exchange_acceptance: np.ndarray
     evaluations: int
     restarts: int
+    ladder_u: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write an npz file, completely or not at all.

@@ -3,8 +3,9 @@
 Replicas at temperatures T_0 < T_1 < ... run Langevin segments in rounds; after each round every
 second pair of neighbours may swap, with probability min(1, exp((b_i - b_j) (u_i - u_j))), where
 u = U / kT_0 and b_i = T_0 / T_i (Sugita and Okamoto, Chem. Phys. Lett. 314, 141 (1999)). Frames
-of T_0 are kept with energy and gradient. All randomness comes from the seed and the place in the
-protocol, so the result does not depend on the evaluators that run the segments.
+of T_0 are kept with energy and gradient, of the other temperatures the energies alone. All
+randomness comes from the seed and the place in the protocol, so the result does not depend on the
+evaluators that run the segments.
 
 Torsions whose barriers are too high even for the hottest replica also turn by Monte Carlo after
 each round. A segment that ends outside of the domain, as another isomer, is undone.
@@ -84,6 +85,7 @@ def explore(
                 replica.velocities = None  # begins again with others
         if k >= plan.discarded:
             record.keep(ladder[0].walker, results[0], inside(results[0].frames))
+            record.keep_energies(results, good)
         if jumps.bonds:
             _jump(ladder, jumps, evaluators, inside, plan, k, record)
         ladder = _exchange(ladder, plan, k, record)
@@ -160,6 +162,7 @@ class _Record:
     plan: _Plan
     results: list[SegmentResult] = field(default_factory=list)
     walkers: list[int] = field(default_factory=list)
+    energies: list[np.ndarray] = field(default_factory=list)
     attempts: np.ndarray = field(init=False)
     accepted: np.ndarray = field(init=False)
     evaluations: int = 0
@@ -176,6 +179,13 @@ class _Record:
         frames, u, grad_u = (a[inside] for a in (lowest.frames, lowest.u, lowest.grad_u))
         self.results.append(dataclasses.replace(lowest, frames=frames, u=u, grad_u=grad_u))
         self.walkers += [walker] * len(frames)
+
+    def keep_energies(self, results: Sequence[SegmentResult], good: np.ndarray) -> None:
+        u = np.full((self.plan.frames_per_round, len(results)), np.nan)
+        for i, result in enumerate(results):
+            if good[i] and result.ok:
+                u[:, i] = result.u
+        self.energies.append(u)
 
     def rates(self) -> np.ndarray:
         return self.accepted / np.maximum(self.attempts, 1)
@@ -205,6 +215,7 @@ class _Record:
             exchange_acceptance=self.rates(),
             evaluations=self.evaluations,
             restarts=self.restarts,
+            ladder_u=np.concatenate(self.energies),
         )
 
 

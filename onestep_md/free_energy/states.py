@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onestep_md.config import Config, load_config, load_configs
+from onestep_md.config import Config, load_config, load_configs, load_states, targets
 from onestep_md.distributed.pool import Energies
 from onestep_md.errors import ConfigError, TargetError
 from onestep_md.kinds import load_target
@@ -67,7 +67,8 @@ def read_states(
         run: folder of the run.
         config: configuration of the run, with the target in its folder.
         own: target of the run.
-        files: YAML files whose section `target` counts; the states have their names.
+        files: YAML files of one state, whose section `target` counts and which has their name,
+            or of several, see `config.load_states`.
         changes: changes of keys such as "target.forcefield=[a.xml]", by the name of the state.
             Paths in them start where the program runs.
         temperatures: temperatures of the run's own target, K.
@@ -79,20 +80,10 @@ def read_states(
     molecule = config.target.kind == "molecule"
     kelvin = config.molecule.temperature if molecule else None
     states = [State(OWN, own, 1.0, kelvin)]
-    configs = {path.stem: load_config(path) for path in files}
-    configs |= {name: _change(run, config, options) for name, options in changes.items()}
-    if len(configs) < len(files) + len(changes) or OWN in configs:
-        raise ConfigError(f"every state needs a name of its own, other than `{OWN}`.")
-    for name, other in configs.items():
-        try:
-            target = load_target(other)
-            own.check_same_configurations(target)
-        except TargetError as error:
-            raise TargetError(f"state {name}: {error}") from error
-        is_molecule = other.target.kind == "molecule"
-        states.append(
-            State(name, target, 1.0, other.molecule.temperature if is_molecule else None)
-        )
+    for name, changed in _read_configs(run, config, files, changes):
+        if any(state.name == name for state in states):
+            raise ConfigError(f"{name}: every state needs a name of its own, other than `{OWN}`.")
+        states.append(_make_state(name, changed, _own_target(run, config), own))
     if temperatures and kelvin is None:
         raise ConfigError("--temperatures are for molecules; a density has none.")
     for temperature in temperatures:
@@ -103,6 +94,49 @@ def read_states(
     return states
 
 
+def _read_configs(
+    run: Path, config: Config, files: Sequence[Path], changes: Mapping[str, Sequence[str]]
+) -> list[tuple[str, Config]]:
+    """List names and configurations of the states of files and of changed keys."""
+    configs, several = [], list(changes.items())
+    for path in files:
+        states = load_states(path)
+        if states is None:
+            configs.append((path.stem, load_config(path)))
+        else:
+            several += states.items()
+    return configs + [(name, _change(run, config, options)) for name, options in several]
+
+
+def _own_target(run: Path, config: Config) -> targets.Target:
+    """Return the section `target` of the run with the paths of its files in full."""
+    if config.target.kind != "molecule":
+        return config.target
+    files = {"pdb": "input.pdb", "system": "system.xml"}
+    full = {key: str((run / name).resolve()) for key, name in files.items()}
+    return config.target.model_copy(update=full)
+
+
+def _make_state(name: str, changed: Config, section: targets.Target, own: Target) -> State:
+    """Make a state; one that differs in its temperature alone has the run's own energies."""
+    if changed.target.kind != "molecule" or section.kind != "molecule":
+        return State(name, _load_same(name, changed, own), 1.0, None)
+    kelvin = changed.molecule.temperature
+    if changed.molecule.model_copy(update={"temperature": section.temperature}) == section:
+        return State(name, own, section.temperature / kelvin, kelvin)
+    return State(name, _load_same(name, changed, own), 1.0, kelvin)
+
+
+def _load_same(name: str, changed: Config, own: Target) -> Target:
+    """Load a target and check that it has the configurations of the run."""
+    try:
+        target = load_target(changed)
+        own.check_same_configurations(target)
+    except TargetError as error:
+        raise TargetError(f"state {name}: {error}") from error
+    return target
+
+
 def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
     """Change keys of the run's target, which keeps its System unless the force field changes."""
     keys = {option.partition("=")[0].strip() for option in options}
@@ -110,10 +144,8 @@ def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
         raise ConfigError(
             "--set-state changes keys of the target alone, such as target.forcefield."
         )
-    values = config.target.model_dump(mode="json", exclude_none=True)
+    values = _own_target(run, config).model_dump(mode="json", exclude_none=True)
     if config.target.kind == "molecule":
-        values["pdb"] = str((run / "input.pdb").resolve())
-        values["system"] = str((run / "system.xml").resolve())
         if keys & {"target.forcefield", "target.constraints", "target.system"}:
             original = load_config(run / "config.yaml").molecule
             values = {key: value for key, value in values.items() if key != "system"}

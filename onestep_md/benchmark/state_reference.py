@@ -1,0 +1,216 @@
+"""Free energies between states of a molecule without any flow: replica exchange and MBAR.
+
+Every state is explored by a replica exchange of its own, and the frames of all states together
+give their differences (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)). States in vacuum
+are led to by scaling the solvent: charges by sqrt(l), which multiplies the generalized Born energy
+by l, and the surface energy by l. Temperatures are those of one ladder.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+
+from onestep_md.config import Config, load_config, load_states
+from onestep_md.estimators.correlation import import_pymbar, statistical_inefficiency, thin
+from onestep_md.estimators.estimate import Estimate, z_score
+from onestep_md.estimators.ladder import average_ladder
+from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.from_dynamics import explore_molecule
+from onestep_md.files import write_json
+from onestep_md.free_energy.compute import Settings
+from onestep_md.free_energy.run import compute_free_energies
+from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
+from onestep_md.progress import Display
+from onestep_md.stages import open_pool
+from onestep_md.targets.molecule import KB, Molecule
+
+SEED = 20261201  # not the seed of any run
+SCALES = (0.25, 0.5, 0.75)  # of the solvent, between vacuum and the run's own state
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """A state that is simulated: its name in the table, its configuration and its target."""
+
+    name: str
+    config: Config
+    target: MoleculeTarget
+
+
+def write_state_reference(system: Path, states: Path, path: Path, duration: float) -> None:
+    """Explore every state and write log Z of each less that of the system's own as JSON.
+
+    Args:
+        system: YAML file of the molecule.
+        states: YAML file of its other states.
+        path: file to write.
+        duration: simulated time of each replica of each state, ps.
+    """
+    display = Display()
+    config = _reference_config(system, [], duration)
+    changes = load_states(states) or {}
+    warm = {name: options for name, options in changes.items() if _changes_temperature(options)}
+    found = _along_temperature(system, config, warm, duration, display)
+    simulated = [_Simulated("own", config, load_molecule_target(config))]
+    for name, options in changes.items():
+        if name not in warm:
+            changed = _reference_config(system, options, duration)
+            simulated.append(_Simulated(name, changed, load_molecule_target(changed)))
+    solvated = simulated[0].target.molecule
+    if any(_solvent(s.target.molecule) is None for s in simulated) and _solvent(solvated):
+        simulated += [_scale_solvent(simulated[0], scale) for scale in SCALES]
+    found |= _by_mbar(simulated, display)
+    write_json(
+        path,
+        {
+            "fingerprint": solvated.fingerprint.as_dict(),
+            "duration": duration,
+            "seed": SEED,
+            "states": {
+                name: {"delta_log_z": e.value, "error": e.error} for name, e in found.items()
+            },
+        },
+    )
+
+
+def compare_states(run: Path, states: Path, path: Path, out: Path, seed: int) -> list[str]:
+    """Compute the free energies of a run in all states, and format them beside their references.
+
+    Args:
+        run: folder of a finished run of the molecule.
+        states: YAML file of its other states.
+        path: file of the references.
+        out: folder to write into; a comparison that is in it goes on.
+        seed: seed of the samples and bridges.
+    """
+    settings = Settings(seed, bridge="auto", particles=2000, moves=4)
+    results = compute_free_energies(
+        run, [states], {}, [], 10_000, settings, out,
+        resume=out.exists(), local=False, address=None, trust=False,
+    )  # fmt: skip
+    known = json.loads(path.read_text())["states"]
+    lines = [
+        "| state | Delta F (kT) | by | reference | z |",
+        "|---|---|---|---|---|",
+    ]
+    scores = []
+    for state in results.states:
+        if state.name not in known:
+            continue
+        row = known[state.name]
+        theirs = Estimate(-row["delta_log_z"], row["error"])
+        z = z_score(state.delta_f, theirs)
+        scores.append(z)
+        lines.append(
+            f"| {state.name} | {state.delta_f.format('')} | {state.used or '-'} | "
+            f"{theirs.format('')} | {z:+.1f} |"
+        )
+    squares = np.square([z for z in scores if np.isfinite(z)])
+    if len(squares):
+        lines += ["", f"{len(squares)} states, mean of z^2 {squares.mean():.2f}"]
+    return lines
+
+
+def _reference_config(system: Path, options: Sequence[str], duration: float) -> Config:
+    exploration = {
+        "method": "dynamics",
+        "duration": duration,
+        "equilibration": 20.0,
+        "frame_interval": 0.2,
+    }
+    settings = [f"exploration.{key}={value}" for key, value in exploration.items()]
+    return load_config(system, [*settings, *options], SEED)
+
+
+def _changes_temperature(options: Sequence[str]) -> bool:
+    """Whether a state has another temperature and nothing else."""
+    return len(options) == 1 and options[0].startswith("target.temperature=")
+
+
+def _by_mbar(simulated: Sequence[_Simulated], display: Display) -> dict[str, Estimate]:
+    """Explore all states, and estimate log Z less that of the first from all frames."""
+    frames = [
+        _explore(state.name, state.target, state.config, SEED + number, display)
+        for number, state in enumerate(simulated)
+    ]
+    x = np.concatenate([explored.frames for explored in frames])
+    u = []
+    for state in simulated:
+        pool = open_pool(state.config, [state.target], local=True, address=None)
+        u.append(pool.evaluate(x)[0])
+        pool.close()
+    rows, first = np.stack(u), np.cumsum([0, *[len(explored.u) for explored in frames]])
+    kept = []
+    for k, explored in enumerate(frames):
+        own = rows[:, first[k] : first[k + 1]]
+        g = max(statistical_inefficiency(row - own[k], explored.replica) for row in own)
+        kept.append(first[k] + thin(len(explored.u), g, explored.replica))
+        display.say(f"{simulated[k].name}: {len(kept[-1])} independent frames, g {g:.1f}")
+    rows = rows[:, np.concatenate(kept)]
+    lowest = rows.min(axis=1, keepdims=True)
+    mbar = import_pymbar().MBAR(rows - lowest, np.array([len(index) for index in kept]))
+    free = mbar.compute_free_energy_differences()
+    shift = (lowest - lowest[0])[:, 0]
+    return {
+        state.name: Estimate(
+            float(-free["Delta_f"][0, k] - shift[k]), float(free["dDelta_f"][0, k])
+        )
+        for k, state in enumerate(simulated)
+        if k
+    }
+
+
+def _explore(
+    name: str, target: MoleculeTarget, config: Config, seed: int, display: Display
+) -> Exploration:
+    config = config.model_copy(update={"seed": seed})
+    pool = open_pool(config, [target], local=True, address=None)
+    display.start(name)
+    explored = explore_molecule(config, target.molecule, pool, display)
+    display.stop()
+    pool.close()
+    return explored
+
+
+def _along_temperature(
+    system: Path, config: Config, warm: dict[str, list[str]], duration: float, display: Display
+) -> dict[str, Estimate]:
+    """Explore one ladder that holds all temperatures."""
+    if not warm:
+        return {}
+    own = config.molecule.temperature
+    kelvin = {name: float(options[0].partition("=")[2]) for name, options in warm.items()}
+    hotter = [t for t in config.dynamics.temperatures if t > max(kelvin.values())]
+    ladder = sorted({own, *kelvin.values(), *hotter[:1]})
+    options = [f"target.temperature={ladder[0]}", f"exploration.temperatures={ladder}"]
+    coldest = _reference_config(system, options, duration)
+    target = load_molecule_target(coldest)
+    explored = _explore("temperatures", target, coldest, SEED, display)
+    points = average_ladder(explored.ladder_u, explored.temperatures, own, [*kelvin.values()], KB)
+    return {name: point.delta_log_z for name, point in zip(kelvin, points, strict=True)}
+
+
+def _solvent(molecule: Molecule) -> openmm.GBSAOBCForce | None:
+    """Return the implicit solvent of OpenMM's own class, if there is one."""
+    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    return next((f for f in system.getForces() if isinstance(f, openmm.GBSAOBCForce)), None)
+
+
+def _scale_solvent(own: _Simulated, scale: float) -> _Simulated:
+    """Make the state with the implicit solvent of another, weaker by a factor."""
+    system = openmm.XmlSerializer.deserialize(own.target.molecule.system_xml)
+    for force in system.getForces():
+        if isinstance(force, openmm.GBSAOBCForce):
+            force.setSurfaceAreaEnergy(scale * force.getSurfaceAreaEnergy())
+            for atom in range(force.getNumParticles()):
+                charge, radius, screening = force.getParticleParameters(atom)
+                force.setParticleParameters(atom, charge * scale**0.5, radius, screening)
+    molecule = dataclasses.replace(
+        own.target.molecule, system_xml=openmm.XmlSerializer.serialize(system)
+    )
+    return _Simulated(f"{scale:g} of the solvent", own.config, MoleculeTarget(molecule))
