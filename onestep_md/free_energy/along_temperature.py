@@ -74,10 +74,12 @@ def compute_thermodynamics(
     regions, inside = tuple(config.regions), target.region_membership(config, samples.x)
     potential = samples.u * KB * _kelvin(states[0])
     ensembles = []
+    seen = set()
     for state, found in zip(states, compared.results.states, strict=True):
-        if state.target is not target:
+        if state.target is not target or state.temperature in seen:
             continue
         kelvin = _kelvin(state)
+        seen.add(kelvin)
         if found.used == "bridge":
             particles = compared.bridges[state.name]
             ensemble = particle_ensemble(
