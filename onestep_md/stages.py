@@ -20,6 +20,7 @@ from onestep_md.sampling.sampler import NAME, Sampler, load_start
 from onestep_md.sampling.start import explore_from
 from onestep_md.sampling.target import Target
 
+EXPLORATION = "exploration.npz"  # in the run folder
 _START = "start.pt"  # in the folder of a run that starts from another one
 
 
@@ -115,7 +116,7 @@ def explore_or_load(
 
     `start` is the flow to explore from, where the run starts from another one.
     """
-    cache, key = folder / "exploration.npz", exploration_key(config, target)
+    cache, key = folder / EXPLORATION, exploration_key(config, target)
     clock = folder / "exploration.json"
     if cache.exists():
         display.say(f"exploration: reusing {cache.name}")

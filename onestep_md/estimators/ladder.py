@@ -7,11 +7,15 @@ say what the ensemble is at any temperature in between (Shirts and Chodera, J. C
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onestep_md.estimators.correlation import import_pymbar, statistical_inefficiency, thin
 from onestep_md.estimators.estimate import Estimate
+
+if TYPE_CHECKING:
+    import pymbar
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,26 @@ def average_ladder(
     free, zero = mbar.compute_free_energy_differences(), len(ladder)
     averages = []
     for state, temperature in enumerate(inside, start=zero + 1):
-        moments = np.stack([energies - shift, (energies - shift) ** 2])
-        found = mbar.compute_multiple_expectations(moments, rows[state], compute_covariance=True)
-        (mean, square), covariance = found["mu"], found["covariances"]
-        slope = np.array([-2.0 * mean, 1.0])  # of <c^2> - <c>^2
+        mean = _average(mbar, energies - shift, rows[state])
+        # about the mean, whose error then does not count to the first order
+        square = _average(mbar, (energies - shift - mean.value) ** 2, rows[state])
         kT2 = k * temperature**2
+        difference = -free["Delta_f"][zero, state] + (b[zero] - b[state]) * shift
         averages.append(
             LadderAverages(
                 temperature=temperature,
-                delta_log_z=Estimate(
-                    float(-free["Delta_f"][zero, state] + (b[zero] - b[state]) * shift),
-                    float(free["dDelta_f"][zero, state]),
-                ),
-                energy=Estimate(float(mean + shift), float(np.sqrt(covariance[0, 0]))),
-                heat_capacity=Estimate(
-                    float((square - mean**2) / kT2),
-                    float(np.sqrt(slope @ covariance @ slope)) / kT2,
-                ),
+                delta_log_z=Estimate(float(difference), float(free["dDelta_f"][zero, state])),
+                energy=Estimate(mean.value + shift, mean.error),
+                heat_capacity=Estimate(square.value / kT2, square.error / kT2),
             )
         )
     return averages
+
+
+def _average(mbar: "pymbar.MBAR", values: np.ndarray, u: np.ndarray) -> Estimate:
+    """Estimate the average of values (n,) in the state of energies u (n,)."""
+    result = mbar.compute_expectations(values, u_kn=u)
+    return Estimate(float(result["mu"][0]), float(result["sigma"][0]))
 
 
 def _thin_energies(column: np.ndarray) -> np.ndarray:

@@ -6,19 +6,24 @@ from pathlib import Path
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.thermodynamics import thermodynamics_figure
+from onestep_md.analysis.records.free_energies import StateResult
 from onestep_md.analysis.records.thermodynamics import (
     AlongTemperature,
     AtTemperature,
+    BesideExchange,
     write_along_temperature,
 )
 from onestep_md.config import Config
+from onestep_md.estimators.ladder import average_ladder
 from onestep_md.estimators.thermodynamics import (
+    Ensemble,
     particle_ensemble,
     reweighted_ensemble,
 )
+from onestep_md.exploration.explored import Exploration
 from onestep_md.files import replacing, write_text
 from onestep_md.free_energy.compute import Comparison
-from onestep_md.free_energy.states import State
+from onestep_md.free_energy.states import OWN, State
 from onestep_md.free_energy.table import thermodynamics_lines
 from onestep_md.progress import Display
 from onestep_md.sampling.draw import Samples
@@ -32,6 +37,7 @@ def write_thermodynamics(
     states: Sequence[State],
     samples: Samples,
     compared: Comparison,
+    exploration: Exploration | None,
     seed: int,
     display: Display,
 ) -> None:
@@ -43,13 +49,16 @@ def write_thermodynamics(
         states: all states, the run's own first.
         samples: one-step samples of the run.
         compared: comparison of the states.
+        exploration: exploration of the run, whose energies stand beside; None where there is none.
         seed: seed of the bootstrap.
         display: shows the table.
     """
     own = states[0]
     if own.temperature is None or not any(s.target is own.target for s in states[1:]):
         return
-    found = compute_thermodynamics(config, own.target, states, samples, compared, seed)
+    found = compute_thermodynamics(
+        config, own.target, states, samples, compared, exploration, seed
+    )
     lines = thermodynamics_lines(found)
     for line in ["", *lines]:
         display.say(line)
@@ -65,6 +74,7 @@ def compute_thermodynamics(
     states: Sequence[State],
     samples: Samples,
     compared: Comparison,
+    exploration: Exploration | None,
     seed: int,
 ) -> AlongTemperature:
     """Compute the quantities of the run's own target at all its temperatures.
@@ -120,7 +130,37 @@ def compute_thermodynamics(
         own=_kelvin(states[0]),
         absolute=own.absolute()[0],
         temperatures=tuple(rows),
+        exchange=tuple(_beside_exchange(exploration, _kelvin(states[0]), ensembles, compared)),
     )
+
+
+def _beside_exchange(
+    exploration: Exploration | None,
+    own: float,
+    ensembles: Sequence[tuple[float, StateResult, Ensemble]],
+    compared: Comparison,
+) -> list[BesideExchange]:
+    """Put the molecule beside the replica exchange of the run, where that has the temperature."""
+    if exploration is None or not exploration.ladder_u.size:
+        return []
+    by_kelvin = {kelvin: (state, ensemble) for kelvin, state, ensemble in ensembles[1:]}
+    averages = average_ladder(
+        exploration.ladder_u, exploration.temperatures, own, list(by_kelvin), KB
+    )
+    rows = []
+    for average in averages:
+        state, ensemble = by_kelvin[average.temperature]
+        difference = compared.results.difference(state.name, OWN)  # F_own - F = log Z - log Z_own
+        molecule = ensemble.absolute()[0]
+        rows.append(
+            BesideExchange(
+                temperature=average.temperature,
+                delta_log_z=(difference, average.delta_log_z),
+                energy=(molecule.energy, average.energy),
+                heat_capacity=(molecule.heat_capacity, average.heat_capacity),
+            )
+        )
+    return rows
 
 
 def _kelvin(state: State) -> float:

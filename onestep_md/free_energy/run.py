@@ -11,8 +11,9 @@ from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.free_energies import free_energy_figure
 from onestep_md.analysis.records.free_energies import FreeEnergies, write_free_energies
 from onestep_md.config import Config
-from onestep_md.errors import RunFolderError
+from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.weights import stored_weights
+from onestep_md.exploration.explored import Exploration
 from onestep_md.files import replacing, write_json, write_text
 from onestep_md.free_energy.along_temperature import write_thermodynamics
 from onestep_md.free_energy.compute import (
@@ -28,7 +29,9 @@ from onestep_md.interruption import interruptible
 from onestep_md.progress import Display
 from onestep_md.sampler import draw_more, load
 from onestep_md.sampling.draw import Samples
-from onestep_md.stages import choose_platform, open_pool_on
+from onestep_md.sampling.model import exploration_key
+from onestep_md.sampling.target import Target
+from onestep_md.stages import EXPLORATION, choose_platform, open_pool_on
 
 _SETTINGS = "settings.json"
 
@@ -78,10 +81,27 @@ def compute_free_energies(
             display.stop()
             pool.close()
     _write(folder, states, samples, compared, settings.seed, display)
-    write_thermodynamics(folder, own.config, states, samples, compared, settings.seed, display)
+    exploration = _read_exploration(run, own.config, own.target, display)
+    write_thermodynamics(
+        folder, own.config, states, samples, compared, exploration, settings.seed, display
+    )
     display.say(f"written: {folder}")
     display.close()
     return compared.results
+
+
+def _read_exploration(
+    run: Path, config: Config, target: Target, display: Display
+) -> Exploration | None:
+    """Read the exploration of the run, if it is still there; nothing else needs it."""
+    path = run / EXPLORATION
+    if not path.exists():
+        return None
+    try:
+        return Exploration.load(path, exploration_key(config, target))
+    except OneStepError as error:
+        display.say(f"WARNING no comparison with the exploration: {error}")
+        return None
 
 
 def _prepare_folder(

@@ -2,7 +2,7 @@
 
 from onestep_md.analysis.records.free_energies import FreeEnergies, StateResult
 from onestep_md.analysis.records.thermodynamics import AlongTemperature
-from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text
+from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text, z_score
 from onestep_md.estimators.thermodynamics import Thermodynamics
 
 _KCAL = 4.184  # kJ
@@ -93,11 +93,39 @@ def thermodynamics_lines(results: AlongTemperature) -> list[str]:
             reason = row.energy.reason or row.heat_capacity.reason
             if reason and (row is point.molecule or not point.molecule.energy.reason):
                 reasons.append(f"{kelvin:>7}  {row.name:<{width}}  {reason}")
-    return lines + (["", "no estimate:", *reasons] if reasons else [])
+    lines += ["", "no estimate:", *reasons] if reasons else []
+    return lines + _exchange_lines(results)
+
+
+def _exchange_lines(results: AlongTemperature) -> list[str]:
+    """Format the molecule beside the replica exchange of the run."""
+    if not results.exchange:
+        return []
+    lines = [
+        "",
+        "the molecule by the flow and by the run's replica exchange (MBAR over its temperatures), "
+        "z in combined errors:",
+        f"{'T (K)':>7}  {f'log Z less that at {results.own:g} K':^46}  {'U (kJ/mol)':^46}  "
+        f"{'C_v (J/mol/K)':^46}",
+    ]
+    for row in results.exchange:
+        capacity = [
+            Estimate(1000.0 * c.value, 1000.0 * c.error, c.reason) for c in row.heat_capacity
+        ]
+        pairs = (row.delta_log_z, row.energy, capacity)
+        lines.append(f"{row.temperature:>7g}  " + "  ".join(_beside(*pair) for pair in pairs))
+    return lines
+
+
+def _beside(flow: Estimate, exchange: Estimate) -> str:
+    z = z_score(flow, exchange)
+    return f"{flow.format(''):>18}  {exchange.format(''):>18}  {f'{z:+.1f}' if z == z else '-':>6}"
 
 
 def _quantities(row: Thermodynamics) -> str:
-    capacity = row.heat_capacity
-    in_joule = Estimate(1000.0 * capacity.value, 1000.0 * capacity.error, capacity.reason)
-    numbers = (row.free_energy, row.energy, row.entropy, in_joule)
+    numbers = (row.free_energy, row.energy, row.entropy, _in_joule(row.heat_capacity))
     return "  ".join(f"{number.format(''):>18}" for number in numbers)
+
+
+def _in_joule(number: Estimate) -> Estimate:
+    return Estimate(1000.0 * number.value, 1000.0 * number.error, number.reason)

@@ -14,6 +14,7 @@ from onestep_md.analysis.records.thermodynamics import (
 from onestep_md.config import load_config
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import Estimate, no_estimate
+from onestep_md.exploration.explored import Exploration
 from onestep_md.free_energy.along_temperature import compute_thermodynamics, write_thermodynamics
 from onestep_md.free_energy.compute import Comparison
 from onestep_md.free_energy.states import State
@@ -57,9 +58,11 @@ def compared(config, target):
     states = [State(name, target, OWN / t, t) for name, t in kelvin.items()]
     states.insert(2, State("other", SimpleNamespace(), 1.0, 300.0))
     used = ["reweighting", "reweighting", "reweighting", "bridge", None]
+    names = [s.name for s in states]
     numbers = [Estimate(log_z(s.temperature), 0.01) for s in states]
     numbers[-1] = no_estimate("its islands disagree")
-    found = [SimpleNamespace(used=u, log_z=z) for u, z in zip(used, numbers, strict=True)]
+    rows = zip(names, used, numbers, strict=True)
+    found = [SimpleNamespace(name=name, used=u, log_z=z) for name, u, z in rows]
     x = np.repeat(target.molecule.positions[None], N, axis=0)
     samples = harmonic_samples(x, 1)
     moved = harmonic_samples(x, 2)  # exp(-u) whatever the temperature: reduced energies
@@ -71,7 +74,7 @@ def compared(config, target):
 
 
 def test_samples_are_reweighted_and_particles_of_bridges_averaged(config, target, compared):
-    found = compute_thermodynamics(config, target, *compared, seed=0)
+    found = compute_thermodynamics(config, target, *compared, exploration=None, seed=0)
     assert [at.temperature for at in found.temperatures] == [300.0, 310.0, 350.0, 900.0]
     assert [at.used for at in found.temperatures] == ["reweighting", "reweighting", "bridge", None]
     for at in found.temperatures[:3]:
@@ -90,7 +93,7 @@ def test_samples_are_reweighted_and_particles_of_bridges_averaged(config, target
 def test_a_region_that_holds_everything_differs_in_nothing_from_the_molecule(
     config, target, compared
 ):
-    found = compute_thermodynamics(config, target, *compared, seed=0)
+    found = compute_thermodynamics(config, target, *compared, exploration=None, seed=0)
     names = [row.name for row in found.temperatures[0].regions]
     assert names == list(config.regions) and {"left", "right"} <= set(names)
     for at in found.temperatures[:3]:
@@ -103,7 +106,7 @@ def test_a_region_that_holds_everything_differs_in_nothing_from_the_molecule(
 
 
 def test_the_file_gives_back_what_was_written(config, target, compared, tmp_path):
-    found = compute_thermodynamics(config, target, *compared, seed=0)
+    found = compute_thermodynamics(config, target, *compared, exploration=None, seed=0)
     write_along_temperature(tmp_path, found)
     again = read_along_temperature(tmp_path)
     assert again.model_dump_json() == found.model_dump_json()
@@ -117,7 +120,7 @@ def test_the_file_gives_back_what_was_written(config, target, compared, tmp_path
 def test_the_table_has_a_line_for_everything_and_a_reason_where_there_is_none(
     config, target, compared
 ):
-    found = compute_thermodynamics(config, target, *compared, seed=0)
+    found = compute_thermodynamics(config, target, *compared, exploration=None, seed=0)
     lines = thermodynamics_lines(found)
     rows = 4 * (1 + len(config.regions))
     assert (
@@ -129,8 +132,41 @@ def test_the_table_has_a_line_for_everything_and_a_reason_where_there_is_none(
     assert len(drawn.axes) == 8
 
 
+def test_the_replica_exchange_of_the_run_stands_beside(config, target, compared):
+    ladder = np.array([300.0, 320.0, 350.0, 400.0])
+    # U of 60 harmonic coordinates has the Gamma distribution, in kT of the lowest temperature
+    u = np.random.default_rng(3).gamma(0.5 * DIM, 1.0, (3000, len(ladder))) * ladder / OWN
+    u[:40, 1] = np.nan  # failed segments
+    zeros = np.zeros(0)
+    explored = Exploration(zeros, zeros, zeros, zeros, ladder, zeros, 0, 0, u)
+    states, samples, comparison = compared
+    comparison = Comparison(
+        SimpleNamespace(
+            states=comparison.results.states,
+            difference=lambda first, _: {"310K": Estimate(log_z(310.0) - log_z(OWN), 0.02),
+                                         "350K": Estimate(log_z(350.0) - log_z(OWN), 0.02)}[first],
+        ),
+        comparison.log_w,
+        comparison.bridges,
+    )  # fmt: skip
+    found = compute_thermodynamics(config, target, states, samples, comparison, explored, seed=0)
+    assert [row.temperature for row in found.exchange] == [310.0, 350.0]  # 900 K is beyond
+    for row in found.exchange:
+        truths = (log_z(row.temperature) - log_z(OWN), 0.5 * DIM * KB * row.temperature,
+                  0.5 * DIM * KB)  # fmt: skip
+        for pair, truth in zip(
+            (row.delta_log_z, row.energy, row.heat_capacity), truths, strict=True
+        ):
+            for number in pair:
+                assert abs(number.value - truth) < 4.0 * number.error
+    text = "\n".join(thermodynamics_lines(found))
+    assert "by the run's replica exchange" in text and "\n    310 " in text
+
+
 def test_nothing_is_written_without_another_temperature(config, compared, tmp_path):
     states, samples, comparison = compared
     said = SimpleNamespace(say=pytest.fail)
-    write_thermodynamics(tmp_path, config, [states[0], states[2]], samples, comparison, 0, said)
+    write_thermodynamics(
+        tmp_path, config, [states[0], states[2]], samples, comparison, None, 0, said
+    )
     assert not list(tmp_path.iterdir())

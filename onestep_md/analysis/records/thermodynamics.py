@@ -26,6 +26,19 @@ class AtTemperature(Stored):
     regions: tuple[Thermodynamics, ...]
 
 
+class BesideExchange(Stored):
+    """Quantities of the molecule beside those of the run's replica exchange, by MBAR.
+
+    Of each pair the first is by the flow. Log Z is less that at the run's own temperature, U in
+    kJ/mol and C_v in kJ/(mol K).
+    """
+
+    temperature: float  # K
+    delta_log_z: tuple[Estimate, Estimate]
+    energy: tuple[Estimate, Estimate]
+    heat_capacity: tuple[Estimate, Estimate]
+
+
 class AlongTemperature(Stored):
     """Quantities at every temperature, in rising order."""
 
@@ -35,6 +48,7 @@ class AlongTemperature(Stored):
     own: float  # K, of the run
     absolute: Thermodynamics  # of the molecule at the run's own temperature
     temperatures: tuple[AtTemperature, ...]
+    exchange: tuple[BesideExchange, ...] = ()  # of temperatures in the ladder of the exploration
 
 
 def write_along_temperature(folder: Path, results: AlongTemperature) -> None:
