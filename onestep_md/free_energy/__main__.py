@@ -1,6 +1,7 @@
 """Command line: free energies of other states of the same atoms, from a trained sampler.
 
     python -m onestep_md.free_energy runs/alanine ff03.yaml ff19sb.yaml
+    python -m onestep_md.free_energy runs/alanine systems/alanine-states.yaml
     python -m onestep_md.free_energy runs/alanine --temperatures 250,275,325,350
     python -m onestep_md.free_energy runs/alanine \
         --set-state "vacuum:target.forcefield=[amber99sbildn.xml]"

@@ -98,6 +98,30 @@ def test_temperatures_cost_no_energies_of_another_system(compared):
     assert np.ptp(spread) < 1e-6
 
 
+def test_states_of_a_file_are_those_of_the_command_line(tmp_path, compared):
+    (tmp_path / "far").mkdir()
+    file = tmp_path / "far" / "states.yaml"
+    file.write_text(
+        "states:\n"
+        "  ff03: {forcefield: [amber03.xml, amber03_obc.xml]}\n"
+        "  same: {temperature: 300.0}\n"
+        "  310K: {temperature: 310.0}\n"
+    )
+    command("--n", 1000, "--bridge", "never", "--out", tmp_path / "free", file)
+    ours, theirs = read_free_energies(tmp_path / "free"), read_free_energies(compared[0])
+    assert [state.delta_f for state in ours.states] == [state.delta_f for state in theirs.states]
+    assert [s.evaluations for s in ours.states] == [s.evaluations for s in theirs.states]
+    assert len(read_along_temperature(tmp_path / "free").temperatures) == 2
+
+
+def test_paths_in_a_file_of_states_start_at_its_folder(tmp_path):
+    (tmp_path / "own.xml").write_text((MODEL / "system.xml").read_text())
+    (tmp_path / "states.yaml").write_text("states: {copy: {system: own.xml}}\n")
+    command("--n", 1000, "--bridge", "never", "--out", tmp_path / "free", tmp_path / "states.yaml")
+    own, copy = read_free_energies(tmp_path / "free").states
+    assert copy.delta_f.value == 0.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -111,11 +135,16 @@ def test_temperatures_cost_no_energies_of_another_system(compared):
         ([ROOT / "systems" / "trialanine.yaml"], TargetError, "42 atoms, and .* 22"),
         ([ROOT / "systems" / "gmm9.yaml"], TargetError, "no molecule"),
         (["no-file.yaml"], ConfigError, "no-file.yaml"),
+        (["twice.yaml", "--set-state", FF03], ConfigError, "ff03: every state needs a name"),
     ],
 )
-def test_states_of_other_configurations_are_refused(tmp_path, arguments, error, words):
+def test_states_of_other_configurations_are_refused(
+    tmp_path, monkeypatch, arguments, error, words
+):
     import re
 
+    monkeypatch.chdir(tmp_path)
+    Path("twice.yaml").write_text("states: {ff03: {temperature: 310}}\n")
     said = command(*arguments, "--out", tmp_path / "free", expect=error)
     assert re.search(words, said), said
     assert not (tmp_path / "free").exists()
