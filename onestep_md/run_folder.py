@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from onestep_md.config import Config, config_text, load_configs
+from onestep_md.config import Config, config_text, keys_in_run_folder, load_configs
 from onestep_md.errors import RunFolderError
 from onestep_md.files import write_json, write_text
 from onestep_md.sampling.target import Target
@@ -81,8 +81,7 @@ def load_run_config(folder: Path, trust: bool = False) -> Config:
     config = next(iter(configs.values()))
     target = config.target
     if target.kind == "molecule":
-        files = {"pdb": "input.pdb", "system": "system.xml"}
-        return config.changed("target", **files, forcefield=None, constraints="none", trust=trust)
+        return config.changed("target", **keys_in_run_folder(), trust=trust)
     if target.kind == "density":
         return config.changed("target", data=target.data and Path(target.data).name)
     if not trust:

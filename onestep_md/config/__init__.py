@@ -6,6 +6,7 @@ a fraction of a second.
 """
 
 from onestep_md.config.config import Config
+from onestep_md.config.forms import IN_RUN_FOLDER, keys_in_run_folder
 from onestep_md.config.load import config_text, load_config, load_configs, several_text
 from onestep_md.config.schema import schema_text
 from onestep_md.config.sections import SPLINE_BINS, Annealing, Cluster, Dynamics
@@ -21,6 +22,7 @@ from onestep_md.config.training import (
 )
 
 __all__ = [
+    "IN_RUN_FOLDER",
     "SPLINE_BINS",
     "Annealing",
     "BenchmarkTarget",
@@ -36,6 +38,7 @@ __all__ = [
     "ScdsTraining",
     "Train",
     "config_text",
+    "keys_in_run_folder",
     "load_config",
     "load_configs",
     "load_states",

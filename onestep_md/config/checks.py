@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from onestep_md.config.defaults import FEWEST_PARTICLES, SNAPSHOTS
+from onestep_md.config.forms import check_form, main_file
 from onestep_md.config.source import Key, dotted
 from onestep_md.config.types import PARTICLES, suggest
 
@@ -23,8 +24,7 @@ def inconsistencies(values: Mapping[str, Mapping]) -> Iterator[tuple[Key, str]]:
     """
     target, exploration = values.get("target", {}), values.get("exploration", {})
     torsions, regions = values.get("sample", {}).get("torsions"), values.get("regions")
-    if "forcefield" in target and "system" in target:
-        yield from _check_source_of_energies(target)
+    yield from check_form(target)
     yield from _check_temperatures(exploration.get("temperatures", ()), target.get("temperature"))
     yield from _check_times(exploration)
     yield from _check_learners(values.get("train", {}), values.get("cluster", {}))
@@ -53,7 +53,7 @@ def mistakes_of_several(
     if any(target.get("kind", "molecule") != "molecule" for target in targets):
         yield key, "target is a list; only molecules can be trained together."
         return
-    names = [PurePath(target["pdb"]).stem for target in targets if target.get("pdb")]
+    names = [PurePath(file).stem for target in targets if (file := main_file(target))]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield key, f"target is a list with two files {name}.pdb; results go by their names."
     first = values[0]
@@ -194,22 +194,6 @@ def _check_times(exploration: Mapping[str, float]) -> Iterator[tuple[Key, str]]:
                     f"exploration.{shorter} = {short:g} {unit} is too long for "
                     f"exploration.{longer} = {long:g} ps.",
                 )
-
-
-def _check_source_of_energies(target: Mapping) -> Iterator[tuple[Key, str]]:
-    forcefield, system = target["forcefield"], target["system"]
-    if forcefield and system:
-        message = "target.forcefield and target.system are both given; keep one of them."
-        yield ("target", "system"), message
-    if not forcefield and not system:
-        yield (
-            ("target", "forcefield"),
-            "target.forcefield is missing. Give force-field files such as "
-            "[amber99sbildn.xml, amber99_obc.xml], or target.system.",
-        )
-    if system and not forcefield and target.get("constraints") == "hbonds":
-        message = 'target.constraints = "hbonds" has no effect on target.system; remove it.'
-        yield ("target", "constraints"), message
 
 
 def _check_temperatures(

@@ -10,6 +10,7 @@ from typing import Any
 
 from onestep_md.config.checks import mistakes_of_several
 from onestep_md.config.config import Config
+from onestep_md.config.forms import main_file
 from onestep_md.config.reading import resolved_values
 from onestep_md.config.source import Source, to_yaml
 
@@ -63,7 +64,7 @@ def load_configs(
     for key, message in mistakes_of_several(values):
         source.mistake(key, message)
     source.raise_mistakes()
-    names = [Path(each["target"]["pdb"]).stem for each in values]
+    names = [Path(main_file(each["target"]) or "").stem for each in values]
     configs = [_config(each, part) for each, part in zip(values, parts, strict=True)]
     return dict(zip(names, configs, strict=True))
 

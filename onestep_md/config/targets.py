@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from onestep_md.config import types
+from onestep_md.config.forms import PDB
 from onestep_md.config.section import Choice, Section
 
 Trust = Annotated[
@@ -21,10 +22,7 @@ class MoleculeTarget(Section):
     """A single molecule, in vacuum or implicit solvent."""
 
     kind: Literal["molecule"] = "molecule"
-    pdb: str = Field(
-        description="PDB file of one molecule with all its hydrogens; the path starts at the "
-        "folder of the YAML file. Its atom order is the order of all output.",
-    )
+    pdb: str | None = Field(None, description=PDB)
     forcefield: types.Files | None = Field(
         None,
         description="Force-field XML files by their OpenMM names, implicit solvent included, or "

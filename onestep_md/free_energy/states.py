@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from onestep_md.config import Config, load_config, load_configs, load_states, targets
+from onestep_md.config import (
+    IN_RUN_FOLDER,
+    Config,
+    load_config,
+    load_configs,
+    load_states,
+    targets,
+)
 from onestep_md.distributed.pool import Energies
 from onestep_md.errors import ConfigError, TargetError
 from onestep_md.kinds import load_target
@@ -112,8 +119,7 @@ def _own_target(run: Path, config: Config) -> targets.Target:
     """Return the section `target` of the run with the paths of its files in full."""
     if config.target.kind != "molecule":
         return config.target
-    files = {"pdb": "input.pdb", "system": "system.xml"}
-    full = {key: str((run / name).resolve()) for key, name in files.items()}
+    full = {key: str((run / name).resolve()) for key, name in IN_RUN_FOLDER.items()}
     return config.target.model_copy(update=full)
 
 

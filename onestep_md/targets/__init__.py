@@ -1,7 +1,8 @@
 """Targets: molecules and densities, their reduced energies and gradients.
 
 OpenMM is imported here alone. Energies leave this folder in kT of the target temperature, lengths
-in nm; kJ/mol, Da and ps stay inside. `molecule` reads a molecule, and `evaluator` is the OpenMM
-context of one worker. `densities`, `posteriors` and `particles` are the benchmarks,
-`python_density` is a function of the user's, and `density_evaluator` differentiates them.
+in nm; kJ/mol, Da and ps stay inside. `sources` reads the files of a molecule, `molecule` checks
+and describes it, and `evaluator` is the OpenMM context of one worker. `densities`, `posteriors`
+and `particles` are the benchmarks, `python_density` is a function of the user's, and
+`density_evaluator` differentiates them.
 """

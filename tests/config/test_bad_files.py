@@ -39,10 +39,10 @@ BAD_FILES = {
     ),
     "no target": (
         "seed: 1\n",
-        ["run.yaml:1: target.pdb is missing. PDB file of one molecule with all its hydrogens; the "
-         "path starts at the folder of the YAML file. Its atom order is the order of all output.",
-         "run.yaml:1: target.temperature is missing. Temperature of the Boltzmann distribution "
+        ["run.yaml:1: target.temperature is missing. Temperature of the Boltzmann distribution "
          "that is sampled.",
+         "run.yaml:1: target.pdb is missing. PDB file of one molecule with all its hydrogens; the "
+         "path starts at the folder of the YAML file. Its atom order is the order of all output.",
          "run.yaml:1: target.forcefield is missing. Give force-field files such as "
          "[amber99sbildn.xml, amber99_obc.xml], or target.system."],
     ),

@@ -1,0 +1,113 @@
+"""The forms in which a molecule can be given, each named by one key of `target`.
+
+A form has files or names of its own beside its key: coordinates, parameters, a solvent. Exactly
+one form is given, whole, and nothing that belongs to another one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onestep_md.config.source import Key
+
+PDB = (
+    "PDB file of one molecule with all its hydrogens; the path starts at the folder of the YAML "
+    "file. Its atom order is the order of all output."
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to give a molecule.
+
+    Attributes:
+        key: the key that chooses it.
+        coordinates: keys of files with the input geometry; one of them is needed.
+        other: further keys that it may have.
+    """
+
+    key: str
+    coordinates: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that it may have."""
+        return (self.key, *self.coordinates, *self.other)
+
+
+# where the key of one form is a further key of another, the other stands first
+FORMS = (
+    Form("system", coordinates=("pdb",)),
+    Form("forcefield", coordinates=("pdb",), other=("constraints",)),
+)
+_KEYS = tuple(dict.fromkeys(key for form in FORMS for key in form.keys))
+# what a run folder keeps of a molecule, in whatever form it was given
+IN_RUN_FOLDER: Mapping[str, str] = {"pdb": "input.pdb", "system": "system.xml"}
+
+
+def keys_in_run_folder() -> dict[str, str | None]:
+    """Return the keys of a target whose files are those of its run folder."""
+    return {**dict.fromkeys(_KEYS), "constraints": "none", **IN_RUN_FOLDER}
+
+
+def find_form(target: Mapping[str, Any]) -> Form | None:
+    """Return the form that a target is given in, the first of several; None if in none."""
+    return next((form for form in FORMS if target.get(form.key)), None)
+
+
+def main_file(target: Mapping[str, Any]) -> str | None:
+    """Return the file that a molecule is called by."""
+    form = find_form(target)
+    return target.get("pdb") or (target[form.key] if form else None)
+
+
+def check_form(target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    """Yield key and message of mistakes in the form of a molecule; wrong keys are absent."""
+    if any(form.key not in target for form in FORMS):
+        return
+    form = find_form(target)
+    if form is None:
+        if "pdb" in target and not target["pdb"]:
+            yield ("target", "pdb"), f"target.pdb is missing. {PDB}"
+        yield (
+            ("target", "forcefield"),
+            "target.forcefield is missing. Give force-field files such as "
+            "[amber99sbildn.xml, amber99_obc.xml], or target.system.",
+        )
+        return
+    yield from _check_no_other(form, target)
+    yield from _check_coordinates(form, target)
+
+
+def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    for other in FORMS:
+        if target[other.key] and other.key not in form.keys:
+            first, second = sorted((form.key, other.key))
+            message = f"target.{first} and target.{second} are both given; keep one of them."
+            yield ("target", second), message
+            return
+    if target.get("constraints", "none") != "none" and "constraints" not in form.keys:
+        message = f'target.constraints = "hbonds" has no effect on target.{form.key}; remove it.'
+        yield ("target", "constraints"), message
+    for key in _KEYS:
+        if key != "constraints" and target.get(key) and key not in form.keys:
+            owners = " or ".join(f"target.{owner.key}" for owner in FORMS if key in owner.keys)
+            message = f"target.{key} belongs to {owners}, and the molecule is given by "
+            yield ("target", key), f"{message}target.{form.key}; remove it."
+
+
+def _check_coordinates(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    files = form.coordinates
+    if not files or any(key not in target for key in files):
+        return
+    given = [key for key in files if target[key]]
+    if not given and files == ("pdb",):
+        yield ("target", "pdb"), f"target.pdb is missing. {PDB}"
+    elif not given:
+        names = " or ".join(f"target.{key}" for key in files)
+        message = f"target.{form.key} needs the coordinates of its atoms; give {names}."
+        yield ("target", form.key), message
+    elif len(given) > 1:
+        message = f"target.{given[0]} and target.{given[1]} are both given; keep one of them."
+        yield ("target", given[1]), message

@@ -1,0 +1,75 @@
+"""A PDB and force-field files in OpenMM's XML."""
+
+from pathlib import Path
+
+import openmm
+from openmm import app
+
+from onestep_md.errors import TargetError
+from onestep_md.targets.checks import find_bonds
+from onestep_md.targets.foreign_code import open_forcefields
+from onestep_md.targets.sources.pdb import positions_of, read_pdb
+from onestep_md.targets.sources.structure import Structure
+
+NO_HYDROGENS = (
+    "The PDB must contain every hydrogen: add them with openmm.app.Modeller.addHydrogens or "
+    "with PDBFixer (fixer.addMissingHydrogens)."
+)
+
+
+def read_forcefield(target, folder: Path, trust: bool) -> Structure:
+    """Read target.pdb and parametrise it by target.forcefield.
+
+    Args:
+        target: the configuration's target.
+        folder: of the YAML file; relative paths start there.
+        trust: whether code in force-field files may run.
+
+    Raises:
+        TargetError: a file is missing or broken, or the force field does not know a residue.
+    """
+    pdb, path = read_pdb(target.pdb, folder)
+    names = tuple(target.forcefield)
+    forcefield = _read(names, folder, trust)
+    find_bonds(pdb.topology, path)  # says what is missing better than a search for templates
+    system = _create_system(forcefield, pdb.topology, target.constraints, path)
+    return Structure(system, pdb.topology, positions_of(pdb), path, names)
+
+
+def _read(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:
+    files = open_forcefields(names, folder, trust)
+    try:
+        return app.ForceField(*files)
+    except Exception as error:
+        raise TargetError(
+            f"target.forcefield {' + '.join(names)} cannot be read: {error!r}. Check that these "
+            "are force-field files of OpenMM in XML, and that each is complete with those it "
+            "builds on."
+        ) from error
+
+
+def _create_system(
+    forcefield: app.ForceField, topology: app.Topology, constraints: str, path: Path
+) -> openmm.System:
+    unmatched = forcefield.getUnmatchedResidues(topology)
+    if unmatched:
+        residue = unmatched[0]
+        where = f"{path}: residue {residue.name}:{residue.id}"
+        if not any(atom.element.symbol == "H" for atom in residue.atoms()):
+            raise TargetError(f"{where} has no hydrogen atoms. {NO_HYDROGENS}")
+    try:
+        return forcefield.createSystem(
+            topology,
+            nonbondedMethod=app.NoCutoff,
+            constraints={"none": None, "hbonds": app.HBonds}[constraints],
+            rigidWater=False,
+            removeCMMotion=False,
+        )
+    except Exception as error:
+        if not unmatched:
+            raise TargetError(f"{path}: OpenMM cannot build the System: {error}") from error
+        raise TargetError(
+            f"{where} has no template in the force field. OpenMM says: {error}\n"
+            "Check for missing atoms, hydrogens and caps (PDBFixer repairs them), name a force "
+            "field that knows the residue, or give target.system: a serialized System XML."
+        ) from error

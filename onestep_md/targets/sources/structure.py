@@ -1,0 +1,45 @@
+"""What every form of input becomes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app
+
+from onestep_md.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One molecule as its files give it, before it is checked.
+
+    Attributes:
+        system: forces and masses, without cutoff.
+        topology: atoms, residues and bonds, in the order of the System.
+        positions: (atoms, 3) input geometry in nm.
+        path: the file that messages name.
+        forcefield: what the energies are from, for printing.
+        notes: what was chosen or added, one sentence each.
+    """
+
+    system: openmm.System
+    topology: app.Topology
+    positions: np.ndarray
+    path: Path
+    forcefield: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_file(name: str, folder: Path, key: str) -> Path:
+    """Find a file that a key of the target names.
+
+    Raises:
+        TargetError: there is none.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise TargetError(
+            f"{key}: {path} does not exist. Paths are relative to the folder of the YAML file."
+        )
+    return path
