@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-from onestep_md.config import config_text, load_config
+from onestep_md.config import config_text, load_config, load_states
 from onestep_md.config.types import DENSITIES, PARTICLES
 
 FILES = sorted((Path(__file__).parents[2] / "systems").glob("*.yaml"))
+STATES = [path for path in FILES if load_states(path) is not None]
 # those of several molecules are the business of test_transfer
-SYSTEMS = [path for path in FILES if "  - {pdb:" not in path.read_text()]
+SYSTEMS = [path for path in FILES if path not in STATES and "  - {pdb:" not in path.read_text()]
 MOLECULES = [path for path in SYSTEMS if "pdb:" in path.read_text()]
 
 
@@ -24,6 +25,14 @@ def test_shipped_molecules_load_and_their_files_exist(path):
     if config.exploration.method == "dynamics":
         assert config.exploration.temperatures[0] == config.target.temperature
     assert config.regions
+
+
+@pytest.mark.parametrize("path", STATES, ids=lambda path: path.stem)
+def test_shipped_states_are_changes_of_a_shipped_system(path):
+    system = path.with_name(f"{path.stem.partition('-')[0]}.yaml")
+    own = load_config(system).target
+    targets = [load_config(system, options).target for options in load_states(path).values()]
+    assert all(target != own for target in targets)
 
 
 def test_all_systems_are_shipped():
