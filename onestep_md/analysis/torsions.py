@@ -16,7 +16,11 @@ AtomSpec = int | str
 Ranges = Mapping[str, Sequence[float]]  # torsion name -> (low, high) in degrees, may wrap
 
 
-def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -> dict[str, Quad]:
+def find_torsions(
+    pdb_text: str,
+    spec: str | Mapping[str, Sequence[AtomSpec]],
+    rotatable: Sequence[Quad] = (),
+) -> dict[str, Quad]:
     """Find named torsions as 0-based atom indices.
 
     Args:
@@ -24,6 +28,8 @@ def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -
         spec: "auto" for phi and psi of every residue, named `phi`, `psi` where there is one of
             each and `phi_2`, `psi_2`, ... by residue number otherwise; or a mapping from a name to
             four atoms, each a 0-based index or "RESNAME:RESID:ATOM" such as "ALA:2:CA".
+        rotatable: torsions that "auto" takes where there is no phi and no psi, named by their
+            atoms, such as `C1-C2-O3-C4`.
 
     Raises:
         ConfigError: an atom does not exist; the message names it and its torsion.
@@ -34,7 +40,7 @@ def find_torsions(pdb_text: str, spec: str | Mapping[str, Sequence[AtomSpec]]) -
             raise ConfigError(
                 f"sample.torsions: `{spec}` is neither `auto` nor a list of torsions."
             )
-        return _find_backbone_torsions(topology)
+        return _find_backbone_torsions(topology) or _name_quads(topology, rotatable)
     return {name: _find_quad(topology, name, atoms) for name, atoms in spec.items()}
 
 
@@ -49,6 +55,14 @@ def _find_backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
     named += [(topology.atom(q[1]).residue, "psi", q) for q in psi]
     named.sort(key=lambda entry: (entry[0].index, entry[1]))
     return {f"{kind}_{residue.resSeq}": tuple(q) for residue, kind, q in named}
+
+
+def _name_quads(topology: mdtraj.Topology, quads: Sequence[Quad]) -> dict[str, Quad]:
+    """Name torsions by their atoms, with 0-based indices (`C1_0`) if names of atoms repeat."""
+    names = [atom.name for atom in topology.atoms]
+    if len(set(names)) < len(names):
+        names = [f"{name}_{index}" for index, name in enumerate(names)]
+    return {"-".join(names[i] for i in quad): quad for quad in quads}
 
 
 def _find_quad(topology: mdtraj.Topology, name: str, atoms: Sequence[AtomSpec]) -> Quad:

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import torch
 
-from onestep_md.analysis.torsions import find_torsions, torsion_angles
+from onestep_md.analysis.torsions import torsion_angles
 from onestep_md.config import Annealing, Config
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
@@ -26,6 +26,7 @@ from onestep_md.exploration.from_energy import anneal_molecule
 from onestep_md.kinds.molecule import MoleculeTarget
 from onestep_md.progress import Display
 from onestep_md.results.molecule import dynamics_regions
+from onestep_md.results.torsions import reported_torsions
 from onestep_md.stages import open_pool
 from onestep_md.targets.molecule import Molecule, load_molecule
 
@@ -85,7 +86,7 @@ def is_of(reference: dict, config: Config, identity: str) -> bool:
 def _regions(config: Config, molecule: Molecule, frames: Exploration) -> list[dict]:
     if not config.regions:
         return []
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    torsions = reported_torsions(config, molecule)
     angles = torsion_angles(frames.frames, list(torsions.values()))
     first = next(iter(config.regions))
     regions = dynamics_regions(config, list(torsions), angles, frames.replica, first)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onestep_md.analysis.records.folder import read_results
 from onestep_md.analysis.records.molecule import MoleculeResults, Region
-from onestep_md.analysis.torsions import find_torsions, torsion_angles
+from onestep_md.analysis.torsions import torsion_angles
 from onestep_md.config import Config
 from onestep_md.errors import RunFolderError
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, percent_text, z_score
@@ -16,6 +16,7 @@ from onestep_md.files import write_json
 from onestep_md.kinds.molecule import load_molecule_target
 from onestep_md.progress import Display
 from onestep_md.results.molecule import dynamics_regions
+from onestep_md.results.torsions import reported_torsions
 from onestep_md.run_folder import machine_line
 from onestep_md.stages import open_pool
 
@@ -32,7 +33,7 @@ def write_reference(config: Config, path: Path) -> None:
     finally:
         display.stop()
         evaluators.close()
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    torsions = reported_torsions(config, molecule)
     angles = torsion_angles(exploration.frames, list(torsions.values()))
     regions = dynamics_regions(config, list(torsions), angles, exploration.replica, None)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ from onestep_md.config.forms import check_form, main_file
 from onestep_md.config.source import Key, dotted
 from onestep_md.config.types import PARTICLES, suggest
 
+# names of torsions that `auto` may find: phi_2, or C1-C2-O3-C4
+_AUTO = re.compile(r"(phi|psi)(_-?\d+)?|[^-]+(-[^-]+){3}")
 _NOUNS = {"molecule": "a molecule", "density": "a density", "python": "a python density"}
 
 
@@ -220,11 +222,12 @@ def _check_regions(
     for region, ranges in regions.items():
         for name in ranges if isinstance(ranges, Mapping) else ():
             key = ("regions", region, name)
-            if torsions == "auto" and not re.fullmatch(r"(phi|psi)(_-?\d+)?", name):
+            if torsions == "auto" and not _AUTO.fullmatch(name):
                 yield (
                     key,
                     f"{dotted(key)}: no torsion `{name}`. With sample.torsions = auto there are "
-                    "phi and psi, or phi_2, psi_2, ...; name any other under sample.torsions.",
+                    "phi and psi, or phi_2, psi_2, ..., and without these torsions such as "
+                    "C1-C2-O3-C4; name any other under sample.torsions.",
                 )
             elif torsions != "auto" and name not in torsions:
                 known = ", ".join(torsions) or "none"

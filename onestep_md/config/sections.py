@@ -247,8 +247,11 @@ class Sample(Section):
     torsions: types.Torsions = Field(
         "auto",
         description="Torsions of a molecule to report. auto: phi and psi of every residue, called "
-        "phi and psi, or phi_2, psi_2, ... by residue number if there are several. Otherwise "
-        "names with four atoms each, a 0-based index or RESNAME:RESID:ATOM such as ALA:2:CA.",
+        "phi and psi, or phi_2, psi_2, ... by residue number if there are several; of a molecule "
+        "without these every rotatable torsion, called by its atoms, C1-C2-O3-C4, and the "
+        "torsions of rings that change their shape; turns of methyl groups only where nothing "
+        "else turns. Otherwise names with four atoms each, a 0-based index or RESNAME:RESID:ATOM "
+        "such as ALA:2:CA.",
     )
 
     def count(self, steps: int) -> int:

@@ -41,6 +41,8 @@ class Isomers:
         held_bonds: (a, i, j, d) torsions about bonds i-j that stay cis or trans as in the input.
         cis: which of `held_bonds` are cis there, a and d on one side.
         turning: bonds (i, j), i < j, outside of rings that turn.
+        torsions: (a, i, j, d) of every bond of `turning`; i and j are the ends of a straight line
+            where the bond is part of one.
         inverting: atoms whose pyramid of three bonds inverts.
         rings: atoms of every ring that has shapes to sample, in order around it.
         held: words for what is held, for printing.
@@ -51,6 +53,7 @@ class Isomers:
     held_bonds: tuple[tuple[int, int, int, int], ...]
     cis: tuple[bool, ...]
     turning: tuple[tuple[int, int], ...]
+    torsions: tuple[tuple[int, int, int, int], ...]
     inverting: tuple[int, ...]
     rings: tuple[tuple[int, ...], ...]
     held: tuple[str, ...]
@@ -103,7 +106,9 @@ def find_isomers(
     quads = [kinds.quad(bond) for bond in keep]
     cis = [bool(_side(positions, quad) > 0) for quad in quads]
     centres = find_stereocentres(elements, bonds, positions)
-    inverting = [i for i in graph if elements[i] in _INVERTING and _volume(graph, positions, i)]
+    inverting = [
+        i for i in graph if elements[i] in _INVERTING and measure_pyramid(graph, positions, i)
+    ]
     which = dict(zip(keep, cis, strict=True))
     flexible = _flexible_rings(graph, inverting, rings)
     sampled = {"torsion": len(turning), "ring": len(flexible), "inversion": len(inverting)}
@@ -112,6 +117,7 @@ def find_isomers(
         held_bonds=tuple(quads),
         cis=tuple(cis),
         turning=tuple(turning),
+        torsions=tuple(kinds.quad(bond) for bond in turning),
         inverting=tuple(inverting),
         rings=flexible,
         held=_held_words(graph, rank_atoms(elements, graph), named, centres, which),
@@ -163,9 +169,16 @@ class _Bonds:
         return self.graph.degree[i] == 2 and not _bent(self.x, self.graph, i)
 
     def quad(self, bond: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Choose the torsion (a, i, j, d) of the main neighbours of a bond."""
-        i, j = bond
-        return self._main_neighbour(i, j), i, j, self._main_neighbour(j, i)
+        """Choose the torsion (a, i, j, d) of the main neighbours of a bond, or of its line."""
+        (a, i), (d, j) = self._end(*reversed(bond)), self._end(*bond)
+        return a, i, j, d
+
+    def _end(self, before: int, i: int) -> tuple[int, int]:
+        """Find the end of the line that leads on from a bond, and its main neighbour there."""
+        while self._is_linear_atom(i):
+            (after,) = set(self.graph[i]) - {before}
+            before, i = i, after
+        return self._main_neighbour(i, before), i
 
     def _main_neighbour(self, i: int, other: int) -> int:
         around = set(self.graph[i]) - {other}
@@ -184,7 +197,7 @@ class _Bonds:
 
     def _is_planar(self, i: int) -> bool:
         """Whether the atom has two or three neighbours in one plane."""
-        return self.graph.degree[i] in (2, 3) and not _volume(self.graph, self.x, i)
+        return self.graph.degree[i] in (2, 3) and not measure_pyramid(self.graph, self.x, i)
 
     def _is_double(self, bond: tuple[int, int]) -> bool:
         i, j = bond
@@ -202,7 +215,7 @@ def _bent(x: np.ndarray, graph: nx.Graph, i: int) -> bool:
     return bool(sine > np.sin(np.radians(15.0)) or a @ b > 0)
 
 
-def _volume(graph: nx.Graph, x: np.ndarray, i: int) -> float:
+def measure_pyramid(graph: nx.Graph, x: np.ndarray, i: int) -> float:
     """Compute the volume of the unit vectors to three neighbours; zero if planar, or not three."""
     if graph.degree[i] != 3:
         return 0.0

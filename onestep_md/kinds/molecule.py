@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.torsions import region_membership, torsion_angles
 from onestep_md.analysis.trajectories import Trajectory, make_trajectory, write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
@@ -33,6 +33,7 @@ from onestep_md.kinds.coordinates import new_step_flow
 from onestep_md.progress import Display
 from onestep_md.results.conformations import ring_warnings
 from onestep_md.results.molecule import write_molecule_results
+from onestep_md.results.torsions import reported_torsions
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.target import Target
@@ -56,7 +57,7 @@ def load_molecule_target(config: Config) -> "MoleculeTarget":
             f"{len(molecule.constraints)} bonds of fixed length. Use target.constraints: none, or "
             "flow.base: molecule."
         )
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    torsions = reported_torsions(config, molecule)
     angles = torsion_angles(molecule.positions[None], list(torsions.values()))
     region_membership(angles, list(torsions), config.regions)
     return MoleculeTarget(molecule)
@@ -168,7 +169,7 @@ class MoleculeTarget:
         )
 
     def region_membership(self, config: Config, x: np.ndarray) -> np.ndarray:
-        torsions = find_torsions(self.molecule.pdb_text, config.sample.torsions)
+        torsions = reported_torsions(config, self.molecule)
         angles = torsion_angles(x, list(torsions.values()))
         return region_membership(angles, list(torsions), config.regions)
 

@@ -15,7 +15,7 @@ from onestep_md.analysis.records.molecule import (
     Region,
     write_molecule_arrays,
 )
-from onestep_md.analysis.torsions import find_torsions, region_membership, torsion_angles
+from onestep_md.analysis.torsions import region_membership, torsion_angles
 from onestep_md.analysis.trajectories import write_trajectory
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
@@ -39,6 +39,7 @@ from onestep_md.results.conformations import (
     ring_warnings,
 )
 from onestep_md.results.evidence import evidence_table, measure_all, show_and_write, sum_cost
+from onestep_md.results.torsions import reported_torsions
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.sampler import sampler_of
@@ -58,7 +59,7 @@ def write_molecule_results(
 ) -> None:
     """Sample at every K of `sample.steps`, estimate, print the tables and write the files."""
     start, evaluations = time.monotonic(), evaluators.evaluations
-    torsions = find_torsions(molecule.pdb_text, config.sample.torsions)
+    torsions = reported_torsions(config, molecule)
     names, quads = list(torsions), list(torsions.values())
     sampler, exploration = sampler_of(model), model.exploration
     measured = measure_all(config, sampler, evaluators)

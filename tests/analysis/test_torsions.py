@@ -39,6 +39,17 @@ def test_several_residues_are_numbered():
     assert list(find_torsions(text, "auto")) == ["phi_2", "psi_2", "phi_3", "psi_3"]
 
 
+def test_rotatable_torsions_stand_in_for_phi_and_psi_where_there_are_none():
+    quad = (0, 4, 6, 8)
+    assert list(find_torsions(ALANINE, "auto", [quad])) == ["phi", "psi"]
+    ends = "\n".join(line for line in ALANINE.splitlines() if " NME " in line)
+    assert find_torsions(ends, "auto", [(1, 0, 2, 3)]) == {"H-N-C-H1": (1, 0, 2, 3)}
+    # names of atoms that repeat are told apart by their indices
+    again = f"{ends}\n" + ends.replace(" NME A   3", " NME A   4")
+    assert find_torsions(again, "auto", [(1, 0, 2, 3)]) == {"H_1-N_0-C_2-H1_3": (1, 0, 2, 3)}
+    assert find_torsions(ends, {"t": [1, 0, 2, 3]}, [quad]) == {"t": (1, 0, 2, 3)}
+
+
 def test_named_atoms_and_indices_agree():
     spec = {"phi": ["ACE:1:C", "ALA:2:N", "ALA:2:CA", "ALA:2:C"], "same": [4, 6, 8, 10]}
     found = find_torsions(ALANINE, spec)

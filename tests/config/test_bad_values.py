@@ -161,7 +161,8 @@ BAD_SECTIONS = {
     "torsion of a region, auto": (
         "regions: {A: {chi: [0, 90], phi: [0, 90], psi_12: [0, 90]}}",
         ["5: regions.A.chi: no torsion `chi`. With sample.torsions = auto there are phi and psi, "
-         "or phi_2, psi_2, ...; name any other under sample.torsions."],
+         "or phi_2, psi_2, ..., and without these torsions such as C1-C2-O3-C4; name any other "
+         "under sample.torsions."],
     ),
     "torsion of a region, named": (
         "sample: {torsions: {gamma: [0, 1, 2, 3]}}\nregions: {A: {gama: [0, 9], phi: [0, 9]}}",
