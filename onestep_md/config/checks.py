@@ -171,8 +171,8 @@ def _check_no_torsions(
 def _check_exploration(target: Mapping, exploration: Mapping) -> Iterator[tuple[Key, str]]:
     if target["kind"] == "molecule":
         return
-    if exploration.get("method") == "dynamics":
-        message = "exploration.method = dynamics needs a molecule; remove it."
+    if exploration.get("method") in ("dynamics", "trajectory"):
+        message = f"exploration.method = {exploration['method']} needs a molecule; remove it."
         yield ("exploration", "method"), message
     if exploration.get("snapshots", SNAPSHOTS) != SNAPSHOTS:
         noun = _NOUNS[target["kind"]]

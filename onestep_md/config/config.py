@@ -16,6 +16,7 @@ from onestep_md.config.sections import (
     Exploration,
     Flow,
     FromRun,
+    FromTrajectory,
     Sample,
 )
 from onestep_md.config.targets import MoleculeTarget, Target
@@ -74,6 +75,12 @@ class Config(Section):
     def from_run(self) -> FromRun:
         """The exploration of a run that starts from another one."""
         assert isinstance(self.exploration, FromRun)
+        return self.exploration
+
+    @property
+    def from_trajectory(self) -> FromTrajectory:
+        """The exploration of a run that reads frames."""
+        assert isinstance(self.exploration, FromTrajectory)
         return self.exploration
 
     @property

@@ -112,8 +112,29 @@ else:  # `from` is a word of Python, so that no line of a class can name the key
     )
 
 
+class FromTrajectory(Section):
+    """Frames of the user's own simulation."""
+
+    method: Literal["trajectory"] = "trajectory"
+    files: types.Files = Field(
+        description="Trajectories of the molecule alone, in its atom order: DCD, XTC, TRR, NetCDF "
+        "or H5; paths start at the folder of the YAML file. Energies are evaluated again.",
+    )
+    temperature: types.Kelvin | None = Field(
+        None,
+        gt=0,
+        description="Temperature of the frames, which are then reweighted. Default: that of the "
+        "target.",
+    )
+    weights: str | None = Field(
+        None,
+        description="NumPy file (npy) with a weight of every frame, for frames of another "
+        "ensemble, such as metadynamics; the path starts at the folder of the YAML file.",
+    )
+
+
 Exploration = Annotated[
-    Dynamics | Annealing | FromRun,
+    Dynamics | Annealing | FromRun | FromTrajectory,
     Field(discriminator="method"),
     Choice(
         "method",
@@ -121,8 +142,8 @@ Exploration = Annotated[
         "dynamics: replica exchange of a molecule. annealing: sequential Monte Carlo; a molecule "
         "then starts from its force field's own bonds and angles and uniform torsions, a density "
         "from a Gaussian that is found, and then again from its chart. run: annealing from the "
-        "flow of another run to this target, and training from its weights. Densities have no "
-        "dynamics.",
+        "flow of another run to this target, and training from its weights. trajectory: frames of "
+        "a simulation of your own. Densities have no dynamics and no trajectories.",
     ),
 ]
 

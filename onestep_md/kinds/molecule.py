@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from onestep_md.analysis.frames import read_frame_weights, read_frames
 from onestep_md.analysis.torsions import region_membership, torsion_angles
 from onestep_md.analysis.trajectories import Trajectory, make_trajectory, write_trajectory
 from onestep_md.config import Config
@@ -24,6 +25,7 @@ from onestep_md.exploration.from_energy import (
     as_exploration,
     build_force_field_chart,
 )
+from onestep_md.exploration.from_trajectory import explore_frames
 from onestep_md.files import write_text
 from onestep_md.flow.base import Flow
 from onestep_md.flow.equivariant import EquivariantFlow
@@ -40,6 +42,10 @@ from onestep_md.sampling.target import Target
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
 
+ROUNDED = (
+    "XTC rounds positions to 0.001 nm, which changes energies by about 1 kT; EUBO and BAR, which "
+    "these frames give, are off by some of that. DCD, TRR, NetCDF and H5 do not round."
+)
 _SAME_LENGTH = 1e-6  # nm, of constraints
 
 
@@ -105,11 +111,36 @@ class MoleculeTarget:
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         if config.exploration.method == "dynamics":
             return explore_molecule(config, self.molecule, evaluators, display)
+        if config.exploration.method == "trajectory":
+            return self._explore_trajectory(config, evaluators, display)
         before = evaluators.evaluations
         annealing = anneal_molecule(config, self.molecule, evaluators, display)
         return as_exploration(annealing, evaluators.evaluations - before)
 
+    def _explore_trajectory(
+        self, config: Config, evaluators: Evaluators, display: Display
+    ) -> Exploration:
+        settings = config.from_trajectory
+        files = [config.folder / name for name in settings.files]
+        frames, walkers = read_frames(files, self.molecule.pdb_text)
+        log_weights = np.zeros(len(frames))
+        if settings.weights:
+            log_weights = read_frame_weights(config.folder / settings.weights, len(frames))
+        return explore_frames(
+            self.molecule,
+            frames,
+            walkers,
+            log_weights,
+            settings.temperature or self.molecule.temperature,
+            evaluators,
+            config.seed,
+            display,
+        )
+
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
+        if config.exploration.method == "trajectory":
+            rounded = [name for name in config.from_trajectory.files if name.endswith(".xtc")]
+            return [f"{name}: {ROUNDED}" for name in rounded]
         if config.exploration.method != "dynamics":
             return []
         return ring_warnings(self.molecule, exploration.frames)

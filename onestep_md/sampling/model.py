@@ -57,7 +57,7 @@ def build_model(
     Chart and weights are those of `start` where there is one: weights mean nothing in another
     chart.
     """
-    islands = config.exploration.method != "dynamics"
+    islands = config.exploration.method in ("annealing", "run")
     training = _training_frames(exploration.replica, islands)
     x, gradient = exploration.frames[training], exploration.grad_u[training]
     frames, grad_u = torch.from_numpy(x), torch.from_numpy(gradient)

@@ -60,15 +60,15 @@ class MoleculeResults(Results):
     kT: float  # kJ/mol
     torsions: tuple[str, ...]
     regions: tuple[Region, ...]
-    explored_by: Literal["dynamics", "annealing", "bridge"]  # the last from another run
+    explored_by: Literal["dynamics", "annealing", "bridge", "trajectory"]  # bridge: another run
     isomers: Isomers | None  # None in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
 
     @property
     def annealed(self) -> bool:
-        """Whether there was no dynamics."""
-        return self.explored_by != "dynamics"
+        """Whether the exploration is a population that was annealed."""
+        return self.explored_by in ("annealing", "bridge")
 
     @property
     def target_source(self) -> str:
