@@ -23,6 +23,7 @@ HOMES = {
     "ray": {"distributed", "benchmark"},
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},
+    "tables": {"analysis"},
     "matplotlib": {"analysis", "benchmark"},
     "jinja2": {"analysis"},
     "markupsafe": {"analysis"},

@@ -5,6 +5,7 @@ DCD keeps positions to 1e-7 nm, so energies recomputed from the frames are good 
 `samples.dcd` line by line, `resampled.dcd` has equal weights for tools that know none.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,38 @@ class Ensemble:
     u: np.ndarray
     log_q: np.ndarray
     log_w: np.ndarray
+
+    def save(self, path: str | Path) -> None:
+        """Write the frames to one file, in the format of its suffix.
+
+        HDF5 (.h5), which needs PyTables, also holds `weights`, `u` and `log_q`; NetCDF, TRR, DCD
+        and XTC hold frames alone. XTC rounds positions to 0.001 nm, for viewing.
+
+        Raises:
+            RunFolderError: mdtraj writes no such format, or PyTables is missing.
+
+        Example:
+            >>> import onestep_md
+            >>> onestep_md.load_run("runs/alanine").save("alanine.h5")  # doctest: +SKIP
+        """
+        suffix = Path(path).suffix.lower()
+        try:
+            self.trajectory.save(str(path))
+        except (OSError, ImportError) as error:
+            hint = "; `pip install tables` brings HDF5" if suffix == ".h5" else ""
+            raise RunFolderError(f"cannot write {path}: {error}{hint}.") from error
+        if suffix == ".xtc":
+            warnings.warn(
+                f"{path}: XTC rounds positions to 0.001 nm, which changes energies by about 1 kT; "
+                "never reweight these frames.",
+                stacklevel=2,
+            )
+        if suffix == ".h5":
+            import tables
+
+            with tables.open_file(str(path), "a") as file:
+                for name in ("weights", "u", "log_q"):
+                    file.create_array("/", name, getattr(self, name))
 
 
 def write_trajectory(

@@ -57,6 +57,23 @@ def test_nothing_temporary_stays(folder):
     assert names == {"topology.pdb", "samples.dcd", "resampled.dcd", "samples.npz", "weights.npy"}
 
 
+def test_an_ensemble_is_one_file_with_its_weights_inside(folder, tmp_path):
+    tables = pytest.importorskip("tables")
+    run = load_run(folder)
+    run.save(tmp_path / "all.h5")
+    frames = mdtraj.load(str(tmp_path / "all.h5"))
+    np.testing.assert_allclose(frames.xyz, run.trajectory.xyz)
+    with tables.open_file(str(tmp_path / "all.h5")) as file:
+        np.testing.assert_array_equal(file.root.weights[:], run.weights)
+        np.testing.assert_array_equal(file.root.u[:], run.u)
+    run.save(tmp_path / "all.nc")
+    assert mdtraj.load(str(tmp_path / "all.nc"), top=frames.topology).n_frames == N
+    with pytest.warns(UserWarning, match="never reweight"):
+        run.save(tmp_path / "all.xtc")
+    with pytest.raises(RunFolderError, match="cannot write"):
+        run.save(tmp_path / "all.docx")
+
+
 def test_a_failed_write_keeps_the_old_file(folder, samples, monkeypatch):
     before = (folder / "samples.dcd").read_bytes()
 
