@@ -87,7 +87,7 @@ def resolved_values(
 
 
 def _is_of_older_run(config: type[Section], data: Mapping[str, Any]) -> bool:
-    """Whether every key of every exploration that has a default has a value.
+    """Whether every key of every exploration that has a value by default has one.
 
     Resolved configurations of older runs, from before keys belonged to one method, are so; the
     keys of the other method had no effect in them.
@@ -98,7 +98,7 @@ def _is_of_older_run(config: type[Section], data: Mapping[str, Any]) -> bool:
         key
         for model in models
         for key, field in model.model_fields.items()
-        if not is_needed(field)
+        if not is_needed(field) and field.default is not None
     }
     return isinstance(keys, Mapping) and all(keys.get(key) is not None for key in known)
 

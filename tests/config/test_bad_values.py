@@ -210,8 +210,8 @@ BAD_SECTIONS = {
     ),
     "a wrong method, and keys of one that it may be": (
         "exploration: {method: anealing, moves: 0}\ntrain: {method: 3, steps: 0, grid: angle}",
-        ['5: exploration.method = "anealing", must be one of dynamics, annealing, run, trajectory. Did you '
-         "mean `annealing`?",
+        ['5: exploration.method = "anealing", must be one of dynamics, annealing, run, '
+         "trajectory. Did you mean `annealing`?",
          "5: exploration.moves = 0, must be at least 1.",
          "6: train.method = 3, must be one of buffer, osds, scds, cdds.",
          "6: train.steps = 0, must be at least 1."],
