@@ -6,6 +6,8 @@ import os
 # threads that wait for each other take longer than the work, many times so on a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,18 @@ from onestep_md.targets.molecule import load_molecule
 sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
+
+
+def pytest_collection_modifyitems(items):
+    missing = [] if importlib.util.find_spec("rdkit") else ["RDKit"]
+    beside = str(Path(sys.executable).parent)
+    if not (shutil.which("antechamber") or shutil.which("antechamber", path=beside)):
+        missing.append("AmberTools")
+    if missing:
+        reason = f"{' and '.join(missing)} not installed: pip install -e '.[ligands]'"
+        for item in items:
+            if item.get_closest_marker("ligands"):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

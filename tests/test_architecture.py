@@ -20,6 +20,7 @@ COMMANDS = {
 # dependency -> folders and top-level files that may import it
 HOMES = {
     "openmm": {"targets", "benchmark"},
+    "rdkit": {"targets"},
     "ray": {"distributed", "benchmark"},
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},
@@ -55,7 +56,9 @@ BELOW = {
         "progress", "targets", "training",
     },
 }  # fmt: skip
-HEAVY = {"torch", "ray", "openmm", "mdtraj", "matplotlib", "scipy", "pymbar", "networkx"}
+HEAVY = {
+    "torch", "ray", "openmm", "mdtraj", "matplotlib", "scipy", "pymbar", "networkx", "rdkit",
+}  # fmt: skip
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -172,3 +175,8 @@ def test_one_learner_imports_neither_ray_nor_process_groups():
         "assert not {'ray', 'onestep_md.distributed.group'} & set(sys.modules)"
     )
     assert "torch" in heavy_after(code)
+
+
+def test_the_package_runs_without_the_extra_for_ligands():
+    code = "import onestep_md, onestep_md.pipeline, sys\nassert 'rdkit' not in sys.modules"
+    assert "openmm" in heavy_after(code)

@@ -6,7 +6,7 @@ a fraction of a second.
 """
 
 from onestep_md.config.config import Config
-from onestep_md.config.forms import IN_RUN_FOLDER, keys_in_run_folder
+from onestep_md.config.forms import IN_RUN_FOLDER, find_form, keys_in_run_folder
 from onestep_md.config.load import config_text, load_config, load_configs, several_text
 from onestep_md.config.schema import schema_text
 from onestep_md.config.sections import SPLINE_BINS, Annealing, Cluster, Dynamics
@@ -38,6 +38,7 @@ __all__ = [
     "ScdsTraining",
     "Train",
     "config_text",
+    "find_form",
     "keys_in_run_folder",
     "load_config",
     "load_configs",

@@ -55,6 +55,12 @@ def mistakes_of_several(
     if any(target.get("kind", "molecule") != "molecule" for target in targets):
         yield key, "target is a list; only molecules can be trained together."
         return
+    if any(target.get("smiles") for target in targets):
+        message = (
+            "target is a list; results go by the names of files, and target.smiles has none: "
+        )
+        yield key, message + "give target.file, an SDF or MOL2."
+        return
     names = [PurePath(file).stem for target in targets if (file := main_file(target))]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield key, f"target is a list with two files {name}.pdb; results go by their names."

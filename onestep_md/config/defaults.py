@@ -28,6 +28,7 @@ class Facts:
 
     kind: str = "molecule"  # of the target
     name: str | None = None  # of a benchmark density
+    ligand: bool = False  # whether a molecule is given as SMILES, SDF or MOL2
     temperature: float | None = None  # of a molecule, in K
     coordinates: str = "internal"
     base: str | None = None  # of a molecule in cartesian coordinates
@@ -64,6 +65,7 @@ class When(NamedTuple):
 
 
 MOLECULES = When("for molecules", lambda facts: facts.molecule)
+LIGANDS = When("for target.smiles and target.file", lambda facts: facts.ligand)
 DENSITIES = When("for densities", lambda facts: not facts.molecule)
 PARTICLE_DENSITIES = When(
     f"for densities of particles ({', '.join(PARTICLES)})", lambda facts: facts.name in PARTICLES
@@ -141,6 +143,7 @@ def facts_of(values: Mapping[str, Any]) -> Facts:
     bare = Facts(
         kind=kind if kind in KINDS else "molecule",
         name=name if isinstance(name, str) else None,
+        ligand=bool(get("target", "smiles") or get("target", "file")),
         temperature=float(temperature) if hot else None,
         base=get("flow", "base"),
         method=get("train", "method") or "buffer",

@@ -38,6 +38,8 @@ class Form:
 
 # where the key of one form is a further key of another, the other stands first
 FORMS = (
+    Form("smiles", other=("forcefield", "solvent", "charges", "constraints")),
+    Form("file", other=("forcefield", "solvent", "charges", "constraints")),
     Form("system", coordinates=("pdb",)),
     Form("forcefield", coordinates=("pdb",), other=("constraints",)),
 )
@@ -78,6 +80,8 @@ def check_form(target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
         return
     yield from _check_no_other(form, target)
     yield from _check_coordinates(form, target)
+    if form.key in ("smiles", "file"):
+        yield from _check_ligand(form, target)
 
 
 def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
@@ -111,3 +115,16 @@ def _check_coordinates(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[
     elif len(given) > 1:
         message = f"target.{given[0]} and target.{given[1]} are both given; keep one of them."
         yield ("target", given[1]), message
+
+
+def _check_ligand(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    names = list(target.get("forcefield") or [])
+    if "forcefield" in target and names not in (["gaff2"], ["gaff"]):
+        yield (
+            ("target", "forcefield"),
+            f"target.{form.key} needs target.forcefield: [gaff2] or [gaff], which have parameters "
+            "for any organic molecule.",
+        )
+    if "solvent" in target and not target["solvent"]:
+        message = f"target.solvent is missing. target.{form.key} needs it: obc2, gbn2 or vacuum."
+        yield ("target", "solvent"), message

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onestep_md.config.source import Source
 
-_FILES = ("pdb", "forcefield", "system")  # keys of the target that name files
+_FILES = ("pdb", "forcefield", "system", "file")  # keys of the target that name files
 
 
 def load_states(path: Path) -> dict[str, list[str]] | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from onestep_md.config import types
+from onestep_md.config.defaults import LIGANDS, OTHERWISE, depends
 from onestep_md.config.forms import PDB
 from onestep_md.config.section import Choice, Section
 
@@ -32,6 +33,29 @@ class MoleculeTarget(Section):
         None,
         description="Serialized OpenMM System (XML) that fits the PDB, for any other force "
         "field; the path starts at the folder of the YAML file.",
+    )
+    smiles: str | None = Field(
+        None,
+        description="SMILES string of a ligand, whose geometry RDKit builds and whose parameters "
+        "AmberTools makes, by target.forcefield [gaff2] or [gaff]. Stereo that it leaves open is "
+        "chosen, and said. Atoms are named by element and number, in the order of the string, "
+        "hydrogens last. Needs the extra `ligands`.",
+    )
+    file: str | None = Field(
+        None,
+        description="SDF (molfile) or MOL2 file of a ligand instead of target.smiles; the path "
+        "starts at the folder of the YAML file. Its geometry and atom order are kept; a drawing "
+        "in the plane gets a geometry, and hydrogens that are missing are added.",
+    )
+    solvent: Literal["obc2", "gbn2", "vacuum"] | None = Field(
+        None,
+        description="Implicit solvent of target.smiles and target.file: obc2, gbn2 or vacuum.",
+    )
+    charges: Annotated[
+        Literal["am1bcc", "gasteiger"] | None, depends((LIGANDS, "am1bcc"), (OTHERWISE, None))
+    ] = Field(
+        description="Partial charges of target.smiles and target.file: am1bcc by sqm, which takes "
+        "seconds to minutes; or gasteiger, which are rougher and take no time.",
     )
     constraints: Literal["none", "hbonds"] = Field(
         "none",

@@ -9,6 +9,7 @@ import numpy as np
 from onestep_md.config import (
     IN_RUN_FOLDER,
     Config,
+    find_form,
     load_config,
     load_configs,
     load_states,
@@ -19,6 +20,10 @@ from onestep_md.errors import ConfigError, TargetError
 from onestep_md.kinds import load_target
 from onestep_md.sampling.target import Target
 
+# a change of these keys needs another System than the run's own
+_OF_ENERGIES = {
+    f"target.{key}" for key in ("forcefield", "constraints", "system", "solvent", "charges")
+}
 OWN = "own"  # name of the state that the run was trained for
 
 
@@ -152,11 +157,17 @@ def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
         )
     values = _own_target(run, config).model_dump(mode="json", exclude_none=True)
     if config.target.kind == "molecule":
-        if keys & {"target.forcefield", "target.constraints", "target.system"}:
+        if keys & _OF_ENERGIES:
             original = load_config(run / "config.yaml").molecule
             values = {key: value for key, value in values.items() if key != "system"}
             values |= {"constraints": original.constraints}
-            if original.forcefield and "target.system" not in keys:
-                values["forcefield"] = list(original.forcefield)
+            if "target.system" not in keys:
+                given = original.model_dump(mode="json", exclude_none=True)
+                form = find_form(given)
+                if form and "pdb" not in form.keys:  # the molecule is made anew from what it was
+                    del values["pdb"]
+                    values |= {key: given[key] for key in form.keys if key in given}
+                elif original.forcefield:
+                    values["forcefield"] = list(original.forcefield)
     (changed,) = load_configs({"target": values}, list(options)).values()
     return changed

@@ -14,6 +14,7 @@ _OTHERS = {
     "<?xml": ("XML", ""),
     "%VERSION": ("Amber topology", ""),
 }
+_LIGANDS = ("MOL2", "MDL molfile")  # formats that target.file takes
 
 
 def check_is_pdb(path: Path) -> None:
@@ -26,6 +27,8 @@ def check_is_pdb(path: Path) -> None:
     for start, (name, writer) in _OTHERS.items():
         if any(line.startswith(start) for line in lines):
             convert = f"Convert it, with {writer}" if writer else "Give the PDB of the molecule"
+            if name in _LIGANDS:
+                convert = f"Name it in target.file, for parameters by GAFF. Or: {convert}"
             raise TargetError(
                 f"target.pdb: {path} is a file in {name} format. {convert}; atoms in the order of "
                 "the System or force field, bonds of residues that are not standard in CONECT "

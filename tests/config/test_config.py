@@ -204,8 +204,9 @@ def test_a_run_may_start_from_another_one(write):
 
 
 def test_no_value_is_left_open(write):
-    # but which of two there is, and what only the exploration decides
-    open_ = {"target": {"forcefield", "system", "data"}, "flow": {"network", "base", "bins"}}
+    # but which form there is, with its own keys, and what only the exploration decides
+    forms = {"forcefield", "system", "smiles", "file", "solvent", "charges"}
+    open_ = {"target": forms | {"data"}, "flow": {"network", "base", "bins"}}
     for text in KINDS.values():
         for section, keys in load_config(write(text)).model_dump().items():
             if isinstance(keys, dict):

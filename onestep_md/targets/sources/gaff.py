@@ -1,0 +1,151 @@
+"""A ligand from a SMILES string, an SDF or a MOL2 file, by GAFF.
+
+Its parameters take seconds to minutes and are the same every time. So they are kept in a folder
+of the user's, by a checksum of what they are made from, and a run makes them once.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from onestep_md.errors import TargetError
+from onestep_md.files import write_json
+from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL, parametrise
+from onestep_md.targets.sources.ligand import Ligand
+from onestep_md.targets.sources.structure import Structure, find_file
+
+_RECIPE = 1  # counts changes of how ligands are made
+_SOLVENTS = {"obc2": app.OBC2, "gbn2": app.GBn2, "vacuum": None}
+_NET = 0.01  # e, by which rounded charges may miss the net charge
+
+
+def read_ligand(target, folder: Path) -> Structure:
+    """Read target.smiles or target.file and parametrise it by target.forcefield.
+
+    Args:
+        target: the configuration's target.
+        folder: of the YAML file; relative paths start there.
+
+    Raises:
+        TargetError: the molecule is refused, or RDKit or AmberTools is missing or fails.
+    """
+    (forcefield,) = target.forcefield
+    charges = target.charges
+    path = find_file(target.file, folder, "target.file") if target.file else None
+    made_from = path.read_text(errors="replace") if path else target.smiles.strip()
+    kept = _kept_file(made_from, forcefield, charges, target.solvent)
+    notes = []
+    if kept.is_file():
+        ligand, prmtop = _load(kept)
+        notes = [f"parameters as made before, kept in {kept}"]
+    else:
+        ligand = _understand(made_from, path)
+        prmtop, more = parametrise(ligand, forcefield, charges, target.solvent)
+        ligand = replace(ligand, notes=(*ligand.notes, *more))
+        notes = _save(kept, ligand, prmtop)
+    system = _create_system(ligand, prmtop, target.solvent, target.constraints)
+    return Structure(
+        system,
+        ligand.topology(),
+        ligand.positions,
+        path or Path("target.smiles"),
+        (forcefield, charges),
+        (*ligand.notes, *notes),
+    )
+
+
+def _understand(made_from: str, path: Path | None) -> Ligand:
+    """Read a SMILES string or a file by RDKit, which is imported here alone."""
+    try:
+        from onestep_md.targets.sources import chemistry
+    except ImportError as error:
+        raise TargetError(
+            f"Ligands need RDKit, which cannot be imported ({error}). Install it with "
+            f"`{HOW_TO_INSTALL}`."
+        ) from error
+    return chemistry.read_file(path) if path else chemistry.read_smiles(made_from)
+
+
+def _create_system(ligand: Ligand, prmtop: str, solvent: str, constraints: str) -> openmm.System:
+    with tempfile.TemporaryDirectory(prefix="onestep_md-") as name:
+        path = Path(name) / "ligand.prmtop"
+        path.write_text(prmtop)
+        amber = app.AmberPrmtopFile(str(path))
+    _check_same_molecule(ligand, amber.topology)
+    with warnings.catch_warnings():
+        # OpenMM's radii of carboxylates; LEaP has them for residues of proteins alone
+        warnings.filterwarnings("ignore", "Non-optimal GB parameters")
+        system = amber.createSystem(
+            nonbondedMethod=app.NoCutoff,
+            constraints={"none": None, "hbonds": app.HBonds}[constraints],
+            rigidWater=False,
+            removeCMMotion=False,
+            implicitSolvent=_SOLVENTS[solvent],
+        )
+    _check_charge(ligand, system)
+    return system
+
+
+def _check_same_molecule(ligand: Ligand, topology: app.Topology) -> None:
+    """Refuse a prmtop of other atoms, or of an atom order or bonds that are not the ligand's."""
+    elements = tuple(atom.element.symbol for atom in topology.atoms())
+    bonds = {frozenset((bond[0].index, bond[1].index)) for bond in topology.bonds()}
+    if elements != ligand.elements or bonds != {frozenset(bond) for bond in ligand.bonds}:
+        raise TargetError(
+            "AmberTools made another molecule of the ligand: its atoms or bonds differ from those "
+            "that were given. Check bond orders and charges, or give target.prmtop of your own."
+        )
+
+
+def _check_charge(ligand: Ligand, system: openmm.System) -> None:
+    (force,) = (f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
+    charges = [
+        force.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge)
+        for i in range(system.getNumParticles())
+    ]
+    if abs(sum(charges) - ligand.charge) > _NET:
+        raise TargetError(
+            f"The charges that AmberTools gives the ligand sum to {sum(charges):.3f}, and its net "
+            f"charge is {ligand.charge}. Check its bond orders and charges."
+        )
+
+
+def _kept_file(made_from: str, *choices: str) -> Path:
+    """Name the file that keeps a ligand."""
+    text = json.dumps([_RECIPE, made_from, *choices])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return cache / "onestep_md" / "ligands" / f"{digest}.json"
+
+
+def _save(path: Path, ligand: Ligand, prmtop: str) -> list[str]:
+    """Keep a ligand, and say so if it cannot be kept."""
+    values = asdict(ligand) | {"positions": ligand.positions.tolist(), "prmtop": prmtop}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, values)
+    except OSError as error:
+        return [f"parameters cannot be kept ({error}): they are made again each time"]
+    return []
+
+
+def _load(path: Path) -> tuple[Ligand, str]:
+    values = json.loads(path.read_text())
+    ligand = Ligand(
+        elements=tuple(values["elements"]),
+        names=tuple(values["names"]),
+        bonds=tuple((i, j) for i, j in values["bonds"]),
+        positions=np.array(values["positions"]),
+        charge=values["charge"],
+        molfile=values["molfile"],
+        notes=tuple(values["notes"]),
+    )
+    return ligand, values["prmtop"]

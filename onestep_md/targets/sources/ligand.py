@@ -1,0 +1,43 @@
+"""A ligand before it has parameters: atoms, bonds and a geometry."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from openmm import app
+
+RESIDUE = "LIG"
+
+
+@dataclass(frozen=True)
+class Ligand:
+    """One molecule with all its hydrogens.
+
+    Attributes:
+        elements: (atoms,) chemical symbols.
+        names: (atoms,) names, no two the same.
+        bonds: pairs of atom indices.
+        positions: (atoms, 3) geometry in nm, with the digits of a PDB file.
+        charge: net charge in e.
+        molfile: the same as a molfile of MDL, with bond orders, for other programs.
+        notes: what was understood and chosen, a sentence each.
+    """
+
+    elements: tuple[str, ...]
+    names: tuple[str, ...]
+    bonds: tuple[tuple[int, int], ...]
+    positions: np.ndarray
+    charge: int
+    molfile: str
+    notes: tuple[str, ...]
+
+    def topology(self) -> app.Topology:
+        """Make a topology of one residue, LIG 1."""
+        topology = app.Topology()
+        residue = topology.addResidue(RESIDUE, topology.addChain("A"), "1")
+        atoms = [
+            topology.addAtom(name, app.Element.getBySymbol(symbol), residue)
+            for name, symbol in zip(self.names, self.elements, strict=True)
+        ]
+        for i, j in self.bonds:
+            topology.addBond(atoms[i], atoms[j])
+        return topology
