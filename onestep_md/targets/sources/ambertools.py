@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +164,9 @@ def _find(program: str) -> Path:
 
 
 def _telling_line(output: str) -> str:
-    """Return the last line of a log that speaks of an error, or else the last one."""
+    """Return the line after a fatal error, or the last one that speaks of an error, or any."""
     lines = [" ".join(_CODES.sub("", line).split()) for line in output.splitlines()]
-    lines = [line for line in lines if line]
+    lines = [line for line in lines if line] or ["it says nothing"]
+    after = [line for before, line in pairwise(lines) if "Fatal Error" in before]
     telling = [line for line in lines if _TELLING.search(line)]
-    return (telling or lines or ["it says nothing"])[-1].rstrip(".:")
+    return (after or telling or lines)[-1].rstrip(".:")

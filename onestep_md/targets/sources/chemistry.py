@@ -22,6 +22,7 @@ _BONDS = {
 _SEED = 1  # of geometries, whatever the seed of the run: it is part of what the target is
 _NEAR = 0.1  # e, within which charges of a file count as its net charge
 _LONGEST_NAME = 4  # columns of a PDB file
+_SHORTEST_BOND = 0.5  # A
 
 
 def read_smiles(smiles: str) -> Ligand:
@@ -59,6 +60,8 @@ def read_file(path: Path) -> Ligand:
     flat = not molecule.GetConformer().Is3D()
     if flat:
         notes.append("the file is a drawing in the plane: the geometry is RDKit's")
+    else:
+        _check_lengths(molecule, where)
     before = molecule.GetNumAtoms()
     molecule = Chem.AddHs(molecule, addCoords=True)
     added = molecule.GetNumAtoms() - before
@@ -74,7 +77,7 @@ def read_file(path: Path) -> Ligand:
 
 
 def _parse_sdf(text: str, where: str) -> Chem.Mol:
-    blocks = [block for block in text.split("$$$$") if block.strip()]
+    blocks = [block for block in re.split(r"^\$\$\$\$", text, flags=re.M) if block.strip()]
     if "M  END" not in text:
         raise TargetError(
             f"{where} is neither an SDF (molfile) nor a MOL2 file. A PDB file is named in "
@@ -111,10 +114,19 @@ def _refuse_several(count: int, where: str) -> None:
         raise TargetError(f"{where} holds {count} molecules. Only one can be sampled: keep one.")
 
 
+def _check_lengths(molecule: Chem.Mol, where: str) -> None:
+    x = molecule.GetConformer().GetPositions()
+    for i, j in _ends(molecule):
+        length = np.linalg.norm(x[i] - x[j])
+        if length < _SHORTEST_BOND:
+            raise TargetError(
+                f"{where}: the bond of atoms {i + 1} and {j + 1} is {length:.2f} A long. "
+                "Coordinates are in Angstrom (10 A = 1 nm); write them anew."
+            )
+
+
 def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
     """Check that GAFF may describe a molecule; perceive its rings, aromaticity and stereo."""
-    if molecule.GetNumAtoms() == 0:
-        raise TargetError(f"{where} holds no atoms.")
     _check_atoms_and_bonds(molecule, where)
     with rdBase.BlockLogs():
         problems = Chem.DetectChemistryProblems(molecule)
@@ -126,6 +138,8 @@ def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
                 "orders, hydrogens or charges; an aromatic N with its hydrogen is [nH] in SMILES."
             )
         Chem.SanitizeMol(molecule)
+    if molecule.GetNumAtoms() == 1 and not molecule.GetAtomWithIdx(0).GetTotalNumHs():
+        raise TargetError(f"{where} is a single atom, which has nothing to sample.")
     radicals = [atom for atom in molecule.GetAtoms() if atom.GetNumRadicalElectrons()]
     if radicals:
         raise TargetError(
@@ -147,6 +161,8 @@ def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
 
 
 def _check_atoms_and_bonds(molecule: Chem.Mol, where: str) -> None:
+    if molecule.GetNumAtoms() == 0:
+        raise TargetError(f"{where} holds no atoms.")
     for atom in molecule.GetAtoms():
         if atom.GetAtomicNum() == 0 or atom.HasQuery():
             raise TargetError(f"{where}: {_label(atom)} is a placeholder. Name its element.")
@@ -237,8 +253,8 @@ def _describe_choices(
     """Say which stereo was chosen; what has no label after all was no choice."""
     notes = []
     for kind, noun, how in (
-        (Chem.StereoType.Atom_Tetrahedral, "stereocentre", "@"),
-        (Chem.StereoType.Bond_Double, "double bond", "/ and \\"),
+        (Chem.StereoType.Atom_Tetrahedral, "stereocentre", "@ in SMILES, a wedge in a drawing,"),
+        (Chem.StereoType.Bond_Double, "double bond", "/ and \\ in SMILES"),
     ):
         chosen = []
         for stereo in (s for s in undefined if s.type == kind):

@@ -163,6 +163,12 @@ def sander_terms(prmtop, positions, igb, folder) -> dict[str, float]:
         ("CN(C)(C)(C)C", "Explicit valence for atom 2 N, 5, is greater than permitted"),
         ("c1cccc1", "Can't kekulize mol (by RDKit). Correct the bond orders"),
         ("C[C@H]1[C@@H](C)C#C1", "RDKit has no geometry for it"),
+        ("[Cl-]", "[Cl-] is a single atom, which has nothing to sample."),
+        (" ", "holds no atoms."),
+        (
+            "OCl(=O)(=O)=O",
+            "antechamber fails on the ligand: No Gasteiger parameter for atom (ID: 1",
+        ),
         ("[H][H]", "GAFF2 has no parameters for ha-ha of the ligand"),
     ],
 )
@@ -173,8 +179,8 @@ def test_what_gaff_cannot_do_is_refused_in_one_sentence(smiles, words):
 @pytest.mark.parametrize(
     ("smiles", "words"),
     [
-        ("CC(F)C(O)C", r"2 stereocentres undefined: taken as [RS],[RS] \(C2,C3\); give @ to"),
-        ("CC=CF", r"1 double bond undefined: taken as [EZ] \(C2=C3\); give / and \\ to choose"),
+        ("CC(F)C(O)C", r"2 stereocentres undefined: taken as [RS],[RS] \(C2,C3\); give @ in"),
+        ("CC=CF", r"1 double bond undefined: taken as [EZ] \(C2=C3\); give / and \\ in SMILES"),
         ("C[C@H](F)Cl", r"stereo: C2 R"),
         ("F/C=C/F", r"stereo: C1=C2 E"),
         ("[2H]C([2H])O", "2 isotopes taken as the usual one: the energy is the same"),
@@ -255,6 +261,8 @@ def test_files_that_are_no_one_ligand_are_refused(tmp_path, methane):
     assert "holds 2 molecules. Only one can be sampled: keep one." in refusal(file=str(two))
     weak = write_sdf(tmp_path / "weak.sdf", [("N", 0, 0, 0), ("C", 2, 0, 0)], [(1, 2, 8)])
     assert "is neither single, double, triple nor aromatic" in refusal(file=str(weak))
+    close = write_sdf(tmp_path / "nm.sdf", *tetrahedron("H", 0.109))
+    assert "the bond of atoms 1 and 2 is 0.11 A long" in refusal(file=str(close))
     other = tmp_path / "a.pdb"
     other.write_text("ATOM\n")
     assert "is neither an SDF (molfile) nor a MOL2 file" in refusal(file=str(other))
