@@ -1,9 +1,11 @@
 """Free energies between states of a molecule without any flow: replica exchange and MBAR.
 
-Every state is explored by a replica exchange of its own, and the frames of all states together
-give their differences (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)). States in vacuum
-are led to by scaling the solvent: charges by sqrt(l), which multiplies the generalized Born energy
-by l, and the surface energy by l. Temperatures are those of one ladder.
+States are explored by a replica exchange each, and the frames of all together give their
+differences (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)). States whose solvent is a
+custom force, ten times slower, have no frames of their own. States in vacuum are led to by scaling
+the solvent: charges by sqrt(l), which multiplies the generalized Born energy by l, and the surface
+energy by l. Temperatures are those of one ladder. Time steps are half of those of runs: at 2 fs
+the mean energy is off by a tenth of a kT, which shows along temperature.
 """
 
 import dataclasses
@@ -27,15 +29,16 @@ from onestep_md.free_energy.run import compute_free_energies
 from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
 from onestep_md.progress import Display
 from onestep_md.stages import open_pool
-from onestep_md.targets.molecule import KB, Molecule
+from onestep_md.targets.molecule import KB
 
 SEED = 20261201  # not the seed of any run
+LADDER = 3  # times as long as a state: all temperatures hang on one ladder
 SCALES = (0.25, 0.5, 0.75)  # of the solvent, between vacuum and the run's own state
 
 
 @dataclass(frozen=True)
-class _Simulated:
-    """A state that is simulated: its name in the table, its configuration and its target."""
+class _State:
+    """A state: its name in the table, its configuration and its target."""
 
     name: str
     config: Config
@@ -55,21 +58,20 @@ def write_state_reference(system: Path, states: Path, path: Path, duration: floa
     config = _reference_config(system, [], duration)
     changes = load_states(states) or {}
     warm = {name: options for name, options in changes.items() if _changes_temperature(options)}
-    found = _along_temperature(system, config, warm, duration, display)
-    simulated = [_Simulated("own", config, load_molecule_target(config))]
+    found = _along_temperature(system, config, warm, LADDER * duration, display)
+    chosen = [_State("own", config, load_molecule_target(config))]
     for name, options in changes.items():
         if name not in warm:
             changed = _reference_config(system, options, duration)
-            simulated.append(_Simulated(name, changed, load_molecule_target(changed)))
-    solvated = simulated[0].target.molecule
-    if any(_solvent(s.target.molecule) is None for s in simulated) and _solvent(solvated):
-        simulated += [_scale_solvent(simulated[0], scale) for scale in SCALES]
-    found |= _by_mbar(simulated, display)
+            chosen.append(_State(name, changed, load_molecule_target(changed)))
+    if any(state.target.fingerprint.solvent == "vacuum" for state in chosen[1:]):
+        chosen += [_scale_solvent(chosen[0], scale) for scale in SCALES]
+    found |= _by_mbar(chosen, display)
     write_json(
         path,
         {
-            "fingerprint": solvated.fingerprint.as_dict(),
-            "duration": duration,
+            "fingerprint": chosen[0].target.fingerprint.as_dict(),
+            "exploration": config.exploration.model_dump(mode="json"),
             "seed": SEED,
             "states": {
                 name: {"delta_log_z": e.value, "error": e.error} for name, e in found.items()
@@ -122,6 +124,7 @@ def _reference_config(system: Path, options: Sequence[str], duration: float) -> 
         "duration": duration,
         "equilibration": 20.0,
         "frame_interval": 0.2,
+        "timestep": 1.0,
     }
     settings = [f"exploration.{key}={value}" for key, value in exploration.items()]
     return load_config(system, [*settings, *options], SEED)
@@ -132,37 +135,39 @@ def _changes_temperature(options: Sequence[str]) -> bool:
     return len(options) == 1 and options[0].startswith("target.temperature=")
 
 
-def _by_mbar(simulated: Sequence[_Simulated], display: Display) -> dict[str, Estimate]:
-    """Explore all states, and estimate log Z less that of the first from all frames."""
-    frames = [
-        _explore(state.name, state.target, state.config, SEED + number, display)
-        for number, state in enumerate(simulated)
-    ]
-    x = np.concatenate([explored.frames for explored in frames])
-    u = []
-    for state in simulated:
-        pool = open_pool(state.config, [state.target], local=True, address=None)
-        u.append(pool.evaluate(x)[0])
-        pool.close()
-    rows, first = np.stack(u), np.cumsum([0, *[len(explored.u) for explored in frames]])
-    kept = []
-    for k, explored in enumerate(frames):
-        own = rows[:, first[k] : first[k + 1]]
+def _by_mbar(states: Sequence[_State], display: Display) -> dict[str, Estimate]:
+    """Explore the states, and estimate log Z less that of the first from all frames."""
+    frames: dict[int, Exploration] = {
+        k: _explore(state.name, state.target, state.config, SEED + k, display)
+        for k, state in enumerate(states)
+        if "Custom" not in state.target.fingerprint.solvent
+    }
+    x = np.concatenate([explored.frames for explored in frames.values()])
+    rows = np.stack([_evaluate(state, x) for state in states])
+    kept, counts, first = [], np.zeros(len(states), dtype=int), 0
+    for k, explored in frames.items():
+        n = len(explored.u)
+        own = rows[:, first : first + n]
         g = max(statistical_inefficiency(row - own[k], explored.replica) for row in own)
-        kept.append(first[k] + thin(len(explored.u), g, explored.replica))
-        display.say(f"{simulated[k].name}: {len(kept[-1])} independent frames, g {g:.1f}")
+        kept.append(first + thin(n, g, explored.replica))
+        counts[k], first = len(kept[-1]), first + n
+        display.say(f"{states[k].name}: {counts[k]} independent frames, g {g:.1f}")
     rows = rows[:, np.concatenate(kept)]
     lowest = rows.min(axis=1, keepdims=True)
-    mbar = import_pymbar().MBAR(rows - lowest, np.array([len(index) for index in kept]))
-    free = mbar.compute_free_energy_differences()
-    shift = (lowest - lowest[0])[:, 0]
+    free = import_pymbar().MBAR(rows - lowest, counts).compute_free_energy_differences()
+    values = -free["Delta_f"][0] - (lowest - lowest[0])[:, 0]
     return {
-        state.name: Estimate(
-            float(-free["Delta_f"][0, k] - shift[k]), float(free["dDelta_f"][0, k])
-        )
-        for k, state in enumerate(simulated)
+        state.name: Estimate(float(values[k]), float(free["dDelta_f"][0, k]))
+        for k, state in enumerate(states)
         if k
     }
+
+
+def _evaluate(state: _State, x: np.ndarray) -> np.ndarray:
+    pool = open_pool(state.config, [state.target], local=True, address=None)
+    u, _ = pool.evaluate(x)
+    pool.close()
+    return u
 
 
 def _explore(
@@ -192,17 +197,14 @@ def _along_temperature(
     target = load_molecule_target(coldest)
     explored = _explore("temperatures", target, coldest, SEED, display)
     points = average_ladder(explored.ladder_u, explored.temperatures, own, [*kelvin.values()], KB)
+    for point in points:
+        difference = point.delta_log_z.format("")
+        display.say(f"{point.temperature:g} K: log Z less that at {own:g} K {difference}")
     return {name: point.delta_log_z for name, point in zip(kelvin, points, strict=True)}
 
 
-def _solvent(molecule: Molecule) -> openmm.GBSAOBCForce | None:
-    """Return the implicit solvent of OpenMM's own class, if there is one."""
-    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
-    return next((f for f in system.getForces() if isinstance(f, openmm.GBSAOBCForce)), None)
-
-
-def _scale_solvent(own: _Simulated, scale: float) -> _Simulated:
-    """Make the state with the implicit solvent of another, weaker by a factor."""
+def _scale_solvent(own: _State, scale: float) -> _State:
+    """Make the state with the implicit solvent of another, weaker by a factor; OBC alone."""
     system = openmm.XmlSerializer.deserialize(own.target.molecule.system_xml)
     for force in system.getForces():
         if isinstance(force, openmm.GBSAOBCForce):
@@ -213,4 +215,4 @@ def _scale_solvent(own: _Simulated, scale: float) -> _Simulated:
     molecule = dataclasses.replace(
         own.target.molecule, system_xml=openmm.XmlSerializer.serialize(system)
     )
-    return _Simulated(f"{scale:g} of the solvent", own.config, MoleculeTarget(molecule))
+    return _State(f"{scale:g} of the solvent", own.config, MoleculeTarget(molecule))

@@ -8,7 +8,7 @@ import pytest
 
 from onestep_md.benchmark.state_reference import (
     _scale_solvent,
-    _Simulated,
+    _State,
     write_state_reference,
 )
 from onestep_md.config import load_config, load_states
@@ -24,7 +24,7 @@ def evaluate(target, x):
 def test_scaled_solvent_is_a_straight_line_from_vacuum():
     system = SYSTEMS / "alanine.yaml"
     config = load_config(system)
-    own = _Simulated("own", config, load_molecule_target(config))
+    own = _State("own", config, load_molecule_target(config))
     vacuum = load_config(system, load_states(SYSTEMS / "alanine-states.yaml")["vacuum"])
     noise = 0.005 * np.random.default_rng(0).standard_normal((8, 22, 3))
     x = own.target.molecule.positions + noise
