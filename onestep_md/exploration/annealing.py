@@ -98,20 +98,22 @@ def anneal_from(
     snapshots: int,
     progress: Progress,
     saved: Path | None = None,
+    surplus: int = 1,
 ) -> Annealed:
     """Anneal from a base that is known to cover the target, in a single pass.
 
     The population moves on at the end, and `snapshots` of it are kept: particles forget their
     places in a well sooner than the well, and this is cheaper than more particles. A pass that
-    was interrupted goes on from the file `saved`, with the same numbers.
+    was interrupted goes on from the file `saved`, with the same numbers. `surplus` samples of the
+    base are drawn for every particle.
     """
     generator, checked = np.random.default_rng(seed), Checked(target)
     islands = min(ISLANDS, particles // 32)
-    schedule = Schedule(islands, CONDITIONAL_ESS, moves, False, snapshots)
+    schedule = Schedule(islands, CONDITIONAL_ESS, moves, False, snapshots, surplus)
     if saved and saved.exists():
         state = Pass.load(saved, generator, checked)
     else:
-        start = start_population(base, checked, particles, generator)
+        start = start_population(base, checked, surplus * particles, generator)
         state = start_pass(base, start, islands, generator)
     return continue_pass(state, checked, base, schedule, generator, progress, saved)
 

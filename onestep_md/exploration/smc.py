@@ -123,10 +123,12 @@ class Schedule:
 
     Attributes:
         islands: parts of the population that resample apart.
-        ess: of the weights of one temperature step, as a fraction.
+        ess: of the weights of one temperature step, as a fraction of the particles.
         moves: number of moves at every temperature.
         diverse: whether islands join with equal weights, whatever their Z.
         snapshots: number of populations that are kept at the end.
+        surplus: samples of the base for every particle. The first step keeps some of them, and
+            goes farther where the base is near the target; they cost no moves.
     """
 
     islands: int
@@ -134,6 +136,7 @@ class Schedule:
     moves: int
     diverse: bool
     snapshots: int = 1
+    surplus: int = 1
 
 
 def start_pass(
@@ -219,18 +222,19 @@ def _next_temperature(
     """Reweight the population to the next b, resample it and move it."""
     # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
     rise, rest = base.evaluate(state.x)[0] - state.u, 1.0 - state.b
-    increment = _choose_increment(rise, rest, schedule.ess)
+    surplus = 1 if state.temperatures else schedule.surplus
+    increment = _choose_increment(rise, rest, schedule.ess / surplus)
     state.b = state.b + increment if increment < rest else 1.0
     log_w = increment * rise
     # families are stretches: the islands are, until they join
     parts = [np.flatnonzero(state.origin == i) for i in range(len(state.log_z))]
     if state.b < 1.0:
         chosen = np.concatenate(
-            [part[resample(log_w[part], len(part), generator)] for part in parts]
+            [part[resample(log_w[part], len(part) // surplus, generator)] for part in parts]
         )
     else:  # the islands join, each with its Z as a weight
         so_far = 0.0 if schedule.diverse else state.log_z[state.origin]
-        chosen = resample(log_w + so_far, len(log_w), generator)
+        chosen = resample(log_w + so_far, len(log_w) // surplus, generator)
     state.log_z = state.log_z + [log_mean_weight(log_w[part]) for part in parts]
     state.origin, state.founder = state.origin[chosen], state.founder[chosen]
     x, u, grad_u = state.x[chosen], state.u[chosen], state.grad_u[chosen]

@@ -31,6 +31,9 @@ from onestep_md.sampling.sampler import Sampler
 from onestep_md.targets.gaps import fill_gradients
 
 
+_SURPLUS = 10  # one-step samples drawn for every particle
+
+
 @dataclass(frozen=True)
 class Bridged:
     """Configurations of equal weight, and what annealing says of their density.
@@ -95,7 +98,7 @@ def bridge(
     """
     energy = LatentEnergy(sampler.flow, sampler.chart, evaluators)
     found = anneal_from(
-        ChartBase(sampler.chart), energy, particles, seed, moves, 1, progress, saved
+        ChartBase(sampler.chart), energy, particles, seed, moves, 1, progress, saved, _SURPLUS
     )
     z = torch.from_numpy(found.x)
     x, log_det = energy.to_x(z)
