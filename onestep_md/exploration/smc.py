@@ -223,18 +223,21 @@ def _next_temperature(
     # log p_b'(x) - log p_b(x) = (b' - b) (u_0 - u)
     rise, rest = base.evaluate(state.x)[0] - state.u, 1.0 - state.b
     surplus = 1 if state.temperatures else schedule.surplus
-    increment = _choose_increment(rise, rest, schedule.ess / surplus)
+    increment, n = _choose_increment(rise, rest, schedule.ess / surplus), len(rise) // surplus
     state.b = state.b + increment if increment < rest else 1.0
     log_w = increment * rise
     # families are stretches: the islands are, until they join
     parts = [np.flatnonzero(state.origin == i) for i in range(len(state.log_z))]
     if state.b < 1.0:
         chosen = np.concatenate(
-            [part[resample(log_w[part], len(part) // surplus, generator)] for part in parts]
+            [
+                part[resample(log_w[part], len(kept), generator)]
+                for part, kept in zip(parts, np.array_split(np.arange(n), len(parts)), strict=True)
+            ]
         )
     else:  # the islands join, each with its Z as a weight
         so_far = 0.0 if schedule.diverse else state.log_z[state.origin]
-        chosen = resample(log_w + so_far, len(log_w) // surplus, generator)
+        chosen = resample(log_w + so_far, n, generator)
     state.log_z = state.log_z + [log_mean_weight(log_w[part]) for part in parts]
     state.origin, state.founder = state.origin[chosen], state.founder[chosen]
     x, u, grad_u = state.x[chosen], state.u[chosen], state.grad_u[chosen]

@@ -30,7 +30,6 @@ from onestep_md.sampling.draw import CHUNK, Samples, at_once
 from onestep_md.sampling.sampler import Sampler
 from onestep_md.targets.gaps import fill_gradients
 
-
 _SURPLUS = 10  # one-step samples drawn for every particle
 
 

@@ -333,3 +333,23 @@ def test_few_founders_of_a_frozen_well_are_in_the_error():
     bar = [max(a.d_log_z, family_error(a.founder, (a.x[:, :1] > 0).astype(int))) for a in found]
     z = error / np.array(bar)
     assert (np.abs(z) < 1).mean() > 0.5 and (np.abs(z) < 2).mean() > 0.85
+
+
+def test_surplus_samples_of_the_base_save_temperatures_and_keep_log_z_right():
+    energy, log_z = gaussian(np.full(12, 0.6), correlated(12, 0.5, 1.5))
+    base, scores = Gaussian(np.zeros(12), np.eye(12)), []
+
+    def run(seed, surplus, particles=640):
+        return anneal_from(
+            base, energy, particles, seed, 4, 1, lambda fraction, message: None, None, surplus
+        )
+
+    for seed in range(12):
+        found = run(seed, 10)
+        scores.append((found.log_z - log_z) / found.d_log_z)
+    assert 0.3 < np.mean(np.square(scores)) < 2.5
+    without = run(0, 1)
+    assert len(found.temperatures) < len(without.temperatures)
+    assert len(np.unique(found.founder)) > len(np.unique(without.founder))
+    odd = run(0, 10, 601)
+    assert len(odd.x) == len(odd.island) == 601 and (np.diff(odd.founder) >= 0).all()
