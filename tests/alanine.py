@@ -1,11 +1,11 @@
 """Alanine dipeptide, loaded as it is shipped or with changes."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import openmm
 from openmm import app
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.targets.molecule import load_molecule
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -22,7 +22,7 @@ def load(folder=SYSTEMS, **changes):
         "held": "amides",
         "temperature": 300.0,
     }
-    return load_molecule(SimpleNamespace(**target | changes), folder)
+    return load_molecule(MoleculeTarget(**target | changes), folder)
 
 
 def load_text(folder, text, **changes):

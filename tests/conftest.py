@@ -10,11 +10,11 @@ import importlib.util
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.targets.molecule import load_molecule
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share
@@ -43,7 +43,7 @@ def seeded():
 
 
 def _shipped(name, *forcefield):
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb=f"{name}.pdb",
         forcefield=forcefield or ("amber99sbildn.xml",),
         system=None,

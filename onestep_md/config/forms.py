@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onestep_md.config.source import Key
+from onestep_md.config.types import either
 
 PDB = (
     "PDB file of one molecule with all its hydrogens; the path starts at the folder of the YAML "
@@ -23,34 +24,46 @@ class Form:
     Attributes:
         key: the key that chooses it.
         coordinates: keys of files with the input geometry; one of them is needed.
+        needed: further keys that it needs.
         other: further keys that it may have.
     """
 
     key: str
     coordinates: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """All keys that it may have."""
-        return (self.key, *self.coordinates, *self.other)
+        return (self.key, *self.coordinates, *self.needed, *self.other)
 
 
 # where the key of one form is a further key of another, the other stands first
 FORMS = (
     Form("smiles", other=("forcefield", "solvent", "charges", "constraints")),
     Form("file", other=("forcefield", "solvent", "charges", "constraints")),
+    Form("prmtop", coordinates=("inpcrd", "pdb"), needed=("solvent",), other=("constraints",)),
+    Form("top", ("gro", "pdb"), needed=("solvent",), other=("include", "constraints")),
+    Form("psf", ("crd", "pdb"), needed=("params", "solvent"), other=("constraints",)),
     Form("system", coordinates=("pdb",)),
     Form("forcefield", coordinates=("pdb",), other=("constraints",)),
 )
-_KEYS = tuple(dict.fromkeys(key for form in FORMS for key in form.keys))
+KEYS = tuple(dict.fromkeys(key for form in FORMS for key in form.keys))
+_WORDS = ("smiles", "charges", "solvent", "constraints")
+FILES = tuple(key for key in KEYS if key not in _WORDS)  # keys that name files
+# what each needed key is for, where it is missing
+_NEEDED = {
+    "solvent": "vacuum, hct, obc1, obc2, gbn or gbn2",
+    "params": "the list of its parameter files (.prm, .rtf, .str)",
+}
 # what a run folder keeps of a molecule, in whatever form it was given
 IN_RUN_FOLDER: Mapping[str, str] = {"pdb": "input.pdb", "system": "system.xml"}
 
 
 def keys_in_run_folder() -> dict[str, str | None]:
     """Return the keys of a target whose files are those of its run folder."""
-    return {**dict.fromkeys(_KEYS), "constraints": "none", **IN_RUN_FOLDER}
+    return {**dict.fromkeys(KEYS), "constraints": "none", **IN_RUN_FOLDER}
 
 
 def find_form(target: Mapping[str, Any]) -> Form | None:
@@ -82,6 +95,10 @@ def check_form(target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
     yield from _check_coordinates(form, target)
     if form.key in ("smiles", "file"):
         yield from _check_ligand(form, target)
+    for key in form.needed:
+        if key in target and not target[key]:
+            message = f"target.{key} is missing. target.{form.key} needs it: {_NEEDED[key]}."
+            yield ("target", form.key), message
 
 
 def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
@@ -94,11 +111,14 @@ def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key
     if target.get("constraints", "none") != "none" and "constraints" not in form.keys:
         message = f'target.constraints = "hbonds" has no effect on target.{form.key}; remove it.'
         yield ("target", "constraints"), message
-    for key in _KEYS:
+    for key in KEYS:
         if key != "constraints" and target.get(key) and key not in form.keys:
-            owners = " or ".join(f"target.{owner.key}" for owner in FORMS if key in owner.keys)
+            owners = either([f"target.{owner.key}" for owner in FORMS if key in owner.keys])
             message = f"target.{key} belongs to {owners}, and the molecule is given by "
-            yield ("target", key), f"{message}target.{form.key}; remove it."
+            message += f"target.{form.key}; remove it"
+            if key == "solvent" and form.key == "forcefield":
+                message += ", and name a file such as implicit/obc2.xml in target.forcefield"
+            yield ("target", key), f"{message}."
 
 
 def _check_coordinates(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
@@ -109,7 +129,7 @@ def _check_coordinates(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[
     if not given and files == ("pdb",):
         yield ("target", "pdb"), f"target.pdb is missing. {PDB}"
     elif not given:
-        names = " or ".join(f"target.{key}" for key in files)
+        names = either([f"target.{key}" for key in files])
         message = f"target.{form.key} needs the coordinates of its atoms; give {names}."
         yield ("target", form.key), message
     elif len(given) > 1:
@@ -128,3 +148,6 @@ def _check_ligand(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, 
     if "solvent" in target and not target["solvent"]:
         message = f"target.solvent is missing. target.{form.key} needs it: obc2, gbn2 or vacuum."
         yield ("target", "solvent"), message
+    elif target.get("solvent") not in (None, "obc2", "gbn2", "vacuum"):
+        message = f"target.solvent = {target['solvent']} is none of target.{form.key}; take obc2, "
+        yield ("target", "solvent"), message + "gbn2 or vacuum."

@@ -8,9 +8,8 @@ states:
 import json
 from pathlib import Path
 
+from onestep_md.config.forms import FILES
 from onestep_md.config.source import Source
-
-_FILES = ("pdb", "forcefield", "system", "file")  # keys of the target that name files
 
 
 def load_states(path: Path) -> dict[str, list[str]] | None:
@@ -49,7 +48,7 @@ def load_states(path: Path) -> dict[str, list[str]] | None:
 
 def _value(key: str, value: object, folder: Path) -> str:
     """Write a value as YAML on one line."""
-    if key in _FILES:
+    if key in FILES:
         names = value if isinstance(value, list) else [value]
         found = [
             str((folder / str(n)).resolve()) if (folder / str(n)).exists() else n for n in names

@@ -23,11 +23,13 @@ class MoleculeTarget(Section):
     """A single molecule, in vacuum or implicit solvent."""
 
     kind: Literal["molecule"] = "molecule"
-    pdb: str | None = Field(None, description=PDB)
+    pdb: str | None = Field(
+        None, description=f"{PDB} A file whose name ends in .cif is read as mmCIF."
+    )
     forcefield: types.Files | None = Field(
         None,
         description="Force-field XML files by their OpenMM names, implicit solvent included, or "
-        "paths from the folder of the YAML file. Give either this or target.system.",
+        "paths from the folder of the YAML file. Or give target.system, prmtop, top or psf.",
     )
     system: str | None = Field(
         None,
@@ -47,9 +49,41 @@ class MoleculeTarget(Section):
         "starts at the folder of the YAML file. Its geometry and atom order are kept; a drawing "
         "in the plane gets a geometry, and hydrogens that are missing are added.",
     )
-    solvent: Literal["obc2", "gbn2", "vacuum"] | None = Field(
+    prmtop: str | None = Field(
         None,
-        description="Implicit solvent of target.smiles and target.file: obc2, gbn2 or vacuum.",
+        description="Amber topology (prmtop, parm7), with inpcrd or pdb, and solvent.",
+    )
+    inpcrd: str | None = Field(
+        None, description="Amber coordinates (inpcrd, rst7) of the atoms of target.prmtop."
+    )
+    top: str | None = Field(
+        None,
+        description="GROMACS topology, with gro or pdb, and solvent. Files that it includes are "
+        "looked for beside it, then in target.include.",
+    )
+    gro: str | None = Field(
+        None, description="GROMACS coordinates of the atoms of target.top; its box is not used."
+    )
+    include: str | None = Field(
+        None,
+        description="Folder of the GROMACS force fields (share/gromacs/top) that target.top "
+        "includes; without it, that of an installed GROMACS.",
+    )
+    psf: str | None = Field(
+        None, description="CHARMM topology (PSF), with params, crd or pdb, and solvent."
+    )
+    params: types.Files | None = Field(
+        None,
+        description="CHARMM parameter files (.prm, .rtf, .str) of target.psf, all that it needs.",
+    )
+    crd: str | None = Field(
+        None, description="CHARMM coordinates (CARD) of the atoms of target.psf."
+    )
+    solvent: Literal["vacuum", "hct", "obc1", "obc2", "gbn", "gbn2"] | None = Field(
+        None,
+        description="Implicit solvent of prmtop, top, psf, smiles and file, which do not say it: "
+        "vacuum, or a generalised Born model with its surface term, without salt and cutoff; of "
+        "smiles and file obc2 or gbn2. In force fields of OpenMM it is one of the XML files.",
     )
     charges: Annotated[
         Literal["am1bcc", "gasteiger"] | None, depends((LIGANDS, "am1bcc"), (OTHERWISE, None))
@@ -59,8 +93,8 @@ class MoleculeTarget(Section):
     )
     constraints: Literal["none", "hbonds"] = Field(
         "none",
-        description="Bonds of fixed length: none, or all bonds to hydrogen. Only with "
-        "target.forcefield.",
+        description="Bonds of fixed length: none, or all bonds to hydrogen. Not with "
+        "target.system.",
     )
     trust: Trust = False
     temperature: types.Kelvin = Field(

@@ -9,21 +9,17 @@ import numpy as np
 from onestep_md.config import (
     IN_RUN_FOLDER,
     Config,
-    find_form,
     load_config,
     load_configs,
     load_states,
     targets,
 )
+from onestep_md.config.forms import FORMS, KEYS, find_form
 from onestep_md.distributed.pool import Energies
 from onestep_md.errors import ConfigError, TargetError
 from onestep_md.kinds import load_target
 from onestep_md.sampling.target import Target
 
-# a change of these keys needs another System than the run's own
-_OF_ENERGIES = {
-    f"target.{key}" for key in ("forcefield", "constraints", "system", "solvent", "charges")
-}
 OWN = "own"  # name of the state that the run was trained for
 
 
@@ -157,17 +153,21 @@ def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
         )
     values = _own_target(run, config).model_dump(mode="json", exclude_none=True)
     if config.target.kind == "molecule":
-        if keys & _OF_ENERGIES:
-            original = load_config(run / "config.yaml").molecule
-            values = {key: value for key, value in values.items() if key != "system"}
-            values |= {"constraints": original.constraints}
-            if "target.system" not in keys:
-                given = original.model_dump(mode="json", exclude_none=True)
-                form = find_form(given)
-                if form and "pdb" not in form.keys:  # the molecule is made anew from what it was
-                    del values["pdb"]
-                    values |= {key: given[key] for key in form.keys if key in given}
-                elif original.forcefield:
-                    values["forcefield"] = list(original.forcefield)
+        given = {key.removeprefix("target.") for key in keys}
+        if given & set(KEYS) - {"pdb"}:
+            values.pop("system")
+            values |= _original_form(run, given)
+            if values.keys() & {"smiles", "file"}:
+                values.pop("pdb")  # the molecule is made anew
     (changed,) = load_configs({"target": values}, list(options)).values()
     return changed
+
+
+def _original_form(run: Path, given: set[str]) -> dict[str, object]:
+    """Return what the run's molecule was made of, but for keys of another form than is given."""
+    original = load_config(run / "config.yaml").molecule.model_dump(mode="json", exclude_none=True)
+    form, kept = find_form(original), {"constraints": original["constraints"]}
+    if form is None or any(other.key in given - set(form.keys) for other in FORMS):
+        return kept
+    names = (key for key in form.keys if key not in form.coordinates)
+    return kept | {key: original[key] for key in names if key in original}

@@ -39,6 +39,7 @@ from onestep_md.results.torsions import reported_torsions
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.target import Target
+from onestep_md.targets.energy_terms import hill_formula, net_charge, split_energy
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
 
@@ -47,6 +48,7 @@ ROUNDED = (
     "these frames give, are off by some of that. DCD, TRR, NetCDF and H5 do not round."
 )
 _SAME_LENGTH = 1e-6  # nm, of constraints
+_WHOLE_CHARGE = 0.01  # e; files round charges
 
 
 def load_molecule_target(config: Config) -> "MoleculeTarget":
@@ -97,7 +99,9 @@ class MoleculeTarget:
         x = self.molecule.positions[None]
         u, grad_u = PotentialEvaluator(self.molecule, platform).evaluate(x)
         return [
+            *describe_composition(self.molecule),
             f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}",
+            *describe_terms(self.molecule),
             f"largest force: {np.abs(grad_u).max():.1f} kT/nm",
             f"platform: {choice}",
         ]
@@ -217,6 +221,28 @@ class MoleculeTarget:
             samples.log_q,
             np.random.default_rng(seed),
         )
+
+
+def describe_composition(molecule: Molecule) -> list[str]:
+    """Describe what a molecule is made of and what turns, in lines for printing."""
+    charge, turning = net_charge(molecule), find_molecule_isomers(molecule).turning
+    said = "unknown" if charge is None else f"{charge:+.3f} e" if abs(charge) > 5e-4 else "0 e"
+    if charge is not None and abs(charge - round(charge)) > _WHOLE_CHARGE:
+        said += ", no whole number: check the charges"
+    names = [f"{molecule.atom_names[i]}-{molecule.atom_names[j]}" for i, j in turning]
+    return [
+        f"{'formula':<14}{hill_formula(molecule.elements)}",
+        f"{'net charge':<14}{said}",
+        f"{'rotatable':<14}{len(turning)} bonds{': ' if names else ''}{', '.join(names)}",
+    ]
+
+
+def describe_terms(molecule: Molecule) -> list[str]:
+    """Describe the energy of the input geometry by terms, in lines for printing."""
+    terms = split_energy(molecule)
+    rows = {**terms, "sum": sum(terms.values())}
+    width = max(map(len, rows))
+    return [f"  {name:<{width}} {energy:14.4f} kT" for name, energy in rows.items()]
 
 
 def describe_difference(own: Molecule, other: Molecule) -> str:

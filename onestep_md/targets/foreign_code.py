@@ -155,14 +155,12 @@ def _find_openmm_file(name: str, folder: Path) -> str:
 
 def _advise(path: Path) -> str:
     """Advise what to do with a topology of another program, by the suffix of its name."""
-    readers = {
-        ".prmtop": "AmberPrmtopFile", ".parm7": "AmberPrmtopFile", ".top": "GromacsTopFile",
-        ".itp": "GromacsTopFile", ".psf": "CharmmPsfFile",
+    keys = {
+        ".prmtop": "prmtop", ".parm7": "prmtop", ".top": "top", ".itp": "top", ".psf": "psf",
     }  # fmt: skip
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in keys:
         return ""
     return (
-        f"It looks like a topology of another program: read it with openmm.app."
-        f"{readers[path.suffix.lower()]}, and give as target.system the text of "
-        "openmm.XmlSerializer.serialize(topology.createSystem())."
+        "It looks like a topology of another program: give it as "
+        f"target.{keys[path.suffix.lower()]} instead."
     )

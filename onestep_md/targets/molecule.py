@@ -15,7 +15,6 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from onestep_md.config import find_form
 from onestep_md.targets.checks import (
     check_geometry,
     check_particles,
@@ -23,8 +22,11 @@ from onestep_md.targets.checks import (
     find_bonds,
     find_constraints,
 )
+from onestep_md.targets.sources.amber import read_amber
+from onestep_md.targets.sources.charmm import read_charmm
 from onestep_md.targets.sources.forcefield import read_forcefield
 from onestep_md.targets.sources.gaff import read_ligand
+from onestep_md.targets.sources.gromacs import read_gromacs
 from onestep_md.targets.sources.structure import Structure
 from onestep_md.targets.sources.system import read_system
 from onestep_md.targets.torsion_profiles import TorsionProfile, compute_torsion_profiles
@@ -170,9 +172,14 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
 
 def _read(target, folder: Path, trust: bool) -> Structure:
     """Read the files of a target by the form that it is given in."""
-    form = find_form(vars(target))
-    if form is not None and form.key in ("smiles", "file"):
+    if target.smiles is not None or target.file is not None:
         return read_ligand(target, folder)
+    if target.prmtop is not None:
+        return read_amber(target, folder)
+    if target.top is not None:
+        return read_gromacs(target, folder)
+    if target.psf is not None:
+        return read_charmm(target, folder)
     if target.system is not None:
         return read_system(target, folder, trust)
     return read_forcefield(target, folder, trust)

@@ -10,7 +10,7 @@ _RECORDS = ("ATOM  ", "HETATM")
 _OTHERS = {
     "@<TRIPOS>": ("MOL2", "`obabel FILE -O molecule.pdb`"),
     "M  END": ("MDL molfile", "`obabel FILE -O molecule.pdb`"),
-    "_atom_site.": ("mmCIF", "openmm.app.PDBxFile and openmm.app.PDBFile.writeFile"),
+    "_atom_site.": ("mmCIF", "openmm.app.PDBxFile, or give it a name that ends in .cif"),
     "<?xml": ("XML", ""),
     "%VERSION": ("Amber topology", ""),
 }

@@ -32,14 +32,18 @@ Pair = tuple[int, int]
 
 
 def take_bonds(
-    system: openmm.System, pdb: app.PDBFile, system_path: Path, path: Path
+    system: openmm.System,
+    topology: app.Topology,
+    positions: np.ndarray,
+    system_path: Path,
+    path: Path,
 ) -> list[str]:
     """Add the System's bonds to the topology of the PDB, and list notes on them.
 
     Raises:
         TargetError: the System has other atoms than the PDB, or in another order.
     """
-    atoms = list(pdb.topology.atoms())
+    atoms = list(topology.atoms())
     if system.getNumParticles() != len(atoms):
         raise TargetError(
             f"{system_path} has {system.getNumParticles()} particles but {path} has "
@@ -47,9 +51,8 @@ def take_bonds(
             "contain every hydrogen, and virtual sites and Drude particles are not supported."
         )
     _check_masses(system, atoms, system_path, path)
-    positions = np.array(pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-    listed = {_pair(a.index, b.index) for a, b in pdb.topology.bonds()}
-    rest = _find_bonds(system, atoms, positions)
+    listed = {_pair(a.index, b.index) for a, b in topology.bonds()}
+    rest = find_rest_lengths(system, atoms, positions)
     for i, j in sorted(rest.keys() - listed):
         distance = float(np.linalg.norm(positions[i] - positions[j]))
         if distance > _STRETCHED * rest[i, j]:
@@ -75,15 +78,26 @@ def take_bonds(
             "this bond."
         )
     for i, j in added:
-        pdb.topology.addBond(atoms[i], atoms[j])
-    if not added:
+        topology.addBond(atoms[i], atoms[j])
+    return describe_bonds("bonds of the System that the PDB does not list", added, atoms)
+
+
+def describe_bonds(what: str, pairs: list[Pair], atoms: list[app.topology.Atom]) -> list[str]:
+    """Describe some bonds in one note; none where there are none."""
+    if not pairs:
         return []
-    names = [f"{label(atoms[i])} to {label(atoms[j])}" for i, j in added]
+    names = [f"{label(atoms[i])} to {label(atoms[j])}" for i, j in pairs]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"bonds of the System that the PDB does not list: {', '.join(names[:3])}{more}"]
+    return [f"{what}: {', '.join(names[:3])}{more}"]
 
 
-def _find_bonds(
+def could_bond(a: app.topology.Atom, b: app.topology.Atom, distance: float) -> bool:
+    """Whether two atoms at a distance in nm are near enough for a bond."""
+    radii = (RADII.get(atom.element.symbol, _OTHER_RADIUS) for atom in (a, b))
+    return distance < _BONDED * sum(radii)
+
+
+def find_rest_lengths(
     system: openmm.System, atoms: list[app.topology.Atom], positions: np.ndarray
 ) -> dict[Pair, float]:
     """Find bonded pairs and rest lengths in nm, without Urey-Bradley terms and restraints."""
@@ -101,11 +115,10 @@ def _find_bonds(
             for k in range(force.getNumBonds()):
                 i, j, _ = force.getBondParameters(k)
                 lengths.setdefault(_pair(i, j), float(np.linalg.norm(positions[i] - positions[j])))
-    radii = [RADII.get(atom.element.symbol, _OTHER_RADIUS) for atom in atoms]
     return {
         (i, j): length
         for (i, j), length in lengths.items()
-        if length < _BONDED * (radii[i] + radii[j])
+        if could_bond(atoms[i], atoms[j], length)
     }
 
 

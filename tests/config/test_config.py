@@ -10,6 +10,7 @@ from short_files import KINDS, MOLECULE_TRAIN, TARGET
 from typer.testing import CliRunner
 
 from onestep_md.config import Annealing, Config, config_text, load_config
+from onestep_md.config.forms import KEYS
 from onestep_md.errors import ConfigError
 from onestep_md.sample import app as sample_app
 
@@ -204,9 +205,8 @@ def test_a_run_may_start_from_another_one(write):
 
 
 def test_no_value_is_left_open(write):
-    # but which form there is, with its own keys, and what only the exploration decides
-    forms = {"forcefield", "system", "smiles", "file", "solvent", "charges"}
-    open_ = {"target": forms | {"data"}, "flow": {"network", "base", "bins"}}
+    # but which of several there is, and what only the exploration decides
+    open_ = {"target": {"data", *KEYS}, "flow": {"network", "base", "bins"}}
     for text in KINDS.values():
         for section, keys in load_config(write(text)).model_dump().items():
             if isinstance(keys, dict):

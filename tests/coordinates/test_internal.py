@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import types
 from pathlib import Path
 
 import mdtraj
@@ -12,6 +11,7 @@ import torch
 from shapes import distances, signed_volumes
 from torch.autograd.functional import jacobian
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.zmatrix import build_zmatrix
 
@@ -271,7 +271,7 @@ def test_single_precision_input_is_computed_in_double(build):
 @pytest.mark.parametrize("constraints", ["none", "hbonds"])
 def test_alanine_dipeptide(constraints):
     molecule_module = pytest.importorskip("onestep_md.targets.molecule")
-    target = types.SimpleNamespace(
+    target = MoleculeTarget(
         kind="molecule",
         pdb="alanine.pdb",
         forcefield=["amber99sbildn.xml", "amber99_obc.xml"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import betainc
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.exploration import replica_exchange as module
 from onestep_md.exploration.explored import Exploration
@@ -141,7 +142,7 @@ def test_a_replica_that_keeps_failing_is_a_target_error():
 
 @pytest.fixture(scope="module")
 def alanine():
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb="alanine.pdb",
         forcefield=("amber99sbildn.xml", "amber99_obc.xml"),
         system=None,

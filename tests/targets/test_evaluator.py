@@ -2,13 +2,13 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.errors import TargetError
 from onestep_md.targets.evaluator import (
     PotentialEvaluator,
@@ -24,7 +24,7 @@ PLATFORMS = ("Reference", "CPU")
 
 
 def molecule(pdb="alanine.pdb", forcefield=AMBER99, constraints="none", temperature=300.0):
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb=pdb,
         forcefield=forcefield,
         system=None,
@@ -251,7 +251,7 @@ def test_dynamics_reaches_the_mean_energy_of_harmonic_bonds(tmp_path, temperatur
     lines = [atom.format(i + 1, 1.2 * i, 0.9 * (i % 2)) for i in range(atoms)]
     lines += [conect.format(i, i + 1) for i in range(1, atoms)]
     (tmp_path / "chain.pdb").write_text("".join(lines) + "END\n")
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb="chain.pdb",
         forcefield=None,
         system="chain.xml",

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import openmm
@@ -13,7 +12,7 @@ import torch
 import yaml
 from openmm import app
 
-from onestep_md.config import load_config
+from onestep_md.config import MoleculeTarget, load_config
 from onestep_md.errors import CheckpointError, ConfigError, RunFolderError, TargetError
 from onestep_md.exploration.explored import Exploration
 from onestep_md.kinds import load_target
@@ -211,7 +210,7 @@ def scripted(folder):
 
 
 def load(folder, names, trust=False):
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb=str(SYSTEMS / "alanine.pdb"), forcefield=names, system=None, constraints="none",
         held="amides",
         temperature=300.0,

@@ -63,7 +63,7 @@ def test_fingerprint_tells_targets_apart():
 
 def test_fingerprint_is_the_same_in_another_process():
     code = (
-        "from types import SimpleNamespace as N; from pathlib import Path;"
+        "from pathlib import Path; from onestep_md.config import MoleculeTarget as N;"
         "from onestep_md.targets.molecule import load_molecule as f;"
         f"t = N(pdb='alanine.pdb', forcefield={AMBER99!r}, system=None, constraints='none',"
         "held='amides', temperature=300.0);"

@@ -1,13 +1,13 @@
 """The bonds of a serialized System are the molecule's; a PDB of something else is refused."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import openmm
 import pytest
 from openmm import app
 
+from onestep_md.config import MoleculeTarget
 from onestep_md.errors import TargetError
 from onestep_md.targets.molecule import load_molecule
 
@@ -26,7 +26,7 @@ def thymidine(**options):
 def load(folder, system, lines):
     (folder / "mol.pdb").write_text("\n".join([*lines, "END"]))
     (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb="mol.pdb", forcefield=None, system="system.xml", held="amides", temperature=300.0
     )
     return load_molecule(target, folder)
@@ -39,7 +39,7 @@ def refusal(*args):
 
 
 def known():
-    target = SimpleNamespace(
+    target = MoleculeTarget(
         pdb="thymidine.pdb", forcefield=(FIELD,), system=None, constraints="none", held="amides",
         temperature=300.0,
     )  # fmt: skip

@@ -8,8 +8,9 @@ from openmm import app
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import find_bonds
 from onestep_md.targets.foreign_code import open_forcefields
-from onestep_md.targets.sources.pdb import positions_of, read_pdb
+from onestep_md.targets.sources.pdb import read_pdb
 from onestep_md.targets.sources.structure import Structure
+from onestep_md.targets.sources.templates import add_template_bonds
 
 NO_HYDROGENS = (
     "The PDB must contain every hydrogen: add them with openmm.app.Modeller.addHydrogens or "
@@ -28,12 +29,14 @@ def read_forcefield(target, folder: Path, trust: bool) -> Structure:
     Raises:
         TargetError: a file is missing or broken, or the force field does not know a residue.
     """
-    pdb, path = read_pdb(target.pdb, folder)
+    pdb = read_pdb(target.pdb, folder)
+    topology, path = pdb.topology, pdb.path
     names = tuple(target.forcefield)
     forcefield = _read(names, folder, trust)
-    find_bonds(pdb.topology, path)  # says what is missing better than a search for templates
-    system = _create_system(forcefield, pdb.topology, target.constraints, path)
-    return Structure(system, pdb.topology, positions_of(pdb), path, names)
+    notes = add_template_bonds(forcefield, topology, pdb.positions)
+    find_bonds(topology, path)  # says what is missing better than a search for templates
+    system = _create_system(forcefield, topology, target.constraints, path)
+    return Structure(system, topology, pdb.positions, path, names, (*pdb.notes, *notes))
 
 
 def _read(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:

@@ -1,5 +1,6 @@
-"""Atoms, residues and coordinates from a PDB file."""
+"""Atoms, residues and coordinates from a PDB or mmCIF file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +9,69 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import check_topology
 from onestep_md.targets.pdb_file import check_is_pdb
-from onestep_md.targets.sources.structure import find_file
+from onestep_md.targets.sources.names import name_as_pdb
+from onestep_md.targets.sources.structure import describe_error, find_file
+
+_MMCIF = (".cif", ".mmcif")
 
 
-def read_pdb(name: str, folder: Path) -> tuple[app.PDBFile, Path]:
-    """Read the file that target.pdb names, and return it with its path.
+@dataclass(frozen=True)
+class PdbFile:
+    """What a file holds: atoms with the bonds that it lists or that its residues have.
+
+    Attributes:
+        path: of the file.
+        topology: its atoms and bonds.
+        positions: (atoms, 3) in nm.
+        notes: on names that were changed.
+    """
+
+    path: Path
+    topology: app.Topology
+    positions: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def read_pdb(name: str, folder: Path) -> PdbFile:
+    """Read the file that target.pdb names; one in mmCIF has a name that ends in .cif.
 
     Raises:
-        TargetError: it is missing, no PDB file, or holds more than one molecule in free space.
+        TargetError: it is missing, no such file, or holds more than one molecule in free space.
     """
     path = find_file(name, folder, "target.pdb")
-    pdb = _read(path)
+    if path.suffix.lower() in _MMCIF:
+        return _read_mmcif(path)
+    pdb = _read_pdb(path)
     check_topology(pdb.topology, path)
-    return pdb, path
+    return PdbFile(path, pdb.topology, _positions(pdb))
 
 
-def positions_of(pdb: app.PDBFile) -> np.ndarray:
-    """Return the coordinates (atoms, 3) in nm."""
-    return np.array(pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer), dtype=np.float64)
+def _read_mmcif(path: Path) -> PdbFile:
+    try:
+        cif = app.PDBxFile(str(path))
+        positions = _positions(cif)
+    except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
+        raise TargetError(
+            f"{path} cannot be read as mmCIF: {describe_error(error)}. A table of _atom_site with "
+            "all its columns is needed; a PDB file may be given instead."
+        ) from error
+    if len(positions) < 2:
+        raise TargetError(
+            f"{path} holds {len(positions)} atoms; a molecule of at least two atoms is needed: a "
+            "single atom has nothing to sample."
+        )
+    _forget_unit_box(cif.topology)
+    if cif.topology.getPeriodicBoxVectors() is not None:
+        raise TargetError(
+            f"{path} has a periodic box (its _cell entries). Boxes are refused: the density must "
+            "be that of one molecule in free space. If the box is a leftover, delete them."
+        )
+    check_topology(cif.topology, path)
+    topology, notes = name_as_pdb(cif.topology, positions, path)
+    return PdbFile(path, topology, positions, tuple(notes))
 
 
-def _read(path: Path) -> app.PDBFile:
+def _read_pdb(path: Path) -> app.PDBFile:
     check_is_pdb(path)
     lines = path.read_text(errors="replace").splitlines()
     count = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
@@ -44,7 +87,18 @@ def _read(path: Path) -> app.PDBFile:
             f"{path} cannot be read as a PDB file: {error!r}. Coordinates stand in columns 31-54, "
             "elements in columns 77-78."
         ) from error
-    lengths = pdb.topology.getUnitCellDimensions()
-    if lengths is not None and max(lengths.value_in_unit(unit.angstrom)) < 1.001:
-        pdb.topology.setPeriodicBoxVectors(None)  # 1 x 1 x 1 A is the PDB's word for "no crystal"
+    _forget_unit_box(pdb.topology)
     return pdb
+
+
+def _forget_unit_box(topology: app.Topology) -> None:
+    """Drop a box of 1 x 1 x 1 A, which is the PDB's word for "no crystal"."""
+    lengths = topology.getUnitCellDimensions()
+    if lengths is not None and max(lengths.value_in_unit(unit.angstrom)) < 1.001:
+        topology.setPeriodicBoxVectors(None)
+
+
+def _positions(file: app.PDBFile | app.PDBxFile) -> np.ndarray:
+    """Return the coordinates (atoms, 3) in nm."""
+    x = file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    return np.array(x, dtype=np.float64)

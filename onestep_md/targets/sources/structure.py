@@ -43,3 +43,8 @@ def find_file(name: str, folder: Path, key: str) -> Path:
             f"{key}: {path} does not exist. Paths are relative to the folder of the YAML file."
         )
     return path
+
+
+def describe_error(error: Exception) -> str:
+    """Describe an error of OpenMM's readers on one line, without a full stop."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")

@@ -7,7 +7,7 @@ import openmm
 
 from onestep_md.errors import TargetError
 from onestep_md.targets.foreign_code import sanitise_system
-from onestep_md.targets.sources.pdb import positions_of, read_pdb
+from onestep_md.targets.sources.pdb import read_pdb
 from onestep_md.targets.sources.structure import Structure, find_file
 from onestep_md.targets.system_bonds import take_bonds
 
@@ -23,11 +23,13 @@ def read_system(target, folder: Path, trust: bool) -> Structure:
     Raises:
         TargetError: a file is missing or broken, or they do not fit together.
     """
-    pdb, path = read_pdb(target.pdb, folder)
+    pdb = read_pdb(target.pdb, folder)
     system_path = find_file(target.system, folder, "target.system")
     system = _read(system_path, trust)
-    notes = take_bonds(system, pdb, system_path, path)
-    return Structure(system, pdb.topology, positions_of(pdb), path, (target.system,), tuple(notes))
+    notes = take_bonds(system, pdb.topology, pdb.positions, system_path, pdb.path)
+    return Structure(
+        system, pdb.topology, pdb.positions, pdb.path, (target.system,), (*pdb.notes, *notes)
+    )
 
 
 def _read(path: Path, trust: bool) -> openmm.System:
