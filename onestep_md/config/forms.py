@@ -113,9 +113,7 @@ def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key
         yield ("target", "constraints"), message
     for key in KEYS:
         if key != "constraints" and target.get(key) and key not in form.keys:
-            owners = either([f"target.{owner.key}" for owner in FORMS if key in owner.keys])
-            message = f"target.{key} belongs to {owners}, and the molecule is given by "
-            message += f"target.{form.key}; remove it"
+            message = f"target.{key} does not go with target.{form.key}; remove it"
             if key == "solvent" and form.key == "forcefield":
                 message += ", and name a file such as implicit/obc2.xml in target.forcefield"
             yield ("target", key), f"{message}."

@@ -88,6 +88,7 @@ class MoleculeTarget(Section):
     charges: Annotated[
         Literal["am1bcc", "gasteiger"] | None, depends((LIGANDS, "am1bcc"), (OTHERWISE, None))
     ] = Field(
+        None,
         description="Partial charges of target.smiles and target.file: am1bcc by sqm, which takes "
         "seconds to minutes; or gasteiger, which are rougher and take no time.",
     )

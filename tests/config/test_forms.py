@@ -29,14 +29,13 @@ BAD = {
     "and target.top are both given; keep one of them.",
     "prmtop: a.prmtop, pdb: a.pdb, forcefield: [a.xml], solvent: vacuum": "target.forcefield and "
     "target.prmtop are both given; keep one of them.",
-    "prmtop: a.prmtop, gro: a.gro, inpcrd: a.rst7, solvent: vacuum": "target.gro belongs to "
-    "target.top, and the molecule is given by target.prmtop; remove it.",
-    "pdb: a.pdb, forcefield: [a.xml], solvent: obc2": "target.solvent belongs to target.smiles, "
-    "target.file, target.prmtop, target.top or target.psf, and the molecule is given by "
+    "prmtop: a.prmtop, gro: a.gro, inpcrd: a.rst7, solvent: vacuum": "target.gro does not "
+    "go with target.prmtop; remove it.",
+    "pdb: a.pdb, forcefield: [a.xml], solvent: obc2": "target.solvent does not go with "
     "target.forcefield; remove it, and name a file such as implicit/obc2.xml in "
     "target.forcefield.",
-    "pdb: a.pdb, system: a.xml, include: ff": "target.include belongs to target.top, and the "
-    "molecule is given by target.system; remove it.",
+    "pdb: a.pdb, system: a.xml, include: ff": "target.include does not go with "
+    "target.system; remove it.",
     "smiles: CCO, forcefield: [gaff2], solvent: hct": "target.solvent = hct is none of "
     "target.smiles; take obc2, gbn2 or vacuum.",
     "forcefield: [a.xml]": "target.pdb is missing. PDB file of one molecule with all its "

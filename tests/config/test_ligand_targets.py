@@ -44,17 +44,15 @@ def test_a_ligand_has_am1bcc_charges_unless_it_says_otherwise(write):
         ),
         (
             "smiles: CCO, pdb: a.pdb, forcefield: [gaff2], solvent: obc2",
-            "target.pdb belongs to target.system or target.forcefield, and the molecule is given "
-            "by target.smiles; remove it.",
+            "target.pdb does not go with target.smiles; remove it.",
         ),
         (
             "pdb: a.pdb, forcefield: [amber96.xml], solvent: obc2",
-            "target.solvent belongs to target.smiles or target.file, and the molecule is given "
-            "by target.forcefield; remove it.",
+            "target.solvent does not go with target.forcefield; remove it",
         ),
         (
             "smiles: CCO, forcefield: [gaff2], solvent: tip3p",
-            'target.solvent = "tip3p", must be one of obc2, gbn2, vacuum',
+            'target.solvent = "tip3p", must be one of vacuum, hct, obc1, obc2, gbn, gbn2',
         ),
     ],
 )
