@@ -108,11 +108,14 @@ def test_examples_in_docstrings_run(name, monkeypatch):
     assert found.attempted >= 5 and found.failed == 0
 
 
-@pytest.mark.parametrize("block", blocks(ROOT / "README.md", "yaml"))
+def yaml_blocks():
+    for block in blocks(ROOT / "README.md", "yaml"):
+        yield pytest.param(block, marks=[pytest.mark.ligands] if "smiles" in block else [])
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
 def test_yaml_blocks_are_complete_files(block, tmp_path, monkeypatch):
-    if "smiles" in block:
-        pytest.importorskip("rdkit", reason="the extra `ligands` is not installed")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where parameters of ligands are kept
     shutil.copy(ROOT / "systems" / "alanine.pdb", tmp_path / "mine.pdb")
     shutil.copy(ROOT / "systems" / "banana.py", tmp_path)
     (tmp_path / "mine.yaml").write_text(block)
