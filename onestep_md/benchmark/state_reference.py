@@ -5,7 +5,7 @@ differences (Shirts and Chodera, J. Chem. Phys. 129, 124105 (2008)). States whos
 custom force, ten times slower, have no frames of their own. States in vacuum are led to by scaling
 the solvent: charges by sqrt(l), which multiplies the generalized Born energy by l, and the surface
 energy by l. Temperatures are those of one ladder. Time steps are half of those of runs: at 2 fs
-the mean energy is off by a tenth of a kT, which shows along temperature.
+the mean energy is off by 0.1 to 0.2 kT, which shows along temperature.
 """
 
 import dataclasses

@@ -104,7 +104,7 @@ def _exchange_lines(results: AlongTemperature) -> list[str]:
     lines = [
         "",
         "the molecule by the flow and by the run's replica exchange (MBAR over its temperatures), "
-        "z in combined errors:",
+        "z in combined errors; steps of 2 fs shift that U by 0.1 to 0.2 kT:",
         f"{'T (K)':>7}  {f'log Z less that at {results.own:g} K':^46}  {'U (kJ/mol)':^46}  "
         f"{'C_v (J/mol/K)':^46}",
     ]
