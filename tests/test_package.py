@@ -57,4 +57,13 @@ def test_the_templates_of_the_report_are_installed():
     report = ROOT / "onestep_md" / "analysis" / "report"
     patterns = settings["package-data"]["onestep_md.analysis.report"]
     installed = {path for pattern in patterns for path in report.glob(pattern)}
-    assert installed == set((report / "templates").iterdir()) != set()
+    assert installed >= set((report / "templates").iterdir()) != set()
+    assert installed == {p for name in ("templates", "viewer") for p in (report / name).iterdir()}
+
+
+def test_the_viewer_in_the_report_has_its_licence_beside_it():
+    viewer = ROOT / "onestep_md" / "analysis" / "report" / "viewer"
+    assert {path.name for path in viewer.iterdir()} == {"3Dmol-min.js", "3Dmol-LICENSE.txt"}
+    assert "BSD-3-Clause" in (viewer / "3Dmol-LICENSE.txt").read_text()
+    script = (viewer / "3Dmol-min.js").read_text("utf-8")
+    assert "</script" not in script and "<!--" not in script  # it stands inside of a page

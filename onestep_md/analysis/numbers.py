@@ -1,6 +1,7 @@
 """Numbers as text: as many digits as the error leaves, a typographic minus, units of time."""
 
 import math
+import re
 
 from onestep_md.estimators.estimate import NO_ESTIMATE, Estimate
 
@@ -26,6 +27,11 @@ def percent(fraction: Estimate, error_known: bool = True) -> str:
     if fraction.value < 1e-4:
         return f"{100 * fraction.value:.1g}"
     return estimate(fraction, 100) + ("" if error_known else "*")
+
+
+def typeset(text: str) -> str:
+    """Turn the signs of numbers in plain text into typographic ones."""
+    return re.sub(r"(?<![\w.])-(?=[\d])", "−", text.replace("+-", "±"))
 
 
 def signed(value: float, decimals: int) -> str:

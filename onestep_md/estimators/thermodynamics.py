@@ -62,7 +62,7 @@ class Ensemble:
         values: (1 + regions, 4) F, U, TS, C_v.
         replicates: (replicates, 1 + regions, 4) of them.
         effective: (1 + regions,) effective samples.
-        reasons: why there is no estimate of anything; empty where there is one.
+        reasons: why each has no estimate of anything; empty where it has one.
         capacity_reasons: why there is none of C_v alone.
     """
 
@@ -76,7 +76,7 @@ class Ensemble:
     def absolute(self) -> list[Thermodynamics]:
         """Return the quantities as they are defined above."""
         zero, zeros = np.zeros_like(self.values), np.zeros_like(self.replicates)
-        return self._estimates(zero, zeros, self.reasons)
+        return self._estimates(zero, zeros, self._joined_reasons())
 
     def relative(self, own: "Ensemble") -> list[Thermodynamics]:
         """Return differences of F, U and TS, and C_v as it is.
@@ -88,8 +88,29 @@ class Ensemble:
         zeros = np.repeat(self.replicates[:, :1], len(self.names), axis=1)
         zero[0], zeros[:, 0] = own.values[0], own.replicates[:, 0]
         zero[:, _HEAT_CAPACITY], zeros[..., _HEAT_CAPACITY] = 0.0, 0.0
-        molecule = self.reasons[0] or own.reasons[0]
-        return self._estimates(zero, zeros, (molecule, *self.reasons[1:]))
+        molecule, *regions = self._joined_reasons()
+        return self._estimates(zero, zeros, (molecule or own.reasons[0], *regions))
+
+    def between_regions(self, name: str) -> list[Thermodynamics]:
+        """Return differences of F, U and TS of the regions to one of them, and C_v as it is.
+
+        Log Z is in none of them, so that a region may have what the molecule has not.
+        """
+        first = self.names.index(name)
+        zero = np.repeat(self.values[first : first + 1], len(self.names), axis=0)
+        zeros = np.repeat(self.replicates[:, first : first + 1], len(self.names), axis=1)
+        zero[:, _HEAT_CAPACITY], zeros[..., _HEAT_CAPACITY] = 0.0, 0.0
+        reasons = [self.reasons[first] or reason for reason in self.reasons]
+        return self._estimates(zero, zeros, reasons)[1:]
+
+    def energy_of(self, name: str) -> Estimate:
+        """Return <U> of a region."""
+        zero, zeros = np.zeros_like(self.values), np.zeros_like(self.replicates)
+        return self._estimates(zero, zeros, self.reasons)[self.names.index(name)].energy
+
+    def _joined_reasons(self) -> tuple[str, ...]:
+        """Reasons why nothing is known of the molecule, or of a region."""
+        return tuple(self.reasons[0] or reason for reason in self.reasons)
 
     def _estimates(
         self, zero: np.ndarray, zeros: np.ndarray, reasons: Sequence[str]
@@ -163,7 +184,7 @@ def reweighted_ensemble(
         values=values,
         replicates=_quantities(drawn, _log_z(drawn, log_w), temperature, k, offset),
         effective=np.array(effective),
-        reasons=tuple(reasons[0] or reason for reason in reasons),
+        reasons=tuple(reasons),
         capacity_reasons=tuple(capacity_reasons),
     )
 
@@ -209,7 +230,7 @@ def particle_ensemble(
         values=values,
         replicates=averages,
         effective=effective,
-        reasons=tuple(reasons[0] or reason for reason in reasons),
+        reasons=tuple(reasons),
         capacity_reasons=("",) * len(reasons),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from onestep_md.analysis.conformer_text import conformer_table
 from onestep_md.analysis.records.molecule import (
     Isomers,
     MoleculeResults,
@@ -38,6 +39,7 @@ from onestep_md.results.conformations import (
     domain_lines,
     ring_warnings,
 )
+from onestep_md.results.conformers import Explored, find_conformers, write_sdf
 from onestep_md.results.evidence import evidence_table, measure_all, show_and_write, sum_cost
 from onestep_md.results.torsions import reported_torsions
 from onestep_md.sampling.draw import Samples
@@ -85,6 +87,11 @@ def write_molecule_results(
     run_warnings = evaluators.gaps.warnings()
     if explored_by == "dynamics":
         run_warnings += ring_warnings(molecule, exploration.frames)
+    conformers = find_conformers(
+        molecule, torsions, samples, angles, Explored(explored, exploration.replica), config.seed
+    )
+    if conformers:
+        run_warnings += write_sdf(folder, molecule, conformers, samples.x)
     isomers = find_molecule_isomers(molecule)
     results = MoleculeResults(
         fingerprint=molecule.fingerprint.as_dict(),
@@ -100,9 +107,11 @@ def write_molecule_results(
         isomers=Isomers(held=tuple(isomers.held), sampled=tuple(isomers.sampled), outside=outside),
         acceptance=tuple(float(rate) for rate in exploration.exchange_acceptance),
         distances=distances,
+        conformers=conformers,
     )
     table = evidence_table(evidence) + domain_lines(outside)
     table += distance_table(distances) + free_energy_table(molecule.kT, regions, explored_by)
+    table += conformer_table(molecule.kT, conformers, explored_by)
     show_and_write(folder, table, results, display)
 
 

@@ -95,6 +95,7 @@ def test_the_first_runs_lack_what_was_measured_later(tmp_path):
     def shorten(results):
         for name in ("distances", "isomers", "explored_by"):
             results.pop(name)
+        assert "conformers" not in results
         for row in results["evidence"]:
             for name in later:
                 row.pop(name)
@@ -104,7 +105,7 @@ def test_the_first_runs_lack_what_was_measured_later(tmp_path):
     row = results.evidence[1]
     assert math.isnan(row.forward_ess.value) and not row.ess_differs and row.auxiliaries == 1
     assert results.explored_by == "dynamics" and results.isomers is None
-    assert results.distances == {}
+    assert results.distances == {} and results.conformers is None
 
 
 def test_what_is_no_run_of_this_version_is_refused(tmp_path):

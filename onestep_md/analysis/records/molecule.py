@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from onestep_md.analysis.records.conformers import SDF, Conformers
 from onestep_md.analysis.records.record import Record, read_history, read_text
 from onestep_md.analysis.records.refined import REFINED, read_refined
 from onestep_md.analysis.records.results import Results, Stored
@@ -64,6 +65,7 @@ class MoleculeResults(Results):
     isomers: Isomers | None  # None in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
+    conformers: Conformers | None = None  # of molecules without phi and psi; None in older runs
 
     @property
     def annealed(self) -> bool:
@@ -97,6 +99,7 @@ class MoleculeRecord(Record[MoleculeResults, MoleculeSamples]):
     formula: str
     explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
     explored_u: np.ndarray  # (m,) kT
+    sdf: str  # geometries of the conformers; empty if there are none
 
 
 def write_molecule_arrays(
@@ -136,6 +139,7 @@ def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
         formula=_formula([atom.element.symbol for atom in topology.atoms]),
         explored_torsions=arrays[f"{explored}_torsions"],
         explored_u=arrays[f"{explored}_u"],
+        sdf=read_text(folder / SDF),
     )
 
 

@@ -7,7 +7,7 @@ inlined, so that the page can be mailed, printed and opened without a network.
 import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from onestep_md.analysis import numbers
+from onestep_md.analysis.conformer_text import describe_conformers
 from onestep_md.analysis.figures import conformations, style
 from onestep_md.analysis.figures.densities import MOST_MARGINALS
 from onestep_md.analysis.records.folder import AnyRecord, read_record
@@ -90,6 +91,7 @@ def _make_environment() -> Environment:
     environment.filters |= {
         "compact": numbers.compact,
         "count": numbers.count,
+        "degrees": _format_degrees,
         "duration": numbers.duration,
         "estimate": numbers.estimate,
         "number": numbers.number,
@@ -99,13 +101,16 @@ def _make_environment() -> Environment:
         "prose": _render_prose,
         "ranges": _format_ranges,
         "symbol": style.symbol,
+        "typeset": numbers.typeset,
     }
     environment.tests["finite"] = math.isfinite
     environment.globals |= {
+        "describe_conformers": describe_conformers,
         "disagree": disagree,
         "failed_columns": failed_columns,
         "misses_modes": misses_modes,
         "style": style,
+        "viewer_script": _read_viewer,
         "z_score": z_score,
         "Estimate": Estimate,
         "BLOCKS": conformations.BLOCKS,
@@ -139,6 +144,16 @@ def _format_facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif value is not None:
             rows.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
     return rows
+
+
+def _format_degrees(angles: Sequence[float]) -> str:
+    """Format as `−178°, 65°`."""
+    return ", ".join(f"{round(angle)}°" for angle in angles).replace("-", "−")
+
+
+def _read_viewer() -> Markup:
+    """Read 3Dmol.js (Rego and Koes, Bioinformatics 31, 1322 (2015)), which needs no network."""
+    return Markup((Path(__file__).parent / "viewer" / "3Dmol-min.js").read_text("utf-8"))
 
 
 def _format_ranges(region: Region) -> str:

@@ -1,0 +1,74 @@
+"""Conformers of a molecule in words and as a table of text."""
+
+from onestep_md.analysis.records.conformers import Conformer, Conformers, WellCount
+from onestep_md.estimators.estimate import Estimate
+from onestep_md.estimators.limits import ENOUGH_IN_REGION
+
+
+def conformer_table(kT: float, conformers: Conformers | None, explored_by: str) -> list[str]:
+    """Format one line per conformer, and a sentence for each number of all of them."""
+    if conformers is None:
+        return []
+    lines = ["", f"conformers (one step, reweighted | {explored_by})"]
+    if conformers.rows:
+        lines.append(
+            f"  {'':>3}  {'population (%)':<16} {'free energy':<40}  {'<U> (kJ/mol)':<15} "
+            f"{'TS (kJ/mol)':<15} {'effective':>9}  {'k-hat':>5} | {'population (%)':<16} "
+            "mean torsions (deg)"
+        )
+        lines += [_row(kT, row) for row in conformers.rows]
+    return lines + [f"  {text}" for text in describe_conformers(kT, conformers)]
+
+
+def _row(kT: float, row: Conformer) -> str:
+    flow = row.flow
+    angles = " ".join(f"{angle:.0f}" for angle in row.angles)
+    line = (
+        f"  {row.name:>3}  {_percent(flow.probability):<16} "
+        f"{flow.delta_f.format_kt_and_kj(kT):<40}  {row.energy.format(''):<15} "
+        f"{row.entropy.format(''):<15} {flow.effective:>9.1f}  {flow.khat:>5.2f} | "
+        f"{_percent(row.explored.probability):<16} {angles}  {flow.mark}"
+    )
+    return line.rstrip()
+
+
+def describe_conformers(kT: float, conformers: Conformers) -> list[str]:
+    """Say in a sentence each what conformers are, which are left out, and their entropy."""
+    several = ", ".join(_describe_well(well) for well in conformers.wells) or "none"
+    single = ", ".join(conformers.single)
+    texts = [
+        f"Torsions with several wells: {several}" + (f"; with one: {single}." if single else "."),
+        f"{conformers.count:,} conformers have any weight; those that are not in the table hold "
+        f"{_percent(conformers.others)} %, and most have fewer than {ENOUGH_IN_REGION} effective "
+        "samples.",
+        "Conformational entropy k sum p log(1/p) of the choice between all of them: "
+        f"{conformers.entropy.format('k')}, TS = {_scaled(conformers.entropy, kT)} kJ/mol.",
+    ]
+    if conformers.count == len(conformers.rows):
+        del texts[1]
+    return texts + _describe_input(kT, conformers)
+
+
+def _describe_well(well: WellCount) -> str:
+    modulo = f" modulo {360 / well.symmetry:g} degrees" if well.symmetry > 1 else ""
+    return f"{well.torsion} ({well.wells}{modulo})"
+
+
+def _describe_input(kT: float, conformers: Conformers) -> list[str]:
+    given = conformers.input
+    which = f"conformer {given.conformer}" if given.conformer else "a conformer not in the table"
+    return [
+        f"Strain of the input geometry, its u of {given.u:.2f} kT less the mean of {which}: "
+        f"{given.strain.format_kt_and_kj(kT)}; a harmonic minimum would have "
+        f"{-given.thermal:.1f} kT, half of one for each degree of freedom.",
+        f"Free energy of {which}, that of the input, above the molecule, log(1/p): "
+        f"{given.free_energy.format_kt_and_kj(kT)}.",
+    ]
+
+
+def _percent(fraction: Estimate) -> str:
+    return _scaled(fraction, 100.0)
+
+
+def _scaled(value: Estimate, factor: float) -> str:
+    return Estimate(value.value * factor, value.error * factor, value.reason).format("")

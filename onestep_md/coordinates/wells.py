@@ -1,0 +1,82 @@
+"""Wells of torsions of a weighted ensemble, which tell its conformers apart."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from onestep_md.coordinates.marginals import GRID, smooth_density
+
+_BANDWIDTH = 0.30  # rad; narrower bumps are not wells
+_LOWEST_BARRIER = 0.5  # kT above the shallower of two wells; below it they are one
+
+
+@dataclass(frozen=True)
+class Wells:
+    """Wells of n torsions, each looked at through its multiple by its symmetry.
+
+    Attributes:
+        symmetries: (n,) turns in a circle that exchange like atoms alone.
+        table: (n, GRID) number of the well of each node of the grid over the multiple, from 0.
+    """
+
+    symmetries: np.ndarray
+    table: np.ndarray
+
+    @classmethod
+    def fit(cls, angles: np.ndarray, weight: np.ndarray, symmetries: Sequence[int]) -> "Wells":
+        """Fit to torsions (frames, n) in rad and weights (frames,) that sum to one."""
+        multiples = torch.from_numpy(wrap_angles(angles * np.array(symmetries, dtype=float)))
+        densities = smooth_density(multiples, torch.from_numpy(weight), _BANDWIDTH).numpy()
+        table = np.array([_number_wells(p) for p in densities], dtype=int)
+        return cls(np.array(symmetries, dtype=int), table.reshape(-1, GRID))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Numbers of wells (n,)."""
+        return self.table.max(axis=1) + 1
+
+    def number(self, angles: np.ndarray) -> np.ndarray:
+        """Number the wells (frames, n) of torsions (frames, n) in rad."""
+        node = (wrap_angles(angles * self.symmetries) + math.pi) * GRID / (2.0 * math.pi)
+        nodes = np.rint(node).astype(int) % GRID
+        return np.take_along_axis(self.table, nodes.T, axis=1).T
+
+    def mean(self, angles: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Average torsions (frames, n) in rad by weights (frames,), in degrees."""
+        turned = weight @ np.exp(1j * self.symmetries * angles)
+        return np.degrees(np.angle(turned) / self.symmetries)
+
+
+def wrap_angles(angles: np.ndarray) -> np.ndarray:
+    """Wrap angles in rad to [-pi, pi)."""
+    return (angles + math.pi) % (2.0 * math.pi) - math.pi
+
+
+def _number_wells(p: np.ndarray) -> np.ndarray:
+    """Number the wells of the nodes (GRID,) of a marginal (GRID,), split at its barriers."""
+    barriers = _find_barriers(p)
+    if len(barriers) < 2:
+        return np.zeros(len(p), dtype=int)
+    # the last well goes on through the cut
+    return np.searchsorted(barriers, np.arange(len(p)), side="right") % len(barriers)
+
+
+def _find_barriers(p: np.ndarray) -> list[int]:
+    """Find the minima of a marginal on a circle that are deep enough, in rising order."""
+    barriers = np.flatnonzero((p <= np.roll(p, 1)) & (p < np.roll(p, -1))).tolist()
+    while len(barriers) > 1:
+        # top of the well that follows each barrier; the one before it has the top before
+        ends = [*barriers[1:], barriers[0] + len(p)]
+        tops = [
+            p.take(range(*well), mode="wrap").max() for well in zip(barriers, ends, strict=True)
+        ]
+        lower = np.minimum(tops, np.roll(tops, 1))
+        with np.errstate(divide="ignore"):
+            heights = np.log(lower / p[barriers])
+        if heights.min() >= _LOWEST_BARRIER:
+            break
+        del barriers[int(heights.argmin())]
+    return barriers
