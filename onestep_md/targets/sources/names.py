@@ -23,6 +23,7 @@ def name_as_pdb(
         TargetError: names are no longer different, or mean bonds that the molecule has not.
     """
     notes = []
+    app.Topology().createStandardBonds()  # OpenMM reads its table of residues at the first use
     for residue in topology.residues():
         if len(residue.name) > 3:
             known = residue.name[:3] in app.Topology._standardBonds
