@@ -59,6 +59,22 @@ def test_urey_bradley_cmap_and_nbfix_of_charmm_are_those_of_gromacs():
     assert charmm.bonds == read(**FORMS["charmm"]).bonds
 
 
+def test_nbfix_changes_one_pair_as_its_line_says():
+    charmm = read(psf="charmm.psf", params=["charmm.prm"], crd="alanine.crd")
+    plain = read(**FORMS["charmm"])
+    pairs = [
+        split_energy(m)["Lennard-Jones"] + split_energy(m).get("pairs, custom", 0.0)
+        for m in (charmm, plain)
+    ]
+    r = 10.0 * np.linalg.norm(charmm.positions[5] - charmm.positions[17])
+
+    def energy(depth, minimum):  # kcal/mol, of O5 and H17 at their distance in A
+        return depth * ((minimum / r) ** 12 - 2.0 * (minimum / r) ** 6)
+
+    change = energy(0.4, 3.0) - energy((0.21 * 0.0157) ** 0.5, 1.6612 + 0.6)
+    assert pairs[0] - pairs[1] == pytest.approx(4.184 * change / charmm.kT, abs=SAME)
+
+
 def test_scaled_pairs_of_antechamber_and_acpype_agree():
     amber = read(prmtop="ethanol.prmtop", pdb="ethanol.pdb")
     gromacs = read(top="ethanol.top", pdb="ethanol.pdb")
