@@ -9,8 +9,10 @@ import torch
 
 from onestep_md.coordinates.marginals import GRID, smooth_density
 
-_BANDWIDTH = 0.30  # rad; narrower bumps are not wells
-_LOWEST_BARRIER = 0.5  # kT above the shallower of two wells; below it they are one
+_BANDWIDTH = 0.20  # rad; narrower bumps are not wells
+_LOWEST_BARRIER = 0.3  # kT above the shallower of two wells; below it they are one
+_FEWEST = 5.0  # effective samples under the kernel at the top of a well; fewer are no well
+_ERRORS = 4.0  # of log p at the lower top; a barrier within so many of them is none
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Wells:
         """Fit to torsions (frames, n) in rad and weights (frames,) that sum to one."""
         multiples = torch.from_numpy(wrap_angles(angles * np.array(symmetries, dtype=float)))
         densities = smooth_density(multiples, torch.from_numpy(weight), _BANDWIDTH).numpy()
-        table = np.array([_number_wells(p) for p in densities], dtype=int)
+        effective = 1.0 / float(weight @ weight)
+        table = np.array([_number_wells(p, effective) for p in densities], dtype=int)
         return cls(np.array(symmetries, dtype=int), table.reshape(-1, GRID))
 
     @property
@@ -55,17 +58,21 @@ def wrap_angles(angles: np.ndarray) -> np.ndarray:
     return (angles + math.pi) % (2.0 * math.pi) - math.pi
 
 
-def _number_wells(p: np.ndarray) -> np.ndarray:
+def _number_wells(p: np.ndarray, effective: float) -> np.ndarray:
     """Number the wells of the nodes (GRID,) of a marginal (GRID,), split at its barriers."""
-    barriers = _find_barriers(p)
+    barriers = _find_barriers(p, effective)
     if len(barriers) < 2:
         return np.zeros(len(p), dtype=int)
     # the last well goes on through the cut
     return np.searchsorted(barriers, np.arange(len(p)), side="right") % len(barriers)
 
 
-def _find_barriers(p: np.ndarray) -> list[int]:
-    """Find the minima of a marginal on a circle that are deep enough, in rising order."""
+def _find_barriers(p: np.ndarray, effective: float) -> list[int]:
+    """Find the minima of a marginal on a circle that are deep enough, in rising order.
+
+    A density p smoothed by a Gaussian kernel of bandwidth h from n samples has the variance
+    p / (2 sqrt(pi) h n), and the kernel covers sqrt(2 pi) h p n of them.
+    """
     barriers = np.flatnonzero((p <= np.roll(p, 1)) & (p < np.roll(p, -1))).tolist()
     while len(barriers) > 1:
         # top of the well that follows each barrier; the one before it has the top before
@@ -74,9 +81,12 @@ def _find_barriers(p: np.ndarray) -> list[int]:
             p.take(range(*well), mode="wrap").max() for well in zip(barriers, ends, strict=True)
         ]
         lower = np.minimum(tops, np.roll(tops, 1))
+        near = effective * lower * math.sqrt(2.0 * math.pi) * _BANDWIDTH
+        lowest = np.maximum(_LOWEST_BARRIER, _ERRORS / np.sqrt(math.sqrt(2.0) * near))
         with np.errstate(divide="ignore"):
             heights = np.log(lower / p[barriers])
-        if heights.min() >= _LOWEST_BARRIER:
+        excess = np.where(near < _FEWEST, -np.inf, heights - lowest)
+        if excess.min() >= 0.0:
             break
-        del barriers[int(heights.argmin())]
+        del barriers[int(excess.argmin())]
     return barriers

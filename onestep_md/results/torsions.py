@@ -12,7 +12,7 @@ def reported_torsions(config: Config, molecule: Molecule) -> dict[str, Quad]:
     Raises:
         ConfigError: an atom does not exist; the message names it and its torsion.
     """
-    rotatable = find_rotatable_torsions(molecule)
+    rotatable = () if has_backbone(molecule) else find_rotatable_torsions(molecule)
     return find_torsions(molecule.pdb_text, config.sample.torsions, rotatable)
 
 

@@ -38,12 +38,14 @@ def test_weights_decide_what_is_a_well():
     assert set(wells.number(angles[:, None])[:, 0]) == {0, 1}
 
 
-@pytest.mark.parametrize(("barrier", "count"), [(0.2, 1), (4.0, 2)])
-def test_low_barriers_are_none(barrier, count):
-    """Of U = barrier / 2 (1 + cos 2t), in kT; the smoothing lowers a barrier of 4 kT, not much."""
+@pytest.mark.parametrize(
+    ("barrier", "n", "count"), [(0.2, 40_000, 1), (1.0, 40_000, 3), (0.5, 300, 1), (4.0, 300, 3)]
+)
+def test_low_barriers_and_those_within_their_errors_are_none(barrier, n, count):
+    """Of U = barrier / 2 (1 + cos 3t) in kT, by n trials; the smoothing takes a sixth away."""
     generator = np.random.default_rng(1)
-    t = generator.uniform(-np.pi, np.pi, 40_000)
-    kept = generator.random(len(t)) < np.exp(-0.5 * barrier * (1.0 + np.cos(2.0 * t)))
+    t = generator.uniform(-np.pi, np.pi, n)
+    kept = generator.random(len(t)) < np.exp(-0.5 * barrier * (1.0 + np.cos(3.0 * t)))
     assert Wells.fit(t[kept][:, None], uniform(int(kept.sum())), [1]).counts.tolist() == [count]
 
 
