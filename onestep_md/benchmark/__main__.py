@@ -6,6 +6,7 @@
     python -m onestep_md.benchmark particles dw4
     python -m onestep_md.benchmark molecules          # thirty small ones, log Z checked
     python -m onestep_md.benchmark states runs/alanine systems/alanine-states.yaml
+    python -m onestep_md.benchmark solvation          # five molecules in three solvents
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
@@ -84,6 +85,29 @@ def states(
         write_state_reference(run, file, path, duration)
         return
     for line in compare_states(run, file, path, out, seed):
+        print(line)
+
+
+@app.command()
+def solvation(
+    only: Annotated[str, typer.Option(help="Names with commas between them.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of all the runs.")] = Path("runs/solvation"),
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path(
+        "systems/solvation"
+    ),
+    reference: Annotated[bool, typer.Option(help="Make what they are compared with.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Instead of that of the files.")] = None,
+) -> None:
+    """Free energies of solvation beside log Z by quadrature; finished runs are kept."""
+    from onestep_md.benchmark.solvation import make_solvation_references, measure_solvation
+
+    files = sorted(path for path in systems.glob("*.yaml") if not path.stem.endswith("-states"))
+    chosen = [path for path in files if not only or path.stem in only.split(",")]
+    references = systems.parent / "reference" / "solvation.json"
+    if reference:
+        make_solvation_references(chosen, references)
+        return
+    for line in measure_solvation(chosen, references, out, seed):
         print(line)
 
 

@@ -61,7 +61,7 @@ def make_reference(config: Config, duration: float, display: Display) -> dict:
     display.stop()
     # double precision: second derivatives are differences
     exact = open_pool(config, targets, local=True, address=None, platform="Reference")
-    found = _log_z(config, molecule, frames, exact, display)
+    found = compute_log_z(config, molecule, frames, exact, display)
     return {
         "fingerprint": molecule.fingerprint.identity,
         "log_z": found,
@@ -101,14 +101,25 @@ def _regions(config: Config, molecule: Molecule, frames: Exploration) -> list[di
     ]
 
 
-def _log_z(
+def compute_log_z(
     config: Config,
     molecule: Molecule,
     frames: Exploration,
     evaluators: Evaluators,
     display: Display,
 ) -> dict:
-    """Log Z, its error and how it was found."""
+    """Compute log Z without any flow.
+
+    Args:
+        config: configuration of the state, with the seed of the samples.
+        molecule: molecule in the state that log Z is of.
+        frames: conformations whose relaxation finds the wells, of any state of the molecule.
+        evaluators: energies of the state.
+        display: where an annealing reports.
+
+    Returns:
+        Log Z, its error and how it was made, ready for JSON.
+    """
     coordinates = build_internal_coordinates(molecule)
     turning = turning_torsions(molecule, coordinates)
     energy = InternalEnergy(coordinates, evaluators)
@@ -117,7 +128,7 @@ def _log_z(
         wells = _wells(coordinates, energy, known, frames)
         if len(wells) <= _MOST_WELLS:
             points = _POINTS[len(turning)]
-            generator = np.random.default_rng(SEED)
+            generator = np.random.default_rng(config.seed)
             n = max(_SAMPLES, _NUMBERS // coordinates.dim)
             found = torsion_quadrature(energy, wells, known, points, n, generator)
             how = {

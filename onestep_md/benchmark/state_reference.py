@@ -45,6 +45,21 @@ class _State:
     target: MoleculeTarget
 
 
+@dataclass(frozen=True)
+class Compared:
+    """An estimate for a state, the method it is by, and its reference."""
+
+    name: str
+    ours: Estimate
+    method: str
+    theirs: Estimate
+
+    @property
+    def z(self) -> float:
+        """Difference in combined errors; nan where one of the two is not known."""
+        return z_score(self.ours, self.theirs)
+
+
 def write_state_reference(system: Path, states: Path, path: Path, duration: float) -> None:
     """Explore every state and write log Z of each less that of the system's own as JSON.
 
@@ -55,14 +70,14 @@ def write_state_reference(system: Path, states: Path, path: Path, duration: floa
         duration: simulated time of each replica of each state, ps.
     """
     display = Display()
-    config = _reference_config(system, [], duration)
+    config = reference_config(system, [], duration)
     changes = load_states(states) or {}
     warm = {name: options for name, options in changes.items() if _changes_temperature(options)}
     found = _along_temperature(system, config, warm, LADDER * duration, display)
     chosen = [_State("own", config, load_molecule_target(config))]
     for name, options in changes.items():
         if name not in warm:
-            changed = _reference_config(system, options, duration)
+            changed = reference_config(system, options, duration)
             chosen.append(_State(name, changed, load_molecule_target(changed)))
     if any(state.target.fingerprint.solvent == "vacuum" for state in chosen[1:]):
         chosen += [_scale_solvent(chosen[0], scale) for scale in SCALES]
@@ -95,30 +110,34 @@ def compare_states(run: Path, states: Path, path: Path, out: Path, seed: int) ->
         run, [states], {}, [], 10_000, settings, out,
         resume=out.exists(), local=False, address=None, trust=False,
     )  # fmt: skip
-    known = json.loads(path.read_text())["states"]
-    lines = [
-        "| state | Delta F (kT) | by | reference | z |",
-        "|---|---|---|---|---|",
+    known = {
+        name: Estimate(-row["delta_log_z"], row["error"])
+        for name, row in json.loads(path.read_text())["states"].items()
+    }
+    rows = [
+        Compared(state.name, state.delta_f, state.used or "-", known[state.name])
+        for state in results.states
+        if state.name in known
     ]
-    scores = []
-    for state in results.states:
-        if state.name not in known:
-            continue
-        row = known[state.name]
-        theirs = Estimate(-row["delta_log_z"], row["error"])
-        z = z_score(state.delta_f, theirs)
-        scores.append(z)
-        lines.append(
-            f"| {state.name} | {state.delta_f.format('')} | {state.used or '-'} | "
-            f"{theirs.format('')} | {z:+.1f} |"
-        )
-    squares = np.square([z for z in scores if np.isfinite(z)])
+    return comparison_lines(rows, "Delta F (kT)")
+
+
+def comparison_lines(rows: Sequence[Compared], quantity: str) -> list[str]:
+    """Format estimates beside their references, and the mean of z^2."""
+    lines = [f"| state | {quantity} | by | reference | z |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.name} | {row.ours.format('')} | {row.method} | {row.theirs.format('')} | "
+        f"{row.z:+.1f} |"
+        for row in rows
+    ]
+    squares = np.square([row.z for row in rows if np.isfinite(row.z)])
     if len(squares):
         lines += ["", f"{len(squares)} states, mean of z^2 {squares.mean():.2f}"]
     return lines
 
 
-def _reference_config(system: Path, options: Sequence[str], duration: float) -> Config:
+def reference_config(system: Path, options: Sequence[str], duration: float) -> Config:
+    """Read a YAML file with changed keys and a replica exchange of `duration` ps."""
     exploration = {
         "method": "dynamics",
         "duration": duration,
@@ -138,7 +157,7 @@ def _changes_temperature(options: Sequence[str]) -> bool:
 def _by_mbar(states: Sequence[_State], display: Display) -> dict[str, Estimate]:
     """Explore the states, and estimate log Z less that of the first from all frames."""
     frames: dict[int, Exploration] = {
-        k: _explore(state.name, state.target, state.config, SEED + k, display)
+        k: explore_state(state.name, state.target, state.config, SEED + k, display)
         for k, state in enumerate(states)
         if "Custom" not in state.target.fingerprint.solvent
     }
@@ -170,9 +189,10 @@ def _evaluate(state: _State, x: np.ndarray) -> np.ndarray:
     return u
 
 
-def _explore(
+def explore_state(
     name: str, target: MoleculeTarget, config: Config, seed: int, display: Display
 ) -> Exploration:
+    """Explore a state by replica exchange, in this process."""
     config = config.model_copy(update={"seed": seed})
     pool = open_pool(config, [target], local=True, address=None)
     display.start(name)
@@ -193,9 +213,9 @@ def _along_temperature(
     hotter = [t for t in config.dynamics.temperatures if t > max(kelvin.values())]
     ladder = sorted({own, *kelvin.values(), *hotter[:1]})
     options = [f"target.temperature={ladder[0]}", f"exploration.temperatures={ladder}"]
-    coldest = _reference_config(system, options, duration)
+    coldest = reference_config(system, options, duration)
     target = load_molecule_target(coldest)
-    explored = _explore("temperatures", target, coldest, SEED, display)
+    explored = explore_state("temperatures", target, coldest, SEED, display)
     points = average_ladder(explored.ladder_u, explored.temperatures, own, [*kelvin.values()], KB)
     for point in points:
         difference = point.delta_log_z.format("")
