@@ -45,10 +45,14 @@ def make_solvation_references(systems: Sequence[Path], path: Path) -> None:
     display = Display()
     path.parent.mkdir(parents=True, exist_ok=True)
     for system in systems:
-        known = json.loads(path.read_text()) if path.exists() else {}
-        if system.stem not in known:
+        if system.stem not in _known_references(path):
             made = {system.stem: _make_reference(system, display)}
-            write_json(path, dict(sorted((known | made).items())))
+            # read again: others may have been added meanwhile
+            write_json(path, dict(sorted((_known_references(path) | made).items())))
+
+
+def _known_references(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _make_reference(system: Path, display: Display) -> dict:
@@ -81,7 +85,7 @@ def measure_solvation(
     Returns:
         Lines of the tables: absolute log Z and differences beside their references.
     """
-    known = json.loads(references.read_text())
+    known = _known_references(references)
     absolute, between = [], []
     for system in systems:
         folder = out / system.stem
