@@ -48,6 +48,8 @@ def average_ladder(
         k: Boltzmann's constant, in the units of energies per kelvin.
     """
     inside = [t for t in wanted if ladder[0] <= t <= ladder[-1]]
+    if not inside:
+        return []
     kept = [_thin_energies(column) for column in u.T]
     energies = k * ladder[0] * np.concatenate(kept)
     shift = energies.mean()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from onestep_md.coordinates.molecule import build_internal_coordinates
-from onestep_md.distributed.pool import Energies
+from onestep_md.distributed.pool import Energies, Evaluators
 from onestep_md.errors import TargetError
 from onestep_md.estimators.correlation import statistical_inefficiency
 from onestep_md.estimators.estimate import Estimate
@@ -24,7 +24,7 @@ from onestep_md.progress import Display
 from onestep_md.targets.molecule import Molecule
 
 FEWEST = 200  # frames, or what weighted ones are worth
-_LEAST_INSIDE = 0.5  # fraction of the frames that are of the isomer
+_MOST_OUTSIDE = 0.5  # fraction of the frames that are of another isomer
 _SIGNIFICANT = 5.0  # errors of the temperature of the frames
 _MEASURED = 2000  # frames whose temperature is measured, about
 _STEP = 1e-4  # nm, of the difference that gives curvature
@@ -37,7 +37,7 @@ def explore_frames(
     walkers: np.ndarray,
     log_weights: np.ndarray,
     temperature: float,
-    evaluators: Energies,
+    evaluators: Evaluators,
     seed: int,
     display: Display,
 ) -> Exploration:
@@ -56,28 +56,21 @@ def explore_frames(
     Raises:
         TargetError: the frames are of another isomer, or of another ensemble.
     """
-    domain = build_internal_coordinates(molecule).domain
-    outside = {
-        reason: int(count.sum())
-        for reason, count in domain.violations(torch.from_numpy(frames)).items()
-    }
-    inside = domain.contains(torch.from_numpy(frames)).numpy()
-    if inside.mean() < _LEAST_INSIDE:
-        most = max(outside, key=lambda reason: outside[reason])
-        raise TargetError(
-            f"exploration.files: {(~inside).sum():,} of {len(frames):,} frames have {most}, "
-            "unlike target.pdb. Take a target.pdb of the isomer that was simulated."
-        )
+    before = evaluators.evaluations
+    _require(len(frames))
+    _check_isomer(molecule, frames)
     u, grad_u = evaluators.evaluate(frames)
-    kept = inside & np.isfinite(u) & np.isfinite(grad_u).all(axis=(1, 2))
-    kept &= np.isfinite(log_weights)
+    domain = build_internal_coordinates(molecule).domain
+    kept = domain.contains(torch.from_numpy(frames)).numpy() & np.isfinite(log_weights)
+    kept &= np.isfinite(u) & np.isfinite(grad_u).all(axis=(1, 2))
     if not kept.all():
         display.say(
             f"{(~kept).sum():,} of {len(frames):,} frames are left out: another isomer, no weight "
             "or no energy"
         )
-    x, u, grad_u, walkers = frames[kept], u[kept], grad_u[kept], walkers[kept]
-    log_weights = log_weights[kept]
+    x, u, grad_u = frames[kept], u[kept], grad_u[kept]
+    walkers, log_weights = walkers[kept], log_weights[kept]
+    _require(len(x))
     if not molecule.constraints:  # fixed bonds have forces that are not in grad U
         measured = measure_temperature(
             x, grad_u, walkers, log_weights, molecule.temperature, evaluators
@@ -88,17 +81,10 @@ def explore_frames(
     log_w = log_weights - (1.0 - molecule.temperature / temperature) * u
     chosen = np.arange(len(u))
     if np.ptp(log_w) > 0.0:
-        worth = ess(log_w) * len(log_w)
-        display.say(f"{len(log_w):,} weighted frames are worth {worth:.0f} of the target")
-        if worth >= FEWEST:
-            chosen = resample(log_w, int(worth), np.random.default_rng(seed))
-        else:
-            chosen = chosen[: int(worth)]
-    if len(chosen) < FEWEST:
-        raise TargetError(
-            f"exploration.files: the frames are worth {len(chosen)} of the target, and {FEWEST} "
-            "are needed. Give more of them, or frames nearer to the temperature of the target."
-        )
+        worth = int(ess(log_w) * len(log_w))
+        display.say(f"{len(log_w):,} weighted frames are worth {worth:,} of the target")
+        _require(worth)
+        chosen = resample(log_w, worth, np.random.default_rng(seed))
     return Exploration(
         frames=x[chosen],
         u=u[chosen],
@@ -106,9 +92,30 @@ def explore_frames(
         replica=walkers[chosen],
         temperatures=np.array([molecule.temperature]),
         exchange_acceptance=np.zeros(0),
-        evaluations=len(frames) + 2 * min(len(x), _MEASURED),
+        evaluations=evaluators.evaluations - before,
         restarts=0,
     )
+
+
+def _require(frames: int) -> None:
+    """Refuse fewer frames than a chart can be fitted to."""
+    if frames < FEWEST:
+        raise TargetError(
+            f"exploration.files: the frames are worth {frames} of the target, and {FEWEST} are "
+            "needed. Give more of them, or frames nearer to the temperature of the target."
+        )
+
+
+def _check_isomer(molecule: Molecule, frames: np.ndarray) -> None:
+    """Refuse frames most of which are of another isomer."""
+    violations = build_internal_coordinates(molecule).domain.violations(torch.from_numpy(frames))
+    counts = {reason: int(outside.sum()) for reason, outside in violations.items()}
+    most = max(counts, key=lambda reason: counts[reason])
+    if counts[most] > _MOST_OUTSIDE * len(frames):
+        raise TargetError(
+            f"exploration.files: {counts[most]:,} of {len(frames):,} frames have {most}, unlike "
+            "target.pdb. Take a target.pdb of the isomer that was simulated."
+        )
 
 
 def measure_temperature(

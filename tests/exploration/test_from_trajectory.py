@@ -37,7 +37,7 @@ def frames(drawn):
 def explore(sampler, x, log_weights=None, kelvin=300.0, target=None):
     said = []
     molecule = target or sampler.target.molecule
-    evaluators = SimpleNamespace(evaluate=molecule_energies(molecule))
+    evaluators = SimpleNamespace(evaluate=molecule_energies(molecule), evaluations=0)
     display = SimpleNamespace(say=said.append)
     log_weights = np.zeros(len(x)) if log_weights is None else log_weights
     walkers = np.zeros(len(x), dtype=int)
@@ -110,8 +110,10 @@ def test_frames_with_weights_are_brought_to_the_target(drawn):
     found, _ = explore(sampler, samples.x, samples.log_w)
     mean = samples.weights[np.isfinite(samples.u)] @ samples.u[np.isfinite(samples.u)]
     assert abs(found.u.mean() - mean) < 0.6
-    with pytest.raises(TargetError, match="are worth"):
+    with pytest.raises(TargetError, match="are worth 150"):
         explore(sampler, samples.x[:150], samples.log_w[:150])
+    with pytest.raises(TargetError, match="are worth 0"):  # no frame has a weight
+        explore(sampler, samples.x[:300], np.full(300, -np.inf))
 
 
 def test_frames_of_another_force_field_or_isomer_are_refused(drawn, frames):
