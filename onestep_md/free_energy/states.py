@@ -89,8 +89,6 @@ def read_states(
     kelvin = config.molecule.temperature if molecule else None
     states = [State(OWN, own, 1.0, kelvin)]
     for name, changed in _read_configs(run, config, files, changes):
-        if any(state.name == name for state in states):
-            raise ConfigError(f"{name}: every state needs a name of its own, other than `{OWN}`.")
         states.append(_make_state(name, changed, _own_target(run, config), own))
     if temperatures and kelvin is None:
         raise ConfigError("--temperatures are for molecules; a density has none.")
@@ -99,6 +97,10 @@ def read_states(
             raise ConfigError(f"--temperatures: {temperature:g} K is no temperature.")
         assert kelvin is not None
         states.append(State(f"{temperature:g}K", own, kelvin / temperature, temperature))
+    names = [state.name for state in states]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{name}: every state needs a name of its own, other than `{OWN}`.")
     return states
 
 

@@ -136,6 +136,7 @@ def test_paths_in_a_file_of_states_start_at_its_folder(tmp_path):
         ([ROOT / "systems" / "gmm9.yaml"], TargetError, "no molecule"),
         (["no-file.yaml"], ConfigError, "no-file.yaml"),
         (["twice.yaml", "--set-state", FF03], ConfigError, "ff03: every state needs a name"),
+        (["--set-state", SAME, "--temperatures", "310,310"], ConfigError, "310K: every state"),
     ],
 )
 def test_states_of_other_configurations_are_refused(
