@@ -16,6 +16,7 @@ from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
 from onestep_md.errors import TargetError
 from onestep_md.estimators.estimate import percent_text
+from onestep_md.exploration.explored import EXPLORATION_FILE
 from onestep_md.files import write_text
 from onestep_md.flow.molecular import MolecularFlow
 from onestep_md.interruption import interruptible
@@ -199,7 +200,7 @@ def _prepare(
     config = job.config
     if teacher is not None:  # one chart for both
         exploration, seconds = teacher.exploration, 0.0
-        exploration.save(job.folder / "exploration.npz", exploration_key(config, job.target))
+        exploration.save(job.folder / EXPLORATION_FILE, exploration_key(config, job.target))
     else:
         exploration, seconds = explore_or_load(
             config, job.target, evaluators, job.folder, display, start

@@ -10,7 +10,7 @@ from onestep_md.config import Config
 from onestep_md.distributed.pool import Evaluators, open_evaluators
 from onestep_md.distributed.several import several_factories
 from onestep_md.errors import TargetError
-from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.explored import EXPLORATION_FILE, Exploration
 from onestep_md.files import replacing, write_json
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
@@ -20,7 +20,6 @@ from onestep_md.sampling.sampler import NAME, Sampler, load_start
 from onestep_md.sampling.start import explore_from
 from onestep_md.sampling.target import Target
 
-EXPLORATION = "exploration.npz"  # in the run folder
 _START = "start.pt"  # in the folder of a run that starts from another one
 
 
@@ -116,7 +115,7 @@ def explore_or_load(
 
     `start` is the flow to explore from, where the run starts from another one.
     """
-    cache, key = folder / EXPLORATION, exploration_key(config, target)
+    cache, key = folder / EXPLORATION_FILE, exploration_key(config, target)
     clock = folder / "exploration.json"
     if cache.exists():
         display.say(f"exploration: reusing {cache.name}")

@@ -9,7 +9,8 @@ import numpy as np
 from onestep_md.analysis.topology import read_topology
 from onestep_md.errors import TargetError
 
-_SUFFIXES = {".dcd", ".xtc", ".trr", ".nc", ".netcdf", ".h5", ".hdf5"}
+_OWN_TOPOLOGY = {".h5", ".hdf5"}
+_SUFFIXES = {".dcd", ".xtc", ".trr", ".nc", ".netcdf"} | _OWN_TOPOLOGY
 _BROKEN = 0.5  # nm; a longer bond crosses a periodic boundary
 
 
@@ -42,9 +43,9 @@ def _read_file(path: Path, topology: mdtraj.Topology) -> np.ndarray:
             f"exploration.files: {path} does not exist. Paths start at the folder of the YAML "
             "file."
         )
-    own = {".h5": {}, ".hdf5": {}}.get(path.suffix.lower(), {"top": topology})
+    top = None if path.suffix.lower() in _OWN_TOPOLOGY else topology
     try:
-        trajectory = mdtraj.load(str(path), **own)
+        trajectory = mdtraj.load(str(path), top=top)
     except Exception as error:  # mdtraj's readers raise whatever their format makes them raise
         raise TargetError(
             f"exploration.files: {path} cannot be read with the {topology.n_atoms} atoms of "

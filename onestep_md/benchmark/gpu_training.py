@@ -24,7 +24,7 @@ from onestep_md.config import Config, load_config
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import Interrupted, RunFolderError
 from onestep_md.estimators.weights import ess, resample
-from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.explored import EXPLORATION_FILE, Exploration
 from onestep_md.interruption import interruptible
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
@@ -133,7 +133,7 @@ def explore_system(
             origin = f"annealing of {particles} particles"
         else:
             found = _draw_frames(systems / training.frames_of, target, pool, deadline)
-            found.save(folder / "exploration.npz", exploration_key(config, target))
+            found.save(folder / EXPLORATION_FILE, exploration_key(config, target))
             origin = f"samples of {training.frames_of}, resampled by their weights"
     finally:
         pool.close()
@@ -198,7 +198,7 @@ def train_system(training: Training, out: Path, local: bool, send: Send, deadlin
     )
     hardware.prepare(config.cluster, local)
     target = load_target(config)
-    found = Exploration.load(folder / "exploration.npz", exploration_key(config, target))
+    found = Exploration.load(folder / EXPLORATION_FILE, exploration_key(config, target))
     pool = open_pool(config, [target], local, None)
     try:
         resources = hardware.resources(config.cluster, pool)

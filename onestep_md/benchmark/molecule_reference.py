@@ -5,8 +5,10 @@ the harmonic limit with quadrature over the torsions that turn (`estimators/quad
 there are too many of them, from several annealings that started in all wells.
 """
 
+import json
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from onestep_md.estimators.weights import log_mean_weight, relative_weights
 from onestep_md.exploration.explored import Exploration
 from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.exploration.from_energy import anneal_molecule
+from onestep_md.files import write_json
 from onestep_md.kinds.molecule import MoleculeTarget
 from onestep_md.progress import Display
 from onestep_md.results.molecule import dynamics_regions
@@ -81,6 +84,17 @@ def is_of(reference: dict, config: Config, identity: str) -> bool:
         for region, ranges in config.regions.items()
     }
     return reference["fingerprint"] == identity and theirs == ours
+
+
+def known_references(path: Path) -> dict:
+    """What `add_reference` has written, by the names of the molecules."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def add_reference(path: Path, name: str, reference: dict) -> None:
+    """Add the reference of a molecule to a file; others may be added meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(sorted((known_references(path) | {name: reference}).items())))
 
 
 def _regions(config: Config, molecule: Molecule, frames: Exploration) -> list[dict]:

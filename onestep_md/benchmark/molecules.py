@@ -7,7 +7,6 @@ the molecule makes equal with each other. Errors are right if the squares of all
 one.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,12 @@ from onestep_md import pipeline
 from onestep_md.analysis.records.folder import RESULTS, read_results
 from onestep_md.analysis.records.molecule import MoleculeResults, read_molecule
 from onestep_md.analysis.torsions import region_membership
-from onestep_md.benchmark.molecule_reference import is_of, make_reference
+from onestep_md.benchmark.molecule_reference import (
+    add_reference,
+    is_of,
+    known_references,
+    make_reference,
+)
 from onestep_md.config import Config, load_config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.estimate import UNKNOWN, Estimate, z_score
@@ -95,16 +99,10 @@ def make_references(files: Sequence[Path], path: Path, duration: float) -> None:
         if file.stem in known and is_of(known[file.stem], config, identity):
             continue
         found = make_reference(config, duration, display)
-        # read again: others may have been added meanwhile
-        write_json(path, dict(sorted((known_references(path) | {file.stem: found}).items())))
+        add_reference(path, file.stem, found)
         log_z = found["log_z"]
         text = Estimate(log_z["value"], log_z["error"]).format("")
         display.say(f"{file.stem}: log Z {text} ({log_z['method']})")
-
-
-def known_references(path: Path) -> dict:
-    """What `make_references` has written, by the names of the molecules."""
-    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def measure_molecules(

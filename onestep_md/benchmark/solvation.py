@@ -5,7 +5,6 @@ of NAME-states.yaml. Their references, in systems/reference/solvation.json, are 
 quadrature or in the harmonic limit, made exact by weighted samples (`molecule_reference`).
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,26 +12,28 @@ from pathlib import Path
 from onestep_md import pipeline
 from onestep_md.analysis.records.folder import RESULTS
 from onestep_md.analysis.records.free_energies import FreeEnergies
-from onestep_md.benchmark.molecule_reference import compute_log_z
+from onestep_md.benchmark.molecule_reference import (
+    add_reference,
+    compute_log_z,
+    known_references,
+)
 from onestep_md.benchmark.state_reference import (
     SEED,
     Compared,
     comparison_lines,
+    compute_in_states,
     explore_state,
     reference_config,
 )
 from onestep_md.config import load_config, load_states
 from onestep_md.estimators.estimate import Estimate
-from onestep_md.files import write_json, write_text
-from onestep_md.free_energy.compute import Settings
-from onestep_md.free_energy.run import compute_free_energies
+from onestep_md.files import write_text
 from onestep_md.free_energy.states import OWN
 from onestep_md.kinds.molecule import load_molecule_target
 from onestep_md.progress import Display
 from onestep_md.stages import open_pool
 
 _DURATION = 30.0  # ps of dynamics, whose frames relax into the wells of every state
-_SAMPLES = 10_000
 
 
 def states_file(system: Path) -> Path:
@@ -43,16 +44,9 @@ def states_file(system: Path) -> Path:
 def make_solvation_references(systems: Sequence[Path], path: Path) -> None:
     """Add log Z of all states of the molecules that are not in `path` yet."""
     display = Display()
-    path.parent.mkdir(parents=True, exist_ok=True)
     for system in systems:
-        if system.stem not in _known_references(path):
-            made = {system.stem: _make_reference(system, display)}
-            # read again: others may have been added meanwhile
-            write_json(path, dict(sorted((_known_references(path) | made).items())))
-
-
-def _known_references(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {}
+        if system.stem not in known_references(path):
+            add_reference(path, system.stem, _make_reference(system, display))
 
 
 def _make_reference(system: Path, display: Display) -> dict:
@@ -85,7 +79,7 @@ def measure_solvation(
     Returns:
         Lines of the tables: absolute log Z and differences beside their references.
     """
-    known = _known_references(references)
+    known = known_references(references)
     absolute, between = [], []
     for system in systems:
         folder = out / system.stem
@@ -94,11 +88,7 @@ def measure_solvation(
             resume = (folder / "config.yaml").exists()
             pipeline.run({system.stem: config}, folder, resume, local=True, address=None)
         free = folder / "free-energies"
-        results = compute_free_energies(
-            folder, [states_file(system)], {}, [], _SAMPLES,
-            Settings(0, bridge="auto", particles=2000, moves=4), free,
-            resume=free.exists(), local=True, address=None, trust=False,
-        )  # fmt: skip
+        results = compute_in_states(folder, states_file(system), free, 0, local=True)
         theirs = {
             name: Estimate(row["value"], row["error"])
             for name, row in known[system.stem]["states"].items()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import openmm
 
+from onestep_md.analysis.records.free_energies import FreeEnergies
 from onestep_md.config import Config, load_config, load_states
 from onestep_md.estimators.correlation import import_pymbar, statistical_inefficiency, thin
 from onestep_md.estimators.estimate import Estimate, z_score
@@ -26,6 +27,7 @@ from onestep_md.exploration.from_dynamics import explore_molecule
 from onestep_md.files import write_json
 from onestep_md.free_energy.compute import Settings
 from onestep_md.free_energy.run import compute_free_energies
+from onestep_md.free_energy.states import OWN
 from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
 from onestep_md.progress import Display
 from onestep_md.stages import open_pool
@@ -33,6 +35,7 @@ from onestep_md.targets.molecule import KB
 
 SEED = 20261201  # not the seed of any run
 LADDER = 3  # times as long as a state: all temperatures hang on one ladder
+_SAMPLES = 10_000  # one-step samples of a comparison
 SCALES = (0.25, 0.5, 0.75)  # of the solvent, between vacuum and the run's own state
 
 
@@ -74,7 +77,7 @@ def write_state_reference(system: Path, states: Path, path: Path, duration: floa
     changes = load_states(states) or {}
     warm = {name: options for name, options in changes.items() if _changes_temperature(options)}
     found = _along_temperature(system, config, warm, LADDER * duration, display)
-    chosen = [_State("own", config, load_molecule_target(config))]
+    chosen = [_State(OWN, config, load_molecule_target(config))]
     for name, options in changes.items():
         if name not in warm:
             changed = reference_config(system, options, duration)
@@ -105,11 +108,7 @@ def compare_states(run: Path, states: Path, path: Path, out: Path, seed: int) ->
         out: folder to write into; a comparison that is in it goes on.
         seed: seed of the samples and bridges.
     """
-    settings = Settings(seed, bridge="auto", particles=2000, moves=4)
-    results = compute_free_energies(
-        run, [states], {}, [], 10_000, settings, out,
-        resume=out.exists(), local=False, address=None, trust=False,
-    )  # fmt: skip
+    results = compute_in_states(run, states, out, seed, local=False)
     known = {
         name: Estimate(-row["delta_log_z"], row["error"])
         for name, row in json.loads(path.read_text())["states"].items()
@@ -120,6 +119,20 @@ def compare_states(run: Path, states: Path, path: Path, out: Path, seed: int) ->
         if state.name in known
     ]
     return comparison_lines(rows, "Delta F (kT)")
+
+
+def compute_in_states(run: Path, states: Path, out: Path, seed: int, local: bool) -> FreeEnergies:
+    """Compute the free energies of a run in the states of a file, as the command does by default.
+
+    Args:
+        run, states, out, seed: as of `compare_states`.
+        local: compute energies in this process, without Ray.
+    """
+    settings = Settings(seed, bridge="auto", particles=2000, moves=4)
+    return compute_free_energies(
+        run, [states], {}, [], _SAMPLES, settings, out,
+        resume=out.exists(), local=local, address=None, trust=False,
+    )  # fmt: skip
 
 
 def comparison_lines(rows: Sequence[Compared], quantity: str) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from onestep_md.coordinates.base import wrap
 from onestep_md.coordinates.marginals import GRID, smooth_density
 
 _BANDWIDTH = 0.20  # rad; narrower bumps are not wells
@@ -30,7 +31,7 @@ class Wells:
     @classmethod
     def fit(cls, angles: np.ndarray, weight: np.ndarray, symmetries: Sequence[int]) -> "Wells":
         """Fit to torsions (frames, n) in rad and weights (frames,) that sum to one."""
-        multiples = torch.from_numpy(wrap_angles(angles * np.array(symmetries, dtype=float)))
+        multiples = wrap(torch.from_numpy(angles * np.array(symmetries, dtype=float)))
         densities = smooth_density(multiples, torch.from_numpy(weight), _BANDWIDTH).numpy()
         effective = 1.0 / float(weight @ weight)
         table = np.array([_number_wells(p, effective) for p in densities], dtype=int)
@@ -43,19 +44,14 @@ class Wells:
 
     def number(self, angles: np.ndarray) -> np.ndarray:
         """Number the wells (frames, n) of torsions (frames, n) in rad."""
-        node = (wrap_angles(angles * self.symmetries) + math.pi) * GRID / (2.0 * math.pi)
-        nodes = np.rint(node).astype(int) % GRID
+        multiples = wrap(torch.from_numpy(angles * self.symmetries)).numpy()
+        nodes = np.rint((multiples + math.pi) * GRID / (2.0 * math.pi)).astype(int) % GRID
         return np.take_along_axis(self.table, nodes.T, axis=1).T
 
     def mean(self, angles: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Average torsions (frames, n) in rad by weights (frames,), in degrees."""
         turned = weight @ np.exp(1j * self.symmetries * angles)
         return np.degrees(np.angle(turned) / self.symmetries)
-
-
-def wrap_angles(angles: np.ndarray) -> np.ndarray:
-    """Wrap angles in rad to [-pi, pi)."""
-    return (angles + math.pi) % (2.0 * math.pi) - math.pi
 
 
 def _number_wells(p: np.ndarray, effective: float) -> np.ndarray:

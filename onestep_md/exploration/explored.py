@@ -9,6 +9,8 @@ import numpy as np
 from onestep_md.errors import RunFolderError, TargetError
 from onestep_md.files import replacing
 
+EXPLORATION_FILE = "exploration.npz"  # in a run folder
+
 
 @dataclass(frozen=True)
 class Exploration:

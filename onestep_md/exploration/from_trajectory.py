@@ -13,6 +13,7 @@ frames were made, if their force field is the target's.
 import numpy as np
 import torch
 
+from onestep_md.coordinates.domain import Domain
 from onestep_md.coordinates.molecule import build_internal_coordinates
 from onestep_md.distributed.pool import Energies, Evaluators
 from onestep_md.errors import TargetError
@@ -58,9 +59,9 @@ def explore_frames(
     """
     before = evaluators.evaluations
     _require(len(frames))
-    _check_isomer(molecule, frames)
-    u, grad_u = evaluators.evaluate(frames)
     domain = build_internal_coordinates(molecule).domain
+    _check_isomer(domain, frames)
+    u, grad_u = evaluators.evaluate(frames)
     kept = domain.contains(torch.from_numpy(frames)).numpy() & np.isfinite(log_weights)
     kept &= np.isfinite(u) & np.isfinite(grad_u).all(axis=(1, 2))
     if not kept.all():
@@ -106,9 +107,9 @@ def _require(frames: int) -> None:
         )
 
 
-def _check_isomer(molecule: Molecule, frames: np.ndarray) -> None:
+def _check_isomer(domain: Domain, frames: np.ndarray) -> None:
     """Refuse frames most of which are of another isomer."""
-    violations = build_internal_coordinates(molecule).domain.violations(torch.from_numpy(frames))
+    violations = domain.violations(torch.from_numpy(frames))
     counts = {reason: int(outside.sum()) for reason, outside in violations.items()}
     most = max(counts, key=lambda reason: counts[reason])
     if counts[most] > _MOST_OUTSIDE * len(frames):

@@ -13,7 +13,7 @@ from onestep_md.analysis.records.free_energies import FreeEnergies, write_free_e
 from onestep_md.config import Config
 from onestep_md.errors import OneStepError, RunFolderError
 from onestep_md.estimators.weights import stored_weights
-from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.explored import EXPLORATION_FILE, Exploration
 from onestep_md.files import replacing, write_json, write_text
 from onestep_md.free_energy.along_temperature import write_thermodynamics
 from onestep_md.free_energy.compute import (
@@ -31,7 +31,7 @@ from onestep_md.sampler import draw_more, load
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import exploration_key
 from onestep_md.sampling.target import Target
-from onestep_md.stages import EXPLORATION, choose_platform, open_pool_on
+from onestep_md.stages import choose_platform, open_pool_on
 
 _SETTINGS = "settings.json"
 
@@ -94,7 +94,7 @@ def _read_exploration(
     run: Path, config: Config, target: Target, display: Display
 ) -> Exploration | None:
     """Read the exploration of the run, if it is still there; nothing else needs it."""
-    path = run / EXPLORATION
+    path = run / EXPLORATION_FILE
     if not path.exists():
         return None
     try:

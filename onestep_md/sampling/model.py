@@ -14,7 +14,7 @@ from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import RunFolderError
-from onestep_md.exploration.explored import Exploration
+from onestep_md.exploration.explored import EXPLORATION_FILE, Exploration
 from onestep_md.sampling.target import Target
 from onestep_md.training.buffer import Buffer, Configurations
 from onestep_md.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -116,7 +116,7 @@ def load_trained(
     Raises:
         RunFolderError: the run has no checkpoint yet.
     """
-    saved, cache = latest_checkpoint(folder / "checkpoints"), folder / "exploration.npz"
+    saved, cache = latest_checkpoint(folder / "checkpoints"), folder / EXPLORATION_FILE
     if saved is None or not cache.exists():
         raise RunFolderError(f"{folder} holds no trained flow yet; finish it with --resume")
     exploration = Exploration.load(cache, exploration_key(config, target))

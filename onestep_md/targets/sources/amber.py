@@ -8,10 +8,15 @@ import numpy as np
 from openmm import app, unit
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.sources.parameters import CONSTRAINTS, Parameters, check_parameters
+from onestep_md.targets.sources.parameters import Parameters, check_parameters
 from onestep_md.targets.sources.placing import Coordinates, place, place_by_pdb
 from onestep_md.targets.sources.solvent import MODELS, check_solvent, describe_solvent
-from onestep_md.targets.sources.structure import Structure, describe_error, find_file
+from onestep_md.targets.sources.structure import (
+    Structure,
+    describe_error,
+    find_file,
+    system_options,
+)
 
 _STRIP = "with `parmed` or `cpptraj` (parmbox nobox, strip)"
 
@@ -40,11 +45,7 @@ def read_amber(target, folder: Path) -> Structure:
             warnings.simplefilter("always")
             prmtop = app.AmberPrmtopFile(str(path))
             system = prmtop.createSystem(
-                nonbondedMethod=app.NoCutoff,
-                constraints=CONSTRAINTS[target.constraints],
-                implicitSolvent=MODELS[target.solvent],
-                rigidWater=False,
-                removeCMMotion=False,
+                implicitSolvent=MODELS[target.solvent], **system_options(target.constraints)
             )
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(

@@ -6,10 +6,15 @@ import numpy as np
 from openmm import app
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.sources.parameters import CONSTRAINTS, Parameters, check_parameters
+from onestep_md.targets.sources.parameters import Parameters, check_parameters
 from onestep_md.targets.sources.placing import Coordinates, place, place_by_pdb
 from onestep_md.targets.sources.solvent import add_solvent, describe_solvent
-from onestep_md.targets.sources.structure import Structure, describe_error, find_file
+from onestep_md.targets.sources.structure import (
+    Structure,
+    describe_error,
+    find_file,
+    system_options,
+)
 
 _STRIP = "with psfgen or CHARMM (delete atoms)"
 
@@ -43,13 +48,7 @@ def read_charmm(target, folder: Path) -> Structure:
             ".prm, .par, .rtf, .top, .str or .inp."
         ) from error
     try:
-        system = psf.createSystem(
-            parameter_set,
-            nonbondedMethod=app.NoCutoff,
-            constraints=CONSTRAINTS[target.constraints],
-            rigidWater=False,
-            removeCMMotion=False,
-        )
+        system = psf.createSystem(parameter_set, **system_options(target.constraints))
     except Exception as error:
         raise TargetError(
             f"target.psf: OpenMM cannot build the System of {path} with "

@@ -9,7 +9,7 @@ from onestep_md.errors import TargetError
 from onestep_md.targets.checks import find_bonds
 from onestep_md.targets.foreign_code import open_forcefields
 from onestep_md.targets.sources.pdb import read_pdb
-from onestep_md.targets.sources.structure import Structure
+from onestep_md.targets.sources.structure import Structure, system_options
 from onestep_md.targets.sources.templates import add_template_bonds
 
 NO_HYDROGENS = (
@@ -61,13 +61,7 @@ def _create_system(
         if not any(atom.element.symbol == "H" for atom in residue.atoms()):
             raise TargetError(f"{where} has no hydrogen atoms. {NO_HYDROGENS}")
     try:
-        return forcefield.createSystem(
-            topology,
-            nonbondedMethod=app.NoCutoff,
-            constraints={"none": None, "hbonds": app.HBonds}[constraints],
-            rigidWater=False,
-            removeCMMotion=False,
-        )
+        return forcefield.createSystem(topology, **system_options(constraints))
     except Exception as error:
         if not unmatched:
             raise TargetError(f"{path}: OpenMM cannot build the System: {error}") from error

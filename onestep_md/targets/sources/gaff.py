@@ -20,10 +20,10 @@ from onestep_md.errors import TargetError
 from onestep_md.files import write_json
 from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL, parametrise
 from onestep_md.targets.sources.ligand import Ligand
-from onestep_md.targets.sources.structure import Structure, find_file
+from onestep_md.targets.sources.solvent import MODELS
+from onestep_md.targets.sources.structure import Structure, find_file, system_options
 
 _RECIPE = 1  # counts changes of how ligands are made
-_SOLVENTS = {"obc2": app.OBC2, "gbn2": app.GBn2, "vacuum": None}
 _NET = 0.01  # e, by which rounded charges may miss the net charge
 
 
@@ -83,13 +83,7 @@ def _create_system(ligand: Ligand, prmtop: str, solvent: str, constraints: str) 
     with warnings.catch_warnings():
         # OpenMM's radii of carboxylates; LEaP has them for residues of proteins alone
         warnings.filterwarnings("ignore", "Non-optimal GB parameters")
-        system = amber.createSystem(
-            nonbondedMethod=app.NoCutoff,
-            constraints={"none": None, "hbonds": app.HBonds}[constraints],
-            rigidWater=False,
-            removeCMMotion=False,
-            implicitSolvent=_SOLVENTS[solvent],
-        )
+        system = amber.createSystem(implicitSolvent=MODELS[solvent], **system_options(constraints))
     _check_charge(ligand, system)
     return system
 

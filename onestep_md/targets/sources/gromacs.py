@@ -7,10 +7,15 @@ import numpy as np
 from openmm import app
 
 from onestep_md.errors import TargetError
-from onestep_md.targets.sources.parameters import CONSTRAINTS, Parameters, check_parameters
+from onestep_md.targets.sources.parameters import Parameters, check_parameters
 from onestep_md.targets.sources.placing import Coordinates, place, place_by_pdb
 from onestep_md.targets.sources.solvent import add_solvent, describe_solvent
-from onestep_md.targets.sources.structure import Structure, describe_error, find_file
+from onestep_md.targets.sources.structure import (
+    Structure,
+    describe_error,
+    find_file,
+    system_options,
+)
 
 _STRIP = "with `gmx trjconv` and fewer lines under [ molecules ]"
 # sections that bear energy and that OpenMM's reader passes over without a word
@@ -53,12 +58,7 @@ def read_gromacs(target, folder: Path) -> Structure:
             "Remove it, or undefine the macro that includes it."
         )
     try:
-        system = top.createSystem(
-            nonbondedMethod=app.NoCutoff,
-            constraints=CONSTRAINTS[target.constraints],
-            rigidWater=False,
-            removeCMMotion=False,
-        )
+        system = top.createSystem(**system_options(target.constraints))
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(
             f"target.top: OpenMM cannot build the System of {path}: {describe_error(error)}. "

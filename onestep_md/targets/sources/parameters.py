@@ -10,7 +10,6 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import WATER, check_particles, label
 
-CONSTRAINTS = {"none": None, "hbonds": app.HBonds}
 _SAME_MASS = 0.015  # Da; tables of force fields differ by less
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
@@ -29,6 +30,20 @@ class Structure:
     path: Path
     forcefield: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+
+def system_options(constraints: str) -> dict[str, Any]:
+    """Return the options of OpenMM's createSystem for one molecule in free space.
+
+    Args:
+        constraints: target.constraints, none or hbonds.
+    """
+    return {
+        "nonbondedMethod": app.NoCutoff,
+        "constraints": {"none": None, "hbonds": app.HBonds}[constraints],
+        "rigidWater": False,
+        "removeCMMotion": False,
+    }
 
 
 def find_file(name: str, folder: Path, key: str) -> Path:
