@@ -20,6 +20,7 @@ _BONDS = {
     Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE, Chem.BondType.AROMATIC,
 }  # fmt: skip
 _SEED = 1  # of geometries, whatever the seed of the run: it is part of what the target is
+_GEOMETRIES = 50  # from which the best one is chosen
 _NEAR = 0.1  # e, within which charges of a file count as its net charge
 _LONGEST_NAME = 4  # columns of a PDB file
 _SHORTEST_BOND = 0.5  # A
@@ -192,7 +193,7 @@ def _finish(molecule: Chem.Mol, where: str, notes: list[str], new_geometry: bool
     """Build the geometry if it is missing, choose open stereo, and describe the molecule."""
     undefined = [s for s in Chem.FindPotentialStereo(molecule) if _is_open(s)]
     if new_geometry:
-        notes += _build_geometry(molecule, where)
+        notes += _build_geometries(molecule, where)
     Chem.AssignStereochemistryFrom3D(molecule)
     rdCIPLabeler.AssignCIPLabels(molecule)
     names = _names(molecule)
@@ -204,15 +205,15 @@ def _finish(molecule: Chem.Mol, where: str, notes: list[str], new_geometry: bool
         elements=tuple(atom.GetSymbol() for atom in molecule.GetAtoms()),
         names=names,
         bonds=tuple(sorted((min(ends), max(ends)) for ends in _ends(molecule))),
-        positions=np.round(molecule.GetConformer().GetPositions() / 10, 4),
+        geometries=np.stack([c.GetPositions() / 10 for c in molecule.GetConformers()]).round(4),
         charge=Chem.GetFormalCharge(molecule),
         molfile=Chem.MolToMolBlock(molecule),
         notes=tuple(notes),
     )
 
 
-def _build_geometry(molecule: Chem.Mol, where: str) -> list[str]:
-    """Embed a molecule by ETKDG and relax it by MMFF94; return notes."""
+def _build_geometries(molecule: Chem.Mol, where: str) -> list[str]:
+    """Embed a molecule many times by ETKDG, relax by MMFF94, the best one first; return notes."""
     parameters = rdDistGeom.ETKDGv3()
     parameters.randomSeed = _SEED
     with rdBase.BlockLogs():
@@ -223,8 +224,18 @@ def _build_geometry(molecule: Chem.Mol, where: str) -> list[str]:
                     f"{where}: RDKit has no geometry for it; its stereocentres may exclude each "
                     "other. Correct them, or give an SDF with coordinates in space."
                 )
-        if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=5000) < 0:
-            return ["MMFF94 has no parameters for it: the geometry is that of ETKDG"]
+        # all others have the stereo of the first one, also where it is open
+        Chem.AssignStereochemistryFrom3D(molecule)
+        rdDistGeom.EmbedMultipleConfs(molecule, _GEOMETRIES, parameters)
+        relaxed = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, maxIters=5000)
+    geometries = [Chem.Conformer(conformer) for conformer in molecule.GetConformers()]
+    # without parameters all energies are -1, and the order stays
+    order = np.argsort([energy for _, energy in relaxed], kind="stable")
+    molecule.RemoveAllConformers()
+    for i in order:
+        molecule.AddConformer(geometries[i], assignId=True)
+    if relaxed[0][0] < 0:
+        return ["MMFF94 has no parameters for it: the geometry is that of ETKDG"]
     return []
 
 

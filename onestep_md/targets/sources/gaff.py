@@ -23,7 +23,8 @@ from onestep_md.targets.sources.ligand import Ligand
 from onestep_md.targets.sources.solvent import MODELS
 from onestep_md.targets.sources.structure import Structure, find_file, system_options
 
-_RECIPE = 1  # counts changes of how ligands are made
+_RECIPE = 2  # counts changes of how ligands are made
+_TOLERANCE = 0.5  # kJ/mol/nm, rms force at a minimum
 _NET = 0.01  # e, by which rounded charges may miss the net charge
 
 
@@ -50,6 +51,9 @@ def read_ligand(target, folder: Path) -> Structure:
         ligand = _understand(made_from, path)
         prmtop, more = parametrise(ligand, forcefield, charges, target.solvent)
         ligand = replace(ligand, notes=(*ligand.notes, *more))
+        if len(ligand.geometries) > 1:
+            system = _create_system(ligand, prmtop, target.solvent, "none")
+            ligand = _choose_geometry(ligand, system)
         notes = _save(kept, ligand, prmtop)
     system = _create_system(ligand, prmtop, target.solvent, target.constraints)
     return Structure(
@@ -88,6 +92,26 @@ def _create_system(ligand: Ligand, prmtop: str, solvent: str, constraints: str) 
     return system
 
 
+def _choose_geometry(ligand: Ligand, system: openmm.System) -> Ligand:
+    """Choose the geometry of the lowest minimum; what is held later is held as it is there."""
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    minima, energies = [], []
+    for geometry in ligand.geometries:
+        context.setPositions(geometry)
+        openmm.LocalEnergyMinimizer.minimize(context, tolerance=_TOLERANCE)
+        state = context.getState(getPositions=True, getEnergy=True)
+        minima.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+        energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
+    lowest = int(np.argmin(energies))
+    spread = max(energies) - energies[lowest]
+    note = (
+        f"geometry: the lowest minimum from {len(minima)} geometries of RDKit, whose minima are "
+        f"up to {spread:.1f} kJ/mol higher"
+    )
+    return replace(ligand, geometries=minima[lowest][None].round(4), notes=(*ligand.notes, note))
+
+
 def _check_same_molecule(ligand: Ligand, topology: app.Topology) -> None:
     """Refuse a prmtop of other atoms, or of an atom order or bonds that are not the ligand's."""
     elements = tuple(atom.element.symbol for atom in topology.atoms())
@@ -122,7 +146,7 @@ def _kept_file(made_from: str, *choices: str) -> Path:
 
 def _save(path: Path, ligand: Ligand, prmtop: str) -> list[str]:
     """Keep a ligand, and say so if it cannot be kept."""
-    values = asdict(ligand) | {"positions": ligand.positions.tolist(), "prmtop": prmtop}
+    values = asdict(ligand) | {"geometries": ligand.geometries.tolist(), "prmtop": prmtop}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, values)
@@ -137,7 +161,7 @@ def _load(path: Path) -> tuple[Ligand, str]:
         elements=tuple(values["elements"]),
         names=tuple(values["names"]),
         bonds=tuple((i, j) for i, j in values["bonds"]),
-        positions=np.array(values["positions"]),
+        geometries=np.array(values["geometries"]),
         charge=values["charge"],
         molfile=values["molfile"],
         notes=tuple(values["notes"]),

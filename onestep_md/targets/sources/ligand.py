@@ -16,7 +16,8 @@ class Ligand:
         elements: (atoms,) chemical symbols.
         names: (atoms,) names, no two the same.
         bonds: pairs of atom indices.
-        positions: (atoms, 3) geometry in nm, with the digits of a PDB file.
+        geometries: (geometries, atoms, 3) in nm, with the digits of a PDB file; several if one has
+            to be chosen, the likeliest first.
         charge: net charge in e.
         molfile: the same as a molfile of MDL, with bond orders, for other programs.
         notes: what was understood and chosen, a sentence each.
@@ -25,10 +26,15 @@ class Ligand:
     elements: tuple[str, ...]
     names: tuple[str, ...]
     bonds: tuple[tuple[int, int], ...]
-    positions: np.ndarray
+    geometries: np.ndarray
     charge: int
     molfile: str
     notes: tuple[str, ...]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The first geometry (atoms, 3) in nm."""
+        return self.geometries[0]
 
     def topology(self) -> app.Topology:
         """Make a topology of one residue, LIG 1."""
