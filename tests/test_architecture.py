@@ -20,7 +20,7 @@ COMMANDS = {
 # dependency -> folders and top-level files that may import it
 HOMES = {
     "openmm": {"targets", "benchmark"},
-    "rdkit": {"targets"},
+    "rdkit": {"analysis", "targets"},  # drawings; reading of ligands
     "ray": {"distributed", "benchmark"},
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 MOST_ATOMS = 999  # three columns for a number
+STRUCTURE = "input.sdf"  # in a run folder: the input geometry with bond orders
 
 
 def sdf_record(
@@ -43,3 +44,19 @@ def sdf_record(
     for name, text in properties.items():
         lines += [f"> <{name}>", text, ""]
     return "\n".join([*lines, "$$$$", ""])
+
+
+def read_bond_orders(molfile: str) -> tuple[dict[tuple[int, int], int], tuple[int, ...]]:
+    """Read the orders of bonds (i, j) and the formal charges of atoms (n,) from a molfile."""
+    lines = molfile.splitlines()
+    n, n_bonds = int(lines[3][:3]), int(lines[3][3:6])
+    orders, charges = {}, [0] * n
+    for line in lines[4 + n : 4 + n + n_bonds]:
+        i, j, order = (int(line[k : k + 3]) for k in (0, 3, 6))
+        orders[i - 1, j - 1] = order
+    for line in lines:
+        if line.startswith("M  CHG"):
+            numbers = [int(word) for word in line.split()[3:]]
+            for i, charge in zip(numbers[::2], numbers[1::2], strict=True):
+                charges[i - 1] = charge
+    return orders, tuple(charges)

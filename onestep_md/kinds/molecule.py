@@ -35,6 +35,7 @@ from onestep_md.kinds.coordinates import new_step_flow
 from onestep_md.progress import Display
 from onestep_md.results.conformations import ring_warnings
 from onestep_md.results.molecule import write_molecule_results
+from onestep_md.results.structure import write_structure
 from onestep_md.results.torsions import reported_torsions
 from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
@@ -189,6 +190,7 @@ class MoleculeTarget:
     def keep(self, folder: Path) -> None:
         write_text(folder / "input.pdb", self.molecule.pdb_text)
         write_text(folder / "system.xml", self.molecule.system_xml)
+        write_structure(folder, self.molecule)
 
     def write_results(
         self,

@@ -21,7 +21,6 @@ from onestep_md.analysis.records.conformers import (
 from onestep_md.analysis.sdf import MOST_ATOMS, sdf_record
 from onestep_md.analysis.torsions import Quad, torsion_angles
 from onestep_md.coordinates.alignment import kabsch_rotation
-from onestep_md.coordinates.bond_orders import find_bond_orders
 from onestep_md.coordinates.rotors import torsion_symmetries
 from onestep_md.coordinates.wells import Wells
 from onestep_md.estimators.conformers import (
@@ -39,6 +38,7 @@ from onestep_md.estimators.limits import ENOUGH_IN_REGION
 from onestep_md.estimators.thermodynamics import Ensemble, reweighted_ensemble
 from onestep_md.estimators.weights import normalised_weights
 from onestep_md.files import write_text
+from onestep_md.results.structure import molecule_bond_orders
 from onestep_md.results.torsions import has_backbone
 from onestep_md.sampling.draw import Samples
 from onestep_md.targets.molecule import KB, Molecule
@@ -197,7 +197,7 @@ def write_sdf(
     """
     if not conformers.rows:
         return []
-    orders, charges = find_bond_orders(molecule.elements, molecule.bonds)
+    orders, charges = molecule_bond_orders(molecule)
     if max(len(molecule.elements), len(orders)) > MOST_ATOMS:
         return [f"{SDF} is not written: its format has {MOST_ATOMS} atoms and bonds at most."]
     geometries = torch.from_numpy(x[[row.frame for row in conformers.rows]])

@@ -102,6 +102,7 @@ def write_molecule_results(
         temperature=molecule.temperature,
         kT=molecule.kT,
         torsions=tuple(names),
+        torsion_atoms=tuple(quads),
         regions=regions,
         explored_by=explored_by,
         isomers=Isomers(held=tuple(isomers.held), sampled=tuple(isomers.sampled), outside=outside),

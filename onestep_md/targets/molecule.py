@@ -99,6 +99,7 @@ class Molecule:
         held: bonds besides double ones that stay cis or trans as in the input: none, amides or
             conjugated (and amides), see `coordinates.isomers`.
         fingerprint: identity of the target.
+        molfile: a molfile with bond orders and formal charges, where the input has them.
     """
 
     system_xml: str
@@ -112,6 +113,7 @@ class Molecule:
     torsions: tuple[TorsionProfile, ...]
     held: str
     fingerprint: Fingerprint
+    molfile: str = ""
 
     @property
     def kT(self) -> float:
@@ -167,6 +169,7 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         torsions=compute_torsion_profiles(system, bonds, positions),
         held=target.held,
         fingerprint=fingerprint,
+        molfile=structure.molfile,
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onestep_md.analysis.sdf import sdf_record
+from onestep_md.analysis.sdf import read_bond_orders, sdf_record
 
 ELEMENTS = ("C", "H", "H", "H", "C", "O", "O")  # acetate
 ORDERS = {(0, 1): 1, (0, 2): 1, (0, 3): 1, (0, 4): 1, (4, 5): 2, (4, 6): 1}
@@ -32,6 +32,12 @@ def test_the_columns_are_those_of_the_format():
 def test_charges_stand_in_rows_of_eight():
     lines = sdf_record("x", ["N"] * 9, np.zeros((9, 3)), {}, [1] * 9, {}).splitlines()
     assert [line[6:9] for line in lines if line.startswith("M  CHG")] == ["  8", "  1"]
+
+
+def test_bond_orders_and_charges_are_read_back():
+    assert read_bond_orders(record()) == (ORDERS, (0, 0, 0, 0, 0, 0, -1))
+    text = sdf_record("x", ["N"] * 9, np.zeros((9, 3)), {}, [1] * 9, {})
+    assert read_bond_orders(text) == ({}, (1,) * 9)
 
 
 def test_rdkit_reads_the_molecule_that_was_written():

@@ -20,7 +20,9 @@ from onestep_md.analysis.records.samples import (
     write_histograms,
     write_steps,
 )
+from onestep_md.analysis.sdf import STRUCTURE
 from onestep_md.analysis.topology import read_topology
+from onestep_md.analysis.torsions import Quad
 from onestep_md.estimators.distances import TorsionComparison
 from onestep_md.estimators.free_energy import RegionFreeEnergy
 
@@ -60,6 +62,7 @@ class MoleculeResults(Results):
     temperature: float  # K
     kT: float  # kJ/mol
     torsions: tuple[str, ...]
+    torsion_atoms: tuple[Quad, ...] = ()  # of each, from 0; none in older runs
     regions: tuple[Region, ...]
     explored_by: Literal["dynamics", "annealing", "bridge", "trajectory"]  # bridge: another run
     isomers: Isomers | None  # None in older runs
@@ -100,6 +103,8 @@ class MoleculeRecord(Record[MoleculeResults, MoleculeSamples]):
     explored_torsions: np.ndarray  # (m, n_torsions) radians; frames in time order
     explored_u: np.ndarray  # (m,) kT
     sdf: str  # geometries of the conformers; empty if there are none
+    structure: str  # the input geometry with bond orders; empty in older runs
+    atom_names: tuple[str, ...]
 
 
 def write_molecule_arrays(
@@ -140,6 +145,8 @@ def read_molecule(folder: Path, results: MoleculeResults) -> MoleculeRecord:
         explored_torsions=arrays[f"{explored}_torsions"],
         explored_u=arrays[f"{explored}_u"],
         sdf=read_text(folder / SDF),
+        structure=read_text(folder / STRUCTURE),
+        atom_names=tuple(atom.name for atom in topology.atoms),
     )
 
 

@@ -1,4 +1,4 @@
-"""All figures of a report, by the names of their files."""
+"""All figures of a report, by the names of their files, and the drawing of a molecule."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,26 @@ from matplotlib.figure import Figure
 
 from onestep_md.analysis.figures import conformations, densities, evidence
 from onestep_md.analysis.figures.particles import particle_figure
+from onestep_md.analysis.figures.structure import draw_structure
 from onestep_md.analysis.records.density import DensityRecord
 from onestep_md.analysis.records.folder import AnyRecord
 from onestep_md.analysis.records.molecule import MoleculeRecord
+
+HOW_TO_DRAW = (
+    "RDKit is not installed where this report was written: `pip install rdkit`, and `onestep-md "
+    "report` of the run folder then draws the molecule here, with its torsions marked."
+)
+
+
+def draw_molecule(run: AnyRecord) -> tuple[str, str]:
+    """Draw the molecule of a run as an SVG, empty if there is none; also say what is missing."""
+    if not (isinstance(run, MoleculeRecord) and run.structure and run.results.torsion_atoms):
+        return "", ""
+    torsions = dict(zip(run.results.torsions, run.results.torsion_atoms, strict=True))
+    try:
+        return draw_structure(run.structure, torsions, run.atom_names), ""
+    except ImportError:
+        return "", HOW_TO_DRAW
 
 
 def draw_figures(run: AnyRecord) -> Iterator[tuple[str, Figure]]:

@@ -19,15 +19,15 @@ from onestep_md.analysis import numbers
 from onestep_md.analysis.conformer_text import describe_conformers
 from onestep_md.analysis.figures import conformations, style
 from onestep_md.analysis.figures.densities import MOST_MARGINALS
-from onestep_md.analysis.records.folder import AnyRecord, read_record
+from onestep_md.analysis.records.folder import read_record
 from onestep_md.analysis.records.molecule import Region
 from onestep_md.analysis.report.density_rules import misses_modes
-from onestep_md.analysis.report.drawing import draw_figures
+from onestep_md.analysis.report.drawing import draw_figures, draw_molecule
 from onestep_md.analysis.report.rules import failed_columns
 from onestep_md.analysis.report.verdict import judge
 from onestep_md.estimators.estimate import ESS_NOTE, Estimate, disagree, z_score
 from onestep_md.estimators.limits import ENOUGH_SAMPLES
-from onestep_md.files import replacing
+from onestep_md.files import replacing, write_text
 
 _NAMES = {  # of keys of the fingerprint and the environment
     "temperature": "temperature (K)",
@@ -59,16 +59,20 @@ def write_report(run_folder: Path) -> Path:
         name: _save(figure, folder / "figures" / f"{name}.png")
         for name, figure in draw_figures(run)
     }
-    path = folder / "report.html"
-    with replacing(path) as aside:
-        aside.write_text(_render(run, figures))
-    return path
-
-
-def _render(run: AnyRecord, figures: dict[str, str]) -> str:
-    results = run.results
-    template = _make_environment().get_template(f"{results.kind}.html")
-    return template.render(run=run, results=results, verdict=judge(results), figures=figures)
+    structure, missing = draw_molecule(run)
+    if structure:
+        write_text(folder / "figures" / "structure.svg", structure)
+    template = _make_environment().get_template(f"{run.results.kind}.html")
+    page = template.render(
+        run=run,
+        results=run.results,
+        verdict=judge(run.results),
+        figures=figures,
+        structure=Markup(structure),
+        without_structure=missing,
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
 
 
 def _save(figure: Figure, path: Path) -> str:

@@ -63,6 +63,7 @@ def read_ligand(target, folder: Path) -> Structure:
         path or Path("target.smiles"),
         (forcefield, charges),
         (*ligand.notes, *notes),
+        ligand.molfile,
     )
 
 

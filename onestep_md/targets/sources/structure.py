@@ -22,6 +22,7 @@ class Structure:
         path: the file that messages name.
         forcefield: what the energies are from, for printing.
         notes: what was chosen or added, one sentence each.
+        molfile: the same as a molfile of MDL, where the input has bond orders.
     """
 
     system: openmm.System
@@ -30,6 +31,7 @@ class Structure:
     path: Path
     forcefield: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    molfile: str = ""
 
 
 def system_options(constraints: str) -> dict[str, Any]:
