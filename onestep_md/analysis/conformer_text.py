@@ -4,6 +4,23 @@ from onestep_md.analysis.records.conformers import Conformer, Conformers, WellCo
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.limits import ENOUGH_IN_REGION
 
+ANGLE_NAMES = (
+    "c: cis, within 30 of 0; g: gauche, 30 to 90; a: anticlinal, 90 to 150; t: trans, 150 and "
+    "more; + and - are the signs of the angle. Torsions of groups that are symmetric about them "
+    "have no letter, and their angle is one of several that are alike."
+)
+
+
+def name_angle(degrees: float, symmetry: int = 1) -> str:
+    """Format a torsion in degrees as `g+ 65`; one of a symmetric group as `65`."""
+    angle = round(degrees)
+    if symmetry > 1:
+        return f"{angle}"
+    size = abs(angle)
+    letter = "c" if size < 30 else "g" if size < 90 else "a" if size < 150 else "t"
+    sign = ("+" if angle > 0 else "-") if letter in "ga" else ""
+    return f"{letter}{sign} {angle}"
+
 
 def conformer_table(kT: float, conformers: Conformers | None, explored_by: str) -> list[str]:
     """Format one line per conformer, and a sentence for each number of all of them."""
@@ -14,7 +31,7 @@ def conformer_table(kT: float, conformers: Conformers | None, explored_by: str) 
         lines.append(
             f"  {'':>3}  {'population (%)':<16} {'free energy':<40}  {'<U> (kJ/mol)':<15} "
             f"{'TS (kJ/mol)':<15} {'effective':>9}  {'k-hat':>5} | {'population (%)':<16} "
-            "mean torsions (deg)"
+            f"mean {', '.join(well.torsion for well in conformers.wells) or 'torsions'} (deg)"
         )
         lines += [_row(kT, row) for row in conformers.rows]
     return lines + [f"  {text}" for text in describe_conformers(kT, conformers)]

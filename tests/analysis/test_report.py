@@ -1,8 +1,6 @@
 """The report of made-up runs: good, bad, several residues, no peptide."""
 
 import re
-from dataclasses import replace
-from html import escape
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from synthetic_run import edit_results, write_run_folder
 
 from onestep_md.analysis.figures import conformations, evidence
 from onestep_md.analysis.numbers import DASH
-from onestep_md.analysis.records.conformers import Conformer, InputGeometry
 from onestep_md.analysis.records.folder import read_record, read_results
 from onestep_md.analysis.records.refined import Refined, RefinedRegion, write_refined
 from onestep_md.analysis.records.samples import write_histograms
@@ -74,66 +71,6 @@ def test_refined_samples_have_a_section(tmp_path):
     seconds = results.headline.seconds_per_1000
     worth = results.headline.ess * 30_000.0 / seconds
     assert f"{worth:,.0f}" in html
-
-
-def _conformer(name: str, region, energy: Estimate, angle: float) -> dict:
-    flow = replace(region.one_step, name=name, reference="1")
-    return Conformer(
-        angles=(angle,),
-        flow=flow,
-        explored=replace(region.explored, name=name, reference="1"),
-        energy=energy,
-        entropy=Estimate(-1.25, 0.31),
-        frame=3,
-        u=-25.0,
-    ).model_dump()
-
-
-def test_conformers_have_a_section_with_their_geometries(tmp_path):
-    folder = write_run_folder(tmp_path, n=3000, torsions=("C1-C2-C3-C4", "C2-C3-C4-O5"))
-    assert "<h2>Conformers" not in write_report(folder).read_text()
-    first, second = read_results(folder).regions[:2]
-    given = InputGeometry(
-        conformer="2",
-        u=-21.8,
-        strain=Estimate(-3.21, 0.12),
-        thermal=30.0,
-        free_energy=Estimate(1.1, 0.05),
-    )
-    conformers = {
-        "wells": [{"torsion": "C1-C2-C3-C4", "wells": 3, "symmetry": 1}],
-        "single": ["C2-C3-C4-O5"],
-        "rows": [
-            _conformer("1", first, Estimate(0.0, 0.0), -178.4),
-            _conformer("2", second, Estimate(4.56, 0.22), 64.6),
-        ],
-        "count": 5,
-        "others": {"value": 0.0321, "error": 0.0012},
-        "entropy": {"value": 0.75, "error": 0.02},
-        "input": given.model_dump(),
-    }
-    edit_results(folder, lambda r: r.update(conformers=conformers))
-    text = "one\n> <population>\n0.5\n\n$$$$\n"
-    (folder / "conformers.sdf").write_text(text)
-    html = write_report(folder).read_text()
-    section = html[html.index("<h2>Conformers") : html.index("Where the samples are")]
-    for words in (
-        "1<small>−178°</small>",
-        "2<small>65°</small>",
-        "4.6 ± 0.2",
-        "−1.2 ± 0.3",
-        "Torsions with several wells: C1-C2-C3-C4 (3); with one: C2-C3-C4-O5.",
-        "5 conformers have any weight; those that are not in the table hold 3.21 ± 0.12 %",
-        "0.75 ± 0.02 k",
-        "mean of conformer 2: −3.21 ± 0.12 kT",
-        "would have −30.0 kT",
-        "$3Dmol",
-    ):
-        assert words in section, words
-    # regions that the user names come first; the geometries are data, and nothing is fetched
-    assert html.index("Free energies of conformations") < html.index("<h2>Conformers")
-    assert escape(text) in section
-    assert not re.search(r'<(script|img|link)[^>]*(src|href)="(?!data:)', html)
 
 
 def test_distances_of_newer_runs_are_shown(tmp_path):

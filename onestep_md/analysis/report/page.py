@@ -7,7 +7,7 @@ inlined, so that the page can be mailed, printed and opened without a network.
 import base64
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from onestep_md.analysis import numbers
-from onestep_md.analysis.conformer_text import describe_conformers
+from onestep_md.analysis.conformer_text import ANGLE_NAMES, describe_conformers, name_angle
 from onestep_md.analysis.figures import conformations, style
 from onestep_md.analysis.figures.densities import MOST_MARGINALS
 from onestep_md.analysis.records.folder import read_record
@@ -95,9 +95,9 @@ def _make_environment() -> Environment:
     environment.filters |= {
         "compact": numbers.compact,
         "count": numbers.count,
-        "degrees": _format_degrees,
         "duration": numbers.duration,
         "estimate": numbers.estimate,
+        "name_angle": name_angle,
         "number": numbers.number,
         "percent": numbers.percent,
         "printable": _format_facts,
@@ -106,6 +106,7 @@ def _make_environment() -> Environment:
         "ranges": _format_ranges,
         "symbol": style.symbol,
         "typeset": numbers.typeset,
+        "zip": zip,
     }
     environment.tests["finite"] = math.isfinite
     environment.globals |= {
@@ -117,6 +118,7 @@ def _make_environment() -> Environment:
         "viewer_script": _read_viewer,
         "z_score": z_score,
         "Estimate": Estimate,
+        "ANGLE_NAMES": ANGLE_NAMES,
         "BLOCKS": conformations.BLOCKS,
         "DASH": numbers.DASH,
         "ENOUGH_SAMPLES": ENOUGH_SAMPLES,
@@ -148,11 +150,6 @@ def _format_facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif value is not None:
             rows.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
     return rows
-
-
-def _format_degrees(angles: Sequence[float]) -> str:
-    """Format as `−178°, 65°`."""
-    return ", ".join(f"{round(angle)}°" for angle in angles).replace("-", "−")
 
 
 def _read_viewer() -> Markup:
