@@ -91,6 +91,10 @@ def check_form(target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
             "[amber99sbildn.xml, amber99_obc.xml], or target.system.",
         )
         return
+    if form.key == "forcefield" and set(target["forcefield"]) <= {"gaff", "gaff2"}:
+        message = "target.forcefield: [{}] is for ligands: name their file in target.file."
+        yield ("target", "forcefield"), message.format(", ".join(target["forcefield"]))
+        return
     yield from _check_no_other(form, target)
     yield from _check_coordinates(form, target)
     if form.key in ("smiles", "file"):

@@ -27,6 +27,7 @@ from onestep_md.targets.sources.charmm import read_charmm
 from onestep_md.targets.sources.forcefield import read_forcefield
 from onestep_md.targets.sources.gaff import read_ligand
 from onestep_md.targets.sources.gromacs import read_gromacs
+from onestep_md.targets.sources.names import number_residues
 from onestep_md.targets.sources.structure import Structure
 from onestep_md.targets.sources.system import read_system
 from onestep_md.targets.torsion_profiles import TorsionProfile, compute_torsion_profiles
@@ -134,7 +135,7 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
     """
     structure = _read(target, Path(folder), trust)
     system, topology, positions = structure.system, structure.topology, structure.positions
-    notes = [*_drop_without_energy(system), *structure.notes]
+    notes = [*_drop_without_energy(system), *structure.notes, *number_residues(topology)]
     bonds = find_bonds(topology, structure.path)
     check_particles(system, topology)
     constraints = find_constraints(system, bonds, topology)

@@ -13,6 +13,7 @@ from onestep_md.targets.sources.structure import (
     Structure,
     describe_error,
     find_file,
+    read_text,
     system_options,
 )
 
@@ -68,7 +69,7 @@ def read_charmm(target, folder: Path) -> Structure:
 def _read_coordinates(name: str, folder: Path) -> Coordinates:
     """Read coordinates in CARD format: title, number of atoms, and a line of words for each."""
     path = find_file(name, folder, "target.crd")
-    lines = path.read_text(errors="replace").splitlines()
+    lines = read_text(path).splitlines()
     body = [line.split() for line in lines if line.strip() and not line.startswith("*")]
     try:
         rows = body[1 : 1 + int(body[0][0])]

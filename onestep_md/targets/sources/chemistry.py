@@ -13,7 +13,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdCIPLabeler, rdDistGeom, rdForceFieldHelpers, rdMolDescriptors
 
 from onestep_md.errors import TargetError
+from onestep_md.targets.sources import perception
 from onestep_md.targets.sources.ligand import Ligand
+from onestep_md.targets.sources.structure import read_text
 
 _ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")  # of GAFF
 _BONDS = {
@@ -22,6 +24,7 @@ _BONDS = {
 _SEED = 1  # of geometries, whatever the seed of the run: it is part of what the target is
 _GEOMETRIES = 50  # from which the best one is chosen
 _NEAR = 0.1  # e, within which charges of a file count as its net charge
+_MOST_NEIGHBOURS = 4  # of an atom
 _LONGEST_NAME = 4  # columns of a PDB file
 _SHORTEST_BOND = 0.5  # A
 
@@ -46,17 +49,23 @@ def read_smiles(smiles: str) -> Ligand:
 
 
 def read_file(path: Path) -> Ligand:
-    """Read the one molecule of an SDF or MOL2 file, with its geometry if it has one.
+    """Read the one molecule of an SDF, MOL2, PDB, mmCIF or XYZ file, with its geometry if any.
 
     Raises:
         TargetError: the file is of another format, or GAFF does not describe its molecule.
     """
-    text, where = path.read_text(errors="replace"), f"target.file: {path}"
+    text, where = read_text(path), f"target.file: {path}"
+    notes: list[str] = []
+    charge = None
     if "@<TRIPOS>MOLECULE" in text:
         molecule, charge = _parse_mol2(text, where)
+    elif perception.has_no_orders(path, text):
+        molecule, notes = perception.read_atoms(path, where)
+        _check_atoms_and_bonds(molecule, where)
+        molecule, note = perception.perceive_bonds(molecule, where)
+        notes.append(note)
     else:
-        molecule, charge = _parse_sdf(text, where), None
-    notes: list[str] = []
+        molecule = _parse_sdf(text, where)
     molecule = _sanitise(molecule, where, notes)
     flat = not molecule.GetConformer().Is3D()
     if flat:
@@ -78,11 +87,12 @@ def read_file(path: Path) -> Ligand:
 
 
 def _parse_sdf(text: str, where: str) -> Chem.Mol:
+    if not text.strip():
+        raise TargetError(f"{where} is empty. Write it anew.")
     blocks = [block for block in re.split(r"^\$\$\$\$", text, flags=re.M) if block.strip()]
     if "M  END" not in text:
         raise TargetError(
-            f"{where} is neither an SDF (molfile) nor a MOL2 file. A PDB file is named in "
-            "target.pdb."
+            f"{where} is neither an SDF (molfile) nor a MOL2 file, nor a PDB, mmCIF or XYZ file."
         )
     _refuse_several(len(blocks), where)
     with rdBase.BlockLogs():
@@ -129,6 +139,7 @@ def _check_lengths(molecule: Chem.Mol, where: str) -> None:
 def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
     """Check that GAFF may describe a molecule; perceive its rings, aromaticity and stereo."""
     _check_atoms_and_bonds(molecule, where)
+    perception.join_charges(molecule)
     with rdBase.BlockLogs():
         problems = Chem.DetectChemistryProblems(molecule)
         if problems:
@@ -147,6 +158,10 @@ def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
             f"{where}: {_label(radicals[0])} has unpaired electrons. GAFF has no radicals: give "
             "the hydrogens or the charge that are missing."
         )
+    if molecule.GetStereoGroups():
+        molecule = Chem.RWMol(molecule)
+        molecule.SetStereoGroups([])
+        notes.append("stereo that is racemic or relative: taken as it is drawn")
     marked = [atom for atom in molecule.GetAtoms() if atom.GetIsotope()]
     for atom in marked:
         atom.SetIsotope(0)
@@ -179,6 +194,11 @@ def _check_atoms_and_bonds(molecule: Chem.Mol, where: str) -> None:
             raise TargetError(
                 f"{where}: GAFF has no {_label(atom)}. Its elements are {', '.join(_ELEMENTS)}; "
                 "for others, give target.pdb with target.system of a force field that has them."
+            )
+        if atom.GetDegree() > _MOST_NEIGHBOURS:
+            raise TargetError(
+                f"{where}: GAFF has no {_label(atom)} with {atom.GetDegree()} neighbours. Give "
+                "target.pdb with target.system of a force field that has it."
             )
     for bond in molecule.GetBonds():
         if bond.GetBondType() not in _BONDS or bond.HasQuery():
@@ -284,9 +304,13 @@ def _describe_choices(
 
 
 def _names(molecule: Chem.Mol) -> tuple[str, ...]:
-    """Take the names of a MOL2 file if they serve, otherwise element and number."""
-    key = "_TriposAtomName"
-    own = [atom.GetProp(key) for atom in molecule.GetAtoms() if atom.HasProp(key)]
+    """Take the names of the file if they serve, otherwise element and number."""
+    own = [
+        atom.GetProp(key)
+        for atom in molecule.GetAtoms()
+        for key in ("_TriposAtomName", perception.NAME)
+        if atom.HasProp(key)
+    ]
     if len(set(own)) == molecule.GetNumAtoms() and max(map(len, own)) <= _LONGEST_NAME:
         return tuple(own)
     counts: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from onestep_md.files import write_json
 from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL, parametrise
 from onestep_md.targets.sources.ligand import Ligand
 from onestep_md.targets.sources.solvent import MODELS
-from onestep_md.targets.sources.structure import Structure, find_file, system_options
+from onestep_md.targets.sources.structure import Structure, find_file, read_text, system_options
 
 _RECIPE = 2  # counts changes of how ligands are made
 _TOLERANCE = 0.5  # kJ/mol/nm, rms force at a minimum
@@ -41,7 +41,7 @@ def read_ligand(target, folder: Path) -> Structure:
     (forcefield,) = target.forcefield
     charges = target.charges
     path = find_file(target.file, folder, "target.file") if target.file else None
-    made_from = path.read_text(errors="replace") if path else target.smiles.strip()
+    made_from = read_text(path) if path else target.smiles.strip()
     kept = _kept_file(made_from, forcefield, charges, target.solvent)
     notes = []
     if kept.is_file():

@@ -14,6 +14,7 @@ from onestep_md.targets.sources.structure import (
     Structure,
     describe_error,
     find_file,
+    read_text,
     system_options,
 )
 
@@ -107,7 +108,7 @@ def _read(path: Path, include: str | None) -> _Topology:
 def _read_coordinates(name: str, folder: Path) -> Coordinates:
     """Read the first frame of a gro file, of any number of decimals; its box is not used."""
     path = find_file(name, folder, "target.gro")
-    lines = path.read_text(errors="replace").splitlines()
+    lines = read_text(path).splitlines()
     try:
         rows = lines[2 : 2 + int(lines[1])]
         points = [k for k, letter in enumerate(rows[0]) if letter == "." and k >= 20]

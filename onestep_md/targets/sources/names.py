@@ -12,6 +12,22 @@ from onestep_md.targets.checks import label
 _OTHER_NAME = "UNL"  # the PDB's name of a residue that has none
 
 
+def number_residues(topology: app.Topology) -> list[str]:
+    """Number residues anew where two of them have one number; return a note.
+
+    Insertion codes and chains tell them apart in a file, and names of torsions do not.
+    """
+    residues = list(topology.residues())
+    if len({residue.id.strip() for residue in residues}) == len(residues):
+        return []
+    for number, residue in enumerate(residues, start=1):
+        residue.id, residue.insertionCode = str(number), ""
+    return [
+        f"residues are numbered from 1 to {len(residues)}, in the order of the file: some had the "
+        "same number"
+    ]
+
+
 def name_as_pdb(
     topology: app.Topology, positions: np.ndarray, path: Path
 ) -> tuple[app.Topology, list[str]]:

@@ -1,5 +1,6 @@
 """Atoms, residues and coordinates from a PDB or mmCIF file."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from onestep_md.errors import TargetError
 from onestep_md.targets.checks import check_topology
 from onestep_md.targets.pdb_file import check_is_pdb
 from onestep_md.targets.sources.names import name_as_pdb
-from onestep_md.targets.sources.structure import describe_error, find_file
+from onestep_md.targets.sources.pdb_records import ATOMS, clean_records
+from onestep_md.targets.sources.structure import describe_error, find_file, read_text
 
-_MMCIF = (".cif", ".mmcif")
+MMCIF = (".cif", ".mmcif")
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,25 @@ def read_pdb(name: str, folder: Path) -> PdbFile:
     Raises:
         TargetError: it is missing, no such file, or holds more than one molecule in free space.
     """
-    path = find_file(name, folder, "target.pdb")
-    if path.suffix.lower() in _MMCIF:
+    return read_pdb_file(find_file(name, folder, "target.pdb"))
+
+
+def read_pdb_file(path: Path) -> PdbFile:
+    """Read a PDB file, or an mmCIF file by the end of its name.
+
+    Raises:
+        TargetError: it is no such file, or holds more than one molecule in free space.
+    """
+    if path.suffix.lower() in MMCIF:
         return _read_mmcif(path)
-    pdb = _read_pdb(path)
+    pdb, notes = _read_pdb(path)
     check_topology(pdb.topology, path)
-    return PdbFile(path, pdb.topology, _positions(pdb))
+    return PdbFile(path, pdb.topology, _positions(pdb), tuple(notes))
 
 
 def _read_mmcif(path: Path) -> PdbFile:
     try:
-        cif = app.PDBxFile(str(path))
+        cif = app.PDBxFile(io.StringIO(read_text(path)))
         positions = _positions(cif)
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(
@@ -71,24 +81,24 @@ def _read_mmcif(path: Path) -> PdbFile:
     return PdbFile(path, topology, positions, tuple(notes))
 
 
-def _read_pdb(path: Path) -> app.PDBFile:
+def _read_pdb(path: Path) -> tuple[app.PDBFile, list[str]]:
     check_is_pdb(path)
-    lines = path.read_text(errors="replace").splitlines()
-    count = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
+    text, notes = clean_records(read_text(path), path)
+    count = sum(line.startswith(ATOMS) for line in text.splitlines())
     if count < 2:
         raise TargetError(
             f"{path} holds {count} ATOM and HETATM records; a molecule of at least two atoms is "
             "needed, in PDB format: a single atom has nothing to sample."
         )
     try:
-        pdb = app.PDBFile(str(path))
+        pdb = app.PDBFile(io.StringIO(text))
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(
             f"{path} cannot be read as a PDB file: {error!r}. Coordinates stand in columns 31-54, "
             "elements in columns 77-78."
         ) from error
     _forget_unit_box(pdb.topology)
-    return pdb
+    return pdb, notes
 
 
 def _forget_unit_box(topology: app.Topology) -> None:

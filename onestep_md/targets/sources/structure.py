@@ -10,6 +10,8 @@ from openmm import app
 
 from onestep_md.errors import TargetError
 
+_GZIP = b"\x1f\x8b"  # how a compressed file begins
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -52,14 +54,22 @@ def find_file(name: str, folder: Path, key: str) -> Path:
     """Find a file that a key of the target names.
 
     Raises:
-        TargetError: there is none.
+        TargetError: there is none, or it is compressed.
     """
     path = folder / name
     if not path.is_file():
         raise TargetError(
             f"{key}: {path} does not exist. Paths are relative to the folder of the YAML file."
         )
+    with path.open("rb") as file:
+        if file.read(2) == _GZIP:
+            raise TargetError(f"{key}: {path} is compressed. Unpack it with `gunzip`.")
     return path
+
+
+def read_text(path: Path) -> str:
+    """Read text; what is not UTF-8, in titles and comments, is replaced."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def describe_error(error: Exception) -> str:
