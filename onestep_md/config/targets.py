@@ -45,9 +45,10 @@ class MoleculeTarget(Section):
     )
     file: str | None = Field(
         None,
-        description="SDF (molfile) or MOL2 file of a ligand instead of target.smiles; the path "
-        "starts at the folder of the YAML file. Its geometry and atom order are kept; a drawing "
-        "in the plane gets a geometry, and hydrogens that are missing are added.",
+        description="SDF (molfile) or MOL2 file of a ligand instead of target.smiles, or a PDB, "
+        "mmCIF or XYZ file, whose bonds RDKit perceives; the path starts at the folder of the "
+        "YAML file. Its geometry and atom order are kept; a drawing in the plane gets a geometry, "
+        "and hydrogens that an SDF or MOL2 file lacks are added.",
     )
     prmtop: str | None = Field(
         None,

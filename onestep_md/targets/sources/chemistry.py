@@ -24,7 +24,7 @@ _BONDS = {
 _SEED = 1  # of geometries, whatever the seed of the run: it is part of what the target is
 _GEOMETRIES = 50  # from which the best one is chosen
 _NEAR = 0.1  # e, within which charges of a file count as its net charge
-_MOST_NEIGHBOURS = 4  # of an atom
+_MOST_NEIGHBOURS = 4  # of S and P in GAFF
 _LONGEST_NAME = 4  # columns of a PDB file
 _SHORTEST_BOND = 0.5  # A
 
@@ -195,7 +195,7 @@ def _check_atoms_and_bonds(molecule: Chem.Mol, where: str) -> None:
                 f"{where}: GAFF has no {_label(atom)}. Its elements are {', '.join(_ELEMENTS)}; "
                 "for others, give target.pdb with target.system of a force field that has them."
             )
-        if atom.GetDegree() > _MOST_NEIGHBOURS:
+        if atom.GetSymbol() in ("S", "P") and atom.GetDegree() > _MOST_NEIGHBOURS:
             raise TargetError(
                 f"{where}: GAFF has no {_label(atom)} with {atom.GetDegree()} neighbours. Give "
                 "target.pdb with target.system of a force field that has it."

@@ -23,7 +23,7 @@ from onestep_md.targets.sources.ligand import Ligand
 from onestep_md.targets.sources.solvent import MODELS
 from onestep_md.targets.sources.structure import Structure, find_file, read_text, system_options
 
-_RECIPE = 2  # counts changes of how ligands are made
+_RECIPE = 3  # counts changes of how ligands are made
 _TOLERANCE = 0.5  # kJ/mol/nm, rms force at a minimum
 _NET = 0.01  # e, by which rounded charges may miss the net charge
 

@@ -76,7 +76,7 @@ def perceive_bonds(molecule: Chem.Mol, where: str) -> tuple[Chem.Mol, str]:
     Raises:
         TargetError: none fit, or several do.
     """
-    trials = {}
+    trials: dict[str, tuple[Chem.Mol, int]] = {}
     for trial, charge in _assign_orders(molecule):
         trials.setdefault(_describe(trial), (trial, charge))
         if charge == 0:
