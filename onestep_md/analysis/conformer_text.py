@@ -28,20 +28,23 @@ def conformer_table(kT: float, conformers: Conformers | None, explored_by: str) 
         return []
     lines = ["", f"conformers (one step, reweighted | {explored_by})"]
     if conformers.rows:
+        several = _have_several_forms(conformers)
         lines.append(
-            f"  {'':>3}  {'population (%)':<16} {'free energy':<40}  {'<U> (kJ/mol)':<15} "
-            f"{'TS (kJ/mol)':<15} {'effective':>9}  {'k-hat':>5} | {'population (%)':<16} "
+            f"  {'':>3}  {'forms  ' if several else ''}{'population (%)':<16} "
+            f"{'free energy':<40}  {'<U> (kJ/mol)':<15} {'TS (kJ/mol)':<15} "
+            f"{'effective':>9}  {'k-hat':>5} | {'population (%)':<16} "
             f"mean {', '.join(well.torsion for well in conformers.wells) or 'torsions'} (deg)"
         )
-        lines += [_row(kT, row) for row in conformers.rows]
+        lines += [_row(kT, row, several) for row in conformers.rows]
     return lines + [f"  {text}" for text in describe_conformers(kT, conformers)]
 
 
-def _row(kT: float, row: Conformer) -> str:
+def _row(kT: float, row: Conformer, several_forms: bool) -> str:
     flow = row.flow
     angles = " ".join(f"{angle:.0f}" for angle in row.angles)
     line = (
-        f"  {row.name:>3}  {_percent(flow.probability):<16} "
+        f"  {row.name:>3}  {f'{row.forms:>5}  ' if several_forms else ''}"
+        f"{_percent(flow.probability):<16} "
         f"{flow.delta_f.format_kt_and_kj(kT):<40}  {row.energy.format(''):<15} "
         f"{row.entropy.format(''):<15} {flow.effective:>9.1f}  {flow.khat:>5.2f} | "
         f"{_percent(row.explored.probability):<16} {angles}  {flow.mark}"
@@ -63,7 +66,21 @@ def describe_conformers(kT: float, conformers: Conformers) -> list[str]:
     ]
     if conformers.count == len(conformers.rows):
         del texts[1]
+    if conformers.symmetries is None:
+        texts.append(
+            "The molecule has too many symmetries to search: forms of one conformer that "
+            "they map onto each other count apart."
+        )
+    elif _have_several_forms(conformers):
+        texts.append(
+            "Exchanges of like atoms map the molecule onto itself, and a conformer onto as many "
+            "forms as the table says; they count as one, and its angles are those of one of them."
+        )
     return texts + _describe_input(kT, conformers)
+
+
+def _have_several_forms(conformers: Conformers) -> bool:
+    return any(row.forms > 1 for row in conformers.rows)
 
 
 def _describe_well(well: WellCount) -> str:

@@ -3,7 +3,8 @@
 Signs follow IUPAC and mdtraj: looking along the middle bond, clockwise is positive.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import mdtraj
 import numpy as np
@@ -20,6 +21,7 @@ def find_torsions(
     pdb_text: str,
     spec: str | Mapping[str, Sequence[AtomSpec]],
     rotatable: Sequence[Quad] = (),
+    bonds: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Quad]:
     """Find named torsions as 0-based atom indices.
 
@@ -30,6 +32,8 @@ def find_torsions(
             four atoms, each a 0-based index or "RESNAME:RESID:ATOM" such as "ALA:2:CA".
         rotatable: torsions that "auto" takes where there is no phi and no psi, named by their
             atoms, such as `C1-C2-O3-C4`.
+        bonds: bonds of the molecule; one of C and N of residues that do not follow each other
+            closes a ring, whose phi and psi there are among those of "auto".
 
     Raises:
         ConfigError: an atom does not exist; the message names it and its torsion.
@@ -40,14 +44,22 @@ def find_torsions(
             raise ConfigError(
                 f"sample.torsions: `{spec}` is neither `auto` nor a list of torsions."
             )
-        return _find_backbone_torsions(topology) or _name_quads(topology, rotatable)
+        return _find_backbone_torsions(topology, bonds) or _name_quads(topology, rotatable)
     return {name: _find_quad(topology, name, atoms) for name, atoms in spec.items()}
 
 
-def _find_backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
+def _find_backbone_torsions(
+    topology: mdtraj.Topology, bonds: Sequence[tuple[int, int]]
+) -> dict[str, Quad]:
     frame = mdtraj.Trajectory(np.zeros((1, topology.n_atoms, 3)), topology)
     phi = mdtraj.compute_phi(frame)[0].tolist()
     psi = mdtraj.compute_psi(frame)[0].tolist()
+    for c, n in _find_closing_bonds(topology, bonds):
+        last, first = ({atom.name: atom.index for atom in a.residue.atoms} for a in (c, n))
+        if "CA" in first and "C" in first:
+            phi.append([c.index, n.index, first["CA"], first["C"]])
+        if "CA" in last and "N" in last:
+            psi.append([last["N"], last["CA"], c.index, n.index])
     if len(phi) <= 1 and len(psi) <= 1:
         return {name: tuple(q[0]) for name, q in (("phi", phi), ("psi", psi)) if q}
     # atom 1 of psi (N-CA-C-N) and atom 2 of phi (C-N-CA-C) are both CA: the residue meant
@@ -55,6 +67,19 @@ def _find_backbone_torsions(topology: mdtraj.Topology) -> dict[str, Quad]:
     named += [(topology.atom(q[1]).residue, "psi", q) for q in psi]
     named.sort(key=lambda entry: (entry[0].index, entry[1]))
     return {f"{kind}_{residue.resSeq}": tuple(q) for residue, kind, q in named}
+
+
+def _find_closing_bonds(
+    topology: mdtraj.Topology, bonds: Sequence[tuple[int, int]]
+) -> Iterator[tuple[mdtraj.core.topology.Atom, mdtraj.core.topology.Atom]]:
+    """Find the bonds C-N of residues of which the second does not follow the first."""
+    for bond in bonds:
+        for c, n in itertools.permutations(topology.atom(i) for i in bond):
+            if (c.name, n.name) == ("C", "N") and n.residue.index not in (
+                c.residue.index,
+                c.residue.index + 1,
+            ):
+                yield c, n
 
 
 def _name_quads(topology: mdtraj.Topology, quads: Sequence[Quad]) -> dict[str, Quad]:

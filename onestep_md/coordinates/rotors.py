@@ -66,6 +66,11 @@ def torsion_symmetries(molecule: Molecule, quads: Sequence[Quad]) -> tuple[int, 
     return tuple(symmetries)
 
 
+def is_in_ring(molecule: Molecule, i: int, j: int) -> bool:
+    """Whether the bond of two atoms is part of a ring."""
+    return not any({i, j} == set(bond) for bond in nx.bridges(nx.Graph(molecule.bonds)))
+
+
 def _end_symmetry(
     graph: nx.Graph, kinds: dict[int, str], x: np.ndarray, centre: int, other: int
 ) -> int:

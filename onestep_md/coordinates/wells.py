@@ -29,13 +29,34 @@ class Wells:
     table: np.ndarray
 
     @classmethod
-    def fit(cls, angles: np.ndarray, weight: np.ndarray, symmetries: Sequence[int]) -> "Wells":
-        """Fit to torsions (frames, n) in rad and weights (frames,) that sum to one."""
-        multiples = wrap(torch.from_numpy(angles * np.array(symmetries, dtype=float)))
+    def fit(
+        cls,
+        angles: np.ndarray,
+        weight: np.ndarray,
+        symmetries: Sequence[int],
+        images: np.ndarray | None = None,
+    ) -> "Wells":
+        """Fit to weighted frames.
+
+        Args:
+            angles: (frames, m) torsions in rad, n of them and then others that they become by
+                symmetries of the molecule.
+            weight: (frames,) weights that sum to one.
+            symmetries: (n,) local symmetries of the torsions.
+            images: (k, n) columns of `angles` that the torsions become by each symmetry of the
+                molecule; their marginals are averaged. None without symmetries.
+        """
+        turns = np.array(symmetries, dtype=int)
+        if images is None:
+            images = np.arange(len(turns))[None]
+        of_column = np.ones(angles.shape[1], dtype=int)
+        of_column[images] = turns
+        multiples = wrap(torch.from_numpy(angles * of_column.astype(float)))
         densities = smooth_density(multiples, torch.from_numpy(weight), _BANDWIDTH).numpy()
         effective = 1.0 / float(weight @ weight)
-        table = np.array([_number_wells(p, effective) for p in densities], dtype=int)
-        return cls(np.array(symmetries, dtype=int), table.reshape(-1, GRID))
+        averages = densities[images].mean(axis=0)
+        table = np.array([_number_wells(p, effective) for p in averages], dtype=int)
+        return cls(turns, table.reshape(-1, GRID))
 
     @property
     def counts(self) -> np.ndarray:

@@ -22,6 +22,7 @@ from onestep_md.analysis.sdf import MOST_ATOMS, sdf_record
 from onestep_md.analysis.torsions import Quad, torsion_angles
 from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.rotors import torsion_symmetries
+from onestep_md.coordinates.symmetry import Images, find_images
 from onestep_md.coordinates.wells import Wells
 from onestep_md.estimators.conformers import (
     conformational_entropy,
@@ -39,7 +40,7 @@ from onestep_md.estimators.thermodynamics import Ensemble, reweighted_ensemble
 from onestep_md.estimators.weights import normalised_weights
 from onestep_md.files import write_text
 from onestep_md.results.structure import molecule_bond_orders
-from onestep_md.results.torsions import has_backbone
+from onestep_md.results.torsions import are_of_linear_backbone
 from onestep_md.sampling.draw import Samples
 from onestep_md.targets.molecule import KB, Molecule
 
@@ -49,9 +50,9 @@ _OTHERS, _INPUT = "others", "input"
 
 @dataclasses.dataclass(frozen=True)
 class Explored:
-    """Explored frames of equal weight: their torsions (m, torsions) in rad, and walkers (m,)."""
+    """Explored frames (m, atoms, 3) in nm of equal weight, and their walkers (m,)."""
 
-    angles: np.ndarray
+    frames: np.ndarray
     walkers: np.ndarray
 
 
@@ -59,37 +60,42 @@ def find_conformers(
     molecule: Molecule,
     torsions: Mapping[str, Quad],
     samples: Samples,
-    angles: np.ndarray,
     explored: Explored,
     seed: int,
 ) -> Conformers | None:
-    """Find the conformers of a molecule without phi and psi, the most populated first.
+    """Find the conformers of a molecule, the most populated first.
+
+    Those that a symmetry of the molecule maps onto each other are forms of one.
 
     Args:
         molecule: the molecule.
         torsions: reported torsions.
         samples: one-step samples.
-        angles: (n, torsions) their torsions in rad.
         explored: frames of the exploration.
         seed: seed of the bootstrap.
 
     Returns:
-        None for a molecule with phi and psi, or with no torsion, and if no sample has any weight.
+        None without any torsion but those of a linear backbone, which has regions and surfaces of
+        its own, and if no sample has any weight.
     """
-    if not torsions or has_backbone(molecule) or not np.isfinite(samples.log_w).any():
+    quads = list(torsions.values())
+    if not quads or are_of_linear_backbone(molecule, quads):
         return None
-    log_w, quads = samples.log_w, list(torsions.values())
-    weights, symmetries = normalised_weights(log_w), torsion_symmetries(molecule, quads)
-    # a sample without finite positions has no weight, and its well does not matter
-    angles = np.nan_to_num(angles)
-    wells = Wells.fit(angles, weights, symmetries)
-    rows, conformer = number_conformers(wells.number(angles), weights)
+    if not np.isfinite(samples.log_w).any():
+        return None
+    log_w, weights = samples.log_w, normalised_weights(samples.log_w)
+    shapes, angles = _fit_shapes(molecule, quads, samples.x, weights)
+    rows, conformer = number_conformers(shapes.number(angles), weights)
     listed = _choose_listed(conformer, weights)
     names = [str(k + 1) for k in range(len(listed))]
-    own = find_row(rows, wells.number(torsion_angles(molecule.positions[None], quads)))[0]
+    own, frames = (
+        find_row(rows, shapes.number(torsion_angles(x, shapes.images.quads)))
+        for x in (molecule.positions[None], explored.frames)
+    )
+    own_row = int(own[0])
 
     inside = [conformer == row for row in listed]
-    inside += [~np.isin(conformer, listed), conformer == own]
+    inside += [~np.isin(conformer, listed), conformer == own_row]
     regions, generator = [*names, _OTHERS, _INPUT], np.random.default_rng(seed)
     first = names[0] if names else None
     flow = region_free_energies(regions, np.column_stack(inside), log_w, first, generator)
@@ -102,18 +108,20 @@ def find_conformers(
         np.column_stack(inside),
         seed,
     )
-    frames = find_row(rows, wells.number(explored.angles))
     beside = _free_energies(frames, listed, explored.walkers, seed)
     differences = ensemble.between_regions(names[0]) if names else []
 
-    several = wells.counts > 1
+    several = shapes.wells.counts > 1
     described = []
     for k in range(len(listed)):
         chosen = np.flatnonzero(inside[k] & np.isfinite(log_w))
+        chosen = chosen[shapes.find_main_form(angles[chosen], weights[chosen])]
         lowest = int(chosen[samples.u[chosen].argmin()])
+        mean = shapes.wells.mean(angles[chosen, : len(quads)], weights[chosen])
         described.append(
             Conformer(
-                angles=tuple(wells.mean(angles[chosen], weights[chosen])[several].tolist()),
+                angles=tuple(mean[several].tolist()),
+                forms=shapes.count_forms(angles[lowest]),
                 flow=flow[k],
                 explored=beside[k],
                 energy=differences[k].energy,
@@ -123,16 +131,58 @@ def find_conformers(
             )
         )
     return Conformers(
-        wells=_count_wells(list(torsions), wells),
+        wells=_count_wells(list(torsions), shapes.wells),
         single=tuple(name for name, many in zip(torsions, several, strict=True) if not many),
         rows=tuple(described),
+        symmetries=shapes.images.count,
         count=len(np.unique(conformer[weights > 0.0])),
         others=flow[len(listed)].probability,
         entropy=conformational_entropy(conformer, log_w, generator),
         input=_describe_input(
-            molecule, names[listed.index(own)] if own in listed else "", flow[-1], ensemble
+            molecule, names[listed.index(own_row)] if own_row in listed else "", flow[-1], ensemble
         ),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shapes:
+    """Wells of torsions, up to the symmetries of a molecule.
+
+    Angles (n, images) in rad are those of all torsions that the reported ones become.
+    """
+
+    wells: Wells
+    images: Images
+
+    def number(self, angles: np.ndarray) -> np.ndarray:
+        """Number the wells (n, torsions) of the first form, in order, of each conformation."""
+        first = self.wells.number(angles[:, self.images.columns[0]])
+        for columns in self.images.columns[1:]:
+            other = self.wells.number(angles[:, columns])
+            at = (first != other).argmax(axis=1)[:, None]
+            smaller = np.take_along_axis(other, at, 1) < np.take_along_axis(first, at, 1)
+            first = np.where(smaller, other, first)
+        return first
+
+    def find_main_form(self, angles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Find the conformations of one conformer (n,) that are in its form of largest weight."""
+        number = self.wells.number(angles[:, self.images.columns[0]])
+        return number_conformers(number, weights)[1] == 0
+
+    def count_forms(self, angles: np.ndarray) -> int:
+        """Count the forms of a conformation of angles (images,)."""
+        return len(np.unique(self.wells.number(angles[self.images.columns]), axis=0))
+
+
+def _fit_shapes(
+    molecule: Molecule, quads: Sequence[Quad], x: np.ndarray, weights: np.ndarray
+) -> tuple[_Shapes, np.ndarray]:
+    """Fit wells of torsions to weighted samples; also return their angles."""
+    symmetries = torsion_symmetries(molecule, quads)
+    images = find_images(molecule, quads, symmetries)
+    # a sample without finite positions has no weight, and its well does not matter
+    angles = np.nan_to_num(torsion_angles(x, images.quads))
+    return _Shapes(Wells.fit(angles, weights, symmetries, images.columns), images), angles
 
 
 def _count_wells(names: Sequence[str], wells: Wells) -> tuple[WellCount, ...]:

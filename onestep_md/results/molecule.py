@@ -88,7 +88,11 @@ def write_molecule_results(
     if explored_by == "dynamics":
         run_warnings += ring_warnings(molecule, exploration.frames)
     conformers = find_conformers(
-        molecule, torsions, samples, angles, Explored(explored, exploration.replica), config.seed
+        molecule,
+        torsions,
+        samples,
+        Explored(exploration.frames, exploration.replica),
+        config.seed,
     )
     if conformers:
         run_warnings += write_sdf(folder, molecule, conformers, samples.x)

@@ -94,6 +94,19 @@ def test_conformers_have_a_section_with_their_geometries(folder):
     assert not re.search(r'<(script|img|link)[^>]*(src|href)="(?!data:)', html)
 
 
+def test_forms_have_a_column_where_there_are_several(folder, tmp_path):
+    html = write_report(folder).read_text()
+    assert "<th>forms</th>" not in html and "and forms too" not in html
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    edit_results(copy, lambda r: r["conformers"]["rows"][1].update(forms=12))
+    html = write_report(copy).read_text()
+    assert "<th>forms</th>" in html and "vibrations and forms too" in html
+    assert "<tr><td>1</td><td>1</td>" in html and "<tr><td>2</td><td>12</td>" in html
+    edit_results(copy, lambda r: r["conformers"].update(symmetries=None))
+    assert "too many symmetries to search" in write_report(copy).read_text()
+
+
 def test_angles_are_named_by_their_wells():
     names = [name_angle(angle) for angle in (-179.6, 64.6, -64.6, 120.0, -91.0, 0.3, -29.0)]
     assert names == ["t -180", "g+ 65", "g- -65", "a+ 120", "a- -91", "c 0", "c -29"]

@@ -39,6 +39,22 @@ def test_several_residues_are_numbered():
     assert list(find_torsions(text, "auto")) == ["phi_2", "psi_2", "phi_3", "psi_3"]
 
 
+def test_a_ring_of_residues_has_phi_and_psi_where_it_closes():
+    rows = [line for line in ALANINE.splitlines() if " ALA " in line]
+    text = "\n".join(f"{row[:25]}{k}{row[26:]}" for k in (1, 2, 3) for row in rows) + "\nEND\n"
+    n = len(rows)
+    names = [row[12:16].strip() for row in rows]
+    first, last = ({name: start + k for k, name in enumerate(names)} for start in (0, 2 * n))
+    open_chain = find_torsions(text, "auto")
+    assert list(open_chain) == ["psi_1", "phi_2", "psi_2", "phi_3"]
+    bonds = [(n + names.index("C"), last["N"]), (first["N"], last["C"])]
+    ring = find_torsions(text, "auto", bonds=bonds)
+    assert list(ring) == ["phi_1", "psi_1", "phi_2", "psi_2", "phi_3", "psi_3"]
+    assert ring.items() >= open_chain.items()
+    assert ring["phi_1"] == (last["C"], first["N"], first["CA"], first["C"])
+    assert ring["psi_3"] == (last["N"], last["CA"], last["C"], first["N"])
+
+
 def test_rotatable_torsions_stand_in_for_phi_and_psi_where_there_are_none():
     quad = (0, 4, 6, 8)
     assert list(find_torsions(ALANINE, "auto", [quad])) == ["phi", "psi"]

@@ -16,7 +16,7 @@ class WellCount(Stored):
 
 
 class Conformer(Stored):
-    """Samples whose torsions are all in the same wells."""
+    """Samples whose torsions are all in the same wells, or become so by a symmetry."""
 
     angles: tuple[float, ...]  # degrees, mean torsions; modulo 360 over their symmetry
     flow: RegionFreeEnergy  # from reweighted one-step samples
@@ -25,6 +25,7 @@ class Conformer(Stored):
     entropy: Estimate  # TS, likewise
     frame: int  # its sample of the lowest energy, in the order of samples.dcd
     u: float  # energy of that, kT
+    forms: int = 1  # different ones, mapped onto each other by symmetries of the molecule
 
     @property
     def name(self) -> str:
@@ -48,6 +49,7 @@ class Conformers(Stored):
     wells: tuple[WellCount, ...]  # columns of the angles
     single: tuple[str, ...]  # other reported torsions, of one well
     rows: tuple[Conformer, ...]
+    symmetries: int | None = 1  # of the molecule, told apart by torsions; None: too many to search
     count: int  # conformers in which any sample has weight
     others: Estimate  # population of those that are not in `rows`
     entropy: Estimate  # of the choice between all of them, -sum p log p, in units of k

@@ -68,7 +68,7 @@ class MoleculeResults(Results):
     isomers: Isomers | None  # None in older runs
     acceptance: tuple[float, ...]  # exchanges of neighbours; MALA moves at every b of annealing
     distances: Mapping[str, TorsionComparison]  # by kind of samples; empty in older runs
-    conformers: Conformers | None = None  # of molecules without phi and psi; None in older runs
+    conformers: Conformers | None = None  # None of linear peptides, and in older runs
 
     @property
     def annealed(self) -> bool:
