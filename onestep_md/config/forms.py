@@ -43,6 +43,7 @@ class Form:
 FORMS = (
     Form("smiles", other=("forcefield", "solvent", "charges", "constraints")),
     Form("file", other=("forcefield", "solvent", "charges", "constraints")),
+    Form("peptide", needed=("forcefield",), other=("cyclic", "disulfides", "constraints")),
     Form("prmtop", coordinates=("inpcrd", "pdb"), needed=("solvent",), other=("constraints",)),
     Form("top", ("gro", "pdb"), needed=("solvent",), other=("include", "constraints")),
     Form("psf", ("crd", "pdb"), needed=("params", "solvent"), other=("constraints",)),
@@ -50,11 +51,12 @@ FORMS = (
     Form("forcefield", coordinates=("pdb",), other=("constraints",)),
 )
 KEYS = tuple(dict.fromkeys(key for form in FORMS for key in form.keys))
-_WORDS = ("smiles", "charges", "solvent", "constraints")
+_WORDS = ("smiles", "charges", "solvent", "constraints", "peptide", "cyclic", "disulfides")
 FILES = tuple(key for key in KEYS if key not in _WORDS)  # keys that name files
 # what each needed key is for, where it is missing
 _NEEDED = {
     "solvent": "vacuum, hct, obc1, obc2, gbn or gbn2",
+    "forcefield": "files such as [amber14/protein.ff14SB.xml, implicit/obc2.xml]",
     "params": "the list of its parameter files (.prm, .rtf, .str)",
 }
 # what a run folder keeps of a molecule, in whatever form it was given
@@ -118,7 +120,7 @@ def _check_no_other(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key
     for key in KEYS:
         if key != "constraints" and target.get(key) and key not in form.keys:
             message = f"target.{key} does not go with target.{form.key}; remove it"
-            if key == "solvent" and form.key == "forcefield":
+            if key == "solvent" and form.key in ("forcefield", "peptide"):
                 message += ", and name a file such as implicit/obc2.xml in target.forcefield"
             yield ("target", key), f"{message}."
 

@@ -50,6 +50,21 @@ class MoleculeTarget(Section):
         "YAML file. Its geometry and atom order are kept; a drawing in the plane gets a geometry, "
         "and hydrogens that an SDF or MOL2 file lacks are added.",
     )
+    peptide: types.Residues | None = Field(
+        None,
+        description="Names of residues from the N- to the C-terminus, joined by dashes, such as "
+        "ACE-ALA-DAL-NME: those of the templates of target.forcefield, and the PDB's names of D "
+        "amino acids, which are mirror images. Ends without a cap are charged. The geometry is "
+        "built; amides are trans.",
+    )
+    cyclic: types.Truth | None = Field(
+        None, description="Whether the last residue of target.peptide is bonded to the first."
+    )
+    disulfides: types.Pairs | None = Field(
+        None,
+        description="Pairs of cysteines of target.peptide, such as [[1, 6]], by their numbers: "
+        "the first residue or cap is 1.",
+    )
     prmtop: str | None = Field(
         None,
         description="Amber topology (prmtop, parm7), with inpcrd or pdb, and solvent.",

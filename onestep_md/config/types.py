@@ -32,6 +32,7 @@ PARTICLES = {"dw4": 2, "lj13_f1": 3, "lj55_f1": 3}  # densities of particles: di
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_NAME = re.compile(r"\w+")
 _ATOM = re.compile(r"[^:\s]+:-?\d+:[^:\s]+")
 
 
@@ -85,6 +86,24 @@ def _function(value: object) -> object:
     return value
 
 
+def _residues(value: object) -> object:
+    names = value.split("-") if isinstance(value, str) else [""]
+    if not all(_NAME.fullmatch(name.strip()) for name in names):
+        raise ValueError("must be names of residues joined by dashes, such as ACE-ALA-NME")
+    return value
+
+
+def _pairs(value: object) -> object:
+    pairs = value if isinstance(value, list | tuple) else [None]
+    for pair in pairs:
+        numbers = pair if isinstance(pair, list | tuple) else []
+        if len(numbers) != 2 or any(type(number) is not int for number in numbers):
+            raise ValueError("must be pairs of numbers of residues, such as [[1, 6]]")
+        if numbers[0] == numbers[1]:
+            raise ValueError("must be pairs of two different residues, such as [[1, 6]]")
+    return value
+
+
 def _steps(value: object) -> object:
     allowed = (0, 1, 2, 4, 8, 16, 32, 64, 128)
     steps = value if isinstance(value, list | tuple) else []
@@ -121,6 +140,10 @@ Truth = Annotated[bool, Strict(), Words("true or false")]
 Density = Annotated[Literal[DENSITIES], Words("one of these names")]  # type: ignore[valid-type]
 Function = Annotated[str, BeforeValidator(_function), Words("module:name")]
 Files = Annotated[tuple[str, ...], Field(min_length=1), Words("list of names")]
+Residues = Annotated[str, BeforeValidator(_residues), Words("names joined by dashes")]
+Pairs = Annotated[
+    tuple[tuple[int, int], ...], BeforeValidator(_pairs), Words("list of [number, number]")
+]
 Temperatures = Annotated[
     tuple[Annotated[_Float, Field(gt=0)], ...], Words("list of numbers > 0", "K")
 ]

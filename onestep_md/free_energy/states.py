@@ -159,7 +159,7 @@ def _change(run: Path, config: Config, options: Sequence[str]) -> Config:
         if given & set(KEYS) - {"pdb"}:
             values.pop("system")
             values |= _original_form(run, given)
-            if values.keys() & {"smiles", "file"}:
+            if values.keys() & {"smiles", "file", "peptide"}:
                 values.pop("pdb")  # the molecule is made anew
     (changed,) = load_configs({"target": values}, list(options)).values()
     return changed

@@ -28,6 +28,7 @@ from onestep_md.targets.sources.forcefield import read_forcefield
 from onestep_md.targets.sources.gaff import read_ligand
 from onestep_md.targets.sources.gromacs import read_gromacs
 from onestep_md.targets.sources.names import number_residues
+from onestep_md.targets.sources.peptide import read_peptide
 from onestep_md.targets.sources.structure import Structure
 from onestep_md.targets.sources.system import read_system
 from onestep_md.targets.torsion_profiles import TorsionProfile, compute_torsion_profiles
@@ -178,6 +179,8 @@ def _read(target, folder: Path, trust: bool) -> Structure:
     """Read the files of a target by the form that it is given in."""
     if target.smiles is not None or target.file is not None:
         return read_ligand(target, folder)
+    if target.peptide is not None:
+        return read_peptide(target, folder, trust)
     if target.prmtop is not None:
         return read_amber(target, folder)
     if target.top is not None:

@@ -93,8 +93,12 @@ def describe_bonds(what: str, pairs: list[Pair], atoms: list[app.topology.Atom])
 
 def could_bond(a: app.topology.Atom, b: app.topology.Atom, distance: float) -> bool:
     """Whether two atoms at a distance in nm are near enough for a bond."""
-    radii = (RADII.get(atom.element.symbol, _OTHER_RADIUS) for atom in (a, b))
-    return distance < _BONDED * sum(radii)
+    return distance < _BONDED * sum(find_radius(atom.element.symbol) for atom in (a, b))
+
+
+def find_radius(symbol: str) -> float:
+    """Return the covalent radius of an element in nm."""
+    return RADII.get(symbol, _OTHER_RADIUS)
 
 
 def find_rest_lengths(

@@ -32,14 +32,19 @@ def read_forcefield(target, folder: Path, trust: bool) -> Structure:
     pdb = read_pdb(target.pdb, folder)
     topology, path = pdb.topology, pdb.path
     names = tuple(target.forcefield)
-    forcefield = _read(names, folder, trust)
+    forcefield = load_forcefield(names, folder, trust)
     notes = add_template_bonds(forcefield, topology, pdb.positions)
     find_bonds(topology, path)  # says what is missing better than a search for templates
     system = _create_system(forcefield, topology, target.constraints, path)
     return Structure(system, topology, pdb.positions, path, names, (*pdb.notes, *notes))
 
 
-def _read(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:
+def load_forcefield(names: tuple[str, ...], folder: Path, trust: bool) -> app.ForceField:
+    """Read the files of target.forcefield.
+
+    Raises:
+        TargetError: a file is missing or broken, or contains code.
+    """
     files = open_forcefields(names, folder, trust)
     try:
         return app.ForceField(*files)
