@@ -48,7 +48,7 @@ def test_a_peptide_reads_back_equal(write):
             "target.cyclic does not go with target.forcefield; remove it.",
         ),
         (
-            f"peptide: ACE-ALA-NME, smiles: CCO, {FORCEFIELD}",
+            "peptide: ACE-ALA-NME, smiles: CCO, forcefield: [gaff2], solvent: obc2",
             "target.peptide and target.smiles are both given; keep one of them.",
         ),
         (f"peptide: '', {FORCEFIELD}", "must be names of residues joined by dashes"),
