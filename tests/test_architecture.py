@@ -30,7 +30,7 @@ HOMES = {
     "markupsafe": {"analysis"},
     "pymbar": {"estimators"},
     "arviz_stats": {"estimators"},
-    "scipy": {"estimators", "coordinates", "exploration", "targets"},
+    "scipy": {"analysis", "estimators", "coordinates", "exploration", "targets"},
     "networkx": {"coordinates", "targets"},
     "e3nn": {"flow"},
     "pydantic": {"analysis", "config"},

@@ -1,8 +1,8 @@
 """A weighted ensemble as files that mdtraj, MDAnalysis, PyMOL and VMD open, and back.
 
-DCD keeps positions to 1e-7 nm, so energies recomputed from the frames are good to 1e-4 kT (XTC's
-5e-4 nm would cost 0.8 kT). Frames keep the order of the samples; `weights.npy` belongs to
-`samples.dcd` line by line, `resampled.dcd` has equal weights for tools that know none.
+DCD keeps positions to 1e-7 nm, so energies recomputed from the frames are good to 1e-4 kT. Frames
+keep the order of the samples; `weights.npy` belongs to `samples.dcd` line by line, `resampled.dcd`
+has equal weights for tools that know none.
 """
 
 import warnings
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+from scipy.io import netcdf_file
 
 from onestep_md.analysis.records.samples import SAMPLES, WEIGHTS, read_samples, write_samples
 from onestep_md.analysis.topology import read_topology
@@ -19,6 +20,12 @@ from onestep_md.estimators.weights import resample
 from onestep_md.files import replacing
 
 Trajectory = mdtraj.Trajectory
+ROUNDED = (
+    "XTC rounds positions to 0.001 nm, which changes energies, by 0.8 kT (rms) of 22 atoms and by "
+    "more of larger molecules"
+)
+_NETCDF = {".nc", ".ncdf", ".netcdf"}
+_UNITS = {"weights": "1", "u": "kT", "log_q": "1"}  # of what a file has beside frames
 FILES = ("topology.pdb", "samples.dcd", WEIGHTS, SAMPLES)
 
 
@@ -43,34 +50,40 @@ class Ensemble:
     def save(self, path: str | Path) -> None:
         """Write the frames to one file, in the format of its suffix.
 
-        HDF5 (.h5), which needs PyTables, also holds `weights`, `u` and `log_q`; NetCDF, TRR, DCD
-        and XTC hold frames alone. XTC rounds positions to 0.001 nm, for viewing.
+        NetCDF (.nc) in the convention of Amber, and HDF5 (.h5), which needs PyTables, also hold
+        `weights`, `u` and `log_q`; TRR, DCD and XTC hold frames alone. XTC rounds, for viewing.
 
         Raises:
             RunFolderError: mdtraj writes no such format, or PyTables is missing.
 
         Example:
             >>> import onestep_md
-            >>> onestep_md.load_run("runs/alanine").save("alanine.h5")  # doctest: +SKIP
+            >>> onestep_md.load_run("runs/alanine").save("alanine.nc")  # doctest: +SKIP
         """
         suffix = Path(path).suffix.lower()
         try:
-            self.trajectory.save(str(path))
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", ".*netCDF4' Python package"
+                )  # SciPy does as well
+                self.trajectory.save(str(path))
         except (OSError, ImportError) as error:
             hint = "; `pip install tables` brings HDF5" if suffix == ".h5" else ""
             raise RunFolderError(f"cannot write {path}: {error}{hint}.") from error
         if suffix == ".xtc":
-            warnings.warn(
-                f"{path}: XTC rounds positions to 0.001 nm, which changes energies by about 1 kT; "
-                "never reweight these frames.",
-                stacklevel=2,
-            )
+            warnings.warn(f"{path}: {ROUNDED}; never reweight these frames.", stacklevel=2)
         if suffix == ".h5":
             import tables
 
             with tables.open_file(str(path), "a") as file:
-                for name in ("weights", "u", "log_q"):
+                for name in _UNITS:
                     file.create_array("/", name, getattr(self, name))
+        if suffix in _NETCDF:
+            with netcdf_file(str(path), "a") as file:
+                for name, unit in _UNITS.items():
+                    variable = file.createVariable(name, "f8", ("frame",))
+                    variable[:] = getattr(self, name)
+                    variable.units = unit
 
 
 def write_trajectory(

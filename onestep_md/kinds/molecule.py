@@ -9,7 +9,12 @@ import torch
 
 from onestep_md.analysis.frames import read_frame_weights, read_frames
 from onestep_md.analysis.torsions import region_membership, torsion_angles
-from onestep_md.analysis.trajectories import Trajectory, make_trajectory, write_trajectory
+from onestep_md.analysis.trajectories import (
+    ROUNDED,
+    Trajectory,
+    make_trajectory,
+    write_trajectory,
+)
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart, fit_chart
@@ -44,10 +49,6 @@ from onestep_md.targets.energy_terms import hill_formula, net_charge, split_ener
 from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
 
-ROUNDED = (
-    "XTC rounds positions to 0.001 nm, which changes energies by about 1 kT; EUBO and BAR, which "
-    "these frames give, are off by some of that. DCD, TRR, NetCDF and H5 do not round."
-)
 _SAME_LENGTH = 1e-6  # nm, of constraints
 _WHOLE_CHARGE = 0.01  # e; files round charges
 
@@ -145,7 +146,8 @@ class MoleculeTarget:
     def exploration_warnings(self, config: Config, exploration: Exploration) -> list[str]:
         if config.exploration.method == "trajectory":
             rounded = [name for name in config.from_trajectory.files if name.endswith(".xtc")]
-            return [f"{name}: {ROUNDED}" for name in rounded]
+            more = "EUBO and BAR, which these frames give, are off by some of that"
+            return [f"{name}: {ROUNDED}; {more}. Others do not round." for name in rounded]
         if config.exploration.method != "dynamics":
             return []
         return ring_warnings(self.molecule, exploration.frames)

@@ -1,8 +1,11 @@
 """Run-folder trajectories: round trip through mdtraj, resampling, refusal of broken folders."""
 
+import warnings
+
 import mdtraj
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 from synthetic_run import ALANINE
 
 from onestep_md.analysis import trajectories
@@ -68,10 +71,37 @@ def test_an_ensemble_is_one_file_with_its_weights_inside(folder, tmp_path):
         np.testing.assert_array_equal(file.root.u[:], run.u)
     run.save(tmp_path / "all.nc")
     assert mdtraj.load(str(tmp_path / "all.nc"), top=frames.topology).n_frames == N
-    with pytest.warns(UserWarning, match="never reweight"):
+    with pytest.warns(UserWarning, match=r"0.001 nm.*0.8 kT.*never reweight"):
         run.save(tmp_path / "all.xtc")
     with pytest.raises(RunFolderError, match="cannot write"):
         run.save(tmp_path / "all.docx")
+
+
+@pytest.mark.filterwarnings("ignore:.*netCDF4' Python package")
+@pytest.mark.parametrize("suffix", ["nc", "ncdf"])
+def test_netcdf_in_ambers_convention_has_the_weights_inside(folder, tmp_path, suffix):
+    run, path = load_run(folder), tmp_path / f"all.{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.save(path)
+    frames = mdtraj.load(str(path), top=run.trajectory.topology)
+    np.testing.assert_allclose(frames.xyz, run.trajectory.xyz, atol=1e-6)
+    with netcdf_file(str(path), mmap=False) as file:
+        assert file.Conventions == b"AMBER"
+        for name, unit in (("weights", b"1"), ("u", b"kT"), ("log_q", b"1")):
+            variable = file.variables[name]
+            assert variable.dimensions == ("frame",) and variable.units == unit
+            np.testing.assert_array_equal(variable[:], getattr(run, name))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mdanalysis_reads_the_netcdf_file(folder, tmp_path):
+    mda = pytest.importorskip("MDAnalysis")
+    run = load_run(folder)
+    run.save(tmp_path / "all.nc")
+    universe = mda.Universe(str(folder / "topology.pdb"), str(tmp_path / "all.nc"))
+    x = np.array([frame.positions.copy() for frame in universe.trajectory])
+    np.testing.assert_allclose(x / 10.0, run.trajectory.xyz, atol=1e-6)
 
 
 def test_a_failed_write_keeps_the_old_file(folder, samples, monkeypatch):
