@@ -48,7 +48,7 @@ class MoleculeTarget(Section):
         description="SDF (molfile) or MOL2 file of a ligand instead of target.smiles, or a PDB, "
         "mmCIF or XYZ file, whose bonds RDKit perceives; the path starts at the folder of the "
         "YAML file. Its geometry and atom order are kept; a drawing in the plane gets a geometry, "
-        "and hydrogens that an SDF or MOL2 file lacks are added.",
+        "and hydrogens that an SDF lacks are added.",
     )
     peptide: types.Residues | None = Field(
         None,
@@ -90,7 +90,8 @@ class MoleculeTarget(Section):
     )
     params: types.Files | None = Field(
         None,
-        description="CHARMM parameter files (.prm, .rtf, .str) of target.psf, all that it needs.",
+        description="CHARMM parameter files (.prm, .rtf, .str) of target.psf, all that it needs, "
+        "or the toppar.str of CHARMM-GUI that lists them.",
     )
     crd: str | None = Field(
         None, description="CHARMM coordinates (CARD) of the atoms of target.psf."

@@ -39,6 +39,11 @@ def read_amber(target, folder: Path) -> Structure:
             f"target.prmtop: {path} is no Amber topology: its first line does not begin with "
             "%VERSION. Older topologies are renewed by ParmEd."
         )
+    if any(float(word) for word in _section(text, "IPOL").split()):
+        raise TargetError(
+            f"{path} is of a polarisable force field (its IPOL is not 0), an energy that OpenMM's "
+            "reader leaves out. Build it with an additive one."
+        )
     radii = _describe_radii(text, path) if target.solvent != "vacuum" else ""
     try:
         with warnings.catch_warnings(record=True) as warned:

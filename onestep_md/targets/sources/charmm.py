@@ -1,5 +1,6 @@
 """A CHARMM topology (PSF) and parameter files, with a CARD file or a PDB."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from onestep_md.targets.sources.structure import (
     system_options,
 )
 
+# `open read card unit 10 name a.rtf`, `stream a.str`, or the name alone
+_LISTED = re.compile(
+    r"(?:open +read .*?name +|stream +)?(\S+\.(?:rtf|prm|par|top|inp|str))", re.IGNORECASE
+)
 _STRIP = "with psfgen or CHARMM (delete atoms)"
 
 
@@ -32,7 +37,12 @@ def read_charmm(target, folder: Path) -> Structure:
             there is more than one molecule in free space.
     """
     path = find_file(target.psf, folder, "target.psf")
-    files = [find_file(name, folder, "target.params") for name in target.params]
+    if "DRUDE" in read_text(path).partition("\n")[0].upper():
+        raise TargetError(
+            f"target.psf: {path} is of a polarisable force field, whose Drude particles have no "
+            "density of their own. Build it with an additive one, such as CHARMM36."
+        )
+    files = [file for name in target.params for file in _find_parameters(name, folder)]
     try:
         psf = app.CharmmPsfFile(str(path))
     except Exception as error:  # OpenMM's readers raise whatever their parsing step raised
@@ -64,6 +74,22 @@ def read_charmm(target, folder: Path) -> Structure:
     if target.pdb is not None:
         return place_by_pdb(parameters, target.pdb, folder)
     return place(parameters, _read_coordinates(target.crd, folder))
+
+
+def _find_parameters(name: str, folder: Path) -> list[Path]:
+    """Find a parameter file, or all that a toppar.str of CHARMM-GUI lists, from its folder on."""
+    path = find_file(name, folder, "target.params")
+    if path.suffix != ".str":
+        return [path]
+    lines = [line.partition("!")[0].strip() for line in read_text(path).splitlines()]
+    listed = [match[1] for line in lines if (match := _LISTED.fullmatch(line))]
+    for other in listed:
+        if not (path.parent / other).is_file():
+            raise TargetError(
+                f"target.params: {path} lists {other}, which is not there. Copy the folder toppar "
+                "of CHARMM-GUI beside it, or list the files that the molecule needs."
+            )
+    return [path.parent / other for other in listed] or [path]
 
 
 def _read_coordinates(name: str, folder: Path) -> Coordinates:

@@ -15,6 +15,7 @@ from rdkit.Chem import rdCIPLabeler, rdDistGeom, rdForceFieldHelpers, rdMolDescr
 from onestep_md.errors import TargetError
 from onestep_md.targets.sources import perception
 from onestep_md.targets.sources.ligand import Ligand
+from onestep_md.targets.sources.ligand_files import parse_mol2, parse_sdf
 from onestep_md.targets.sources.structure import read_text
 
 _ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")  # of GAFF
@@ -58,14 +59,14 @@ def read_file(path: Path) -> Ligand:
     notes: list[str] = []
     charge = None
     if "@<TRIPOS>MOLECULE" in text:
-        molecule, charge = _parse_mol2(text, where)
+        molecule, charge = parse_mol2(text, where)
     elif perception.has_no_orders(path, text):
         molecule, notes = perception.read_atoms(path, where)
         _check_atoms_and_bonds(molecule, where)
         molecule, note = perception.perceive_bonds(molecule, where)
         notes.append(note)
     else:
-        molecule = _parse_sdf(text, where)
+        molecule = parse_sdf(text, where)
     molecule = _sanitise(molecule, where, notes)
     flat = not molecule.GetConformer().Is3D()
     if flat:
@@ -84,45 +85,6 @@ def read_file(path: Path) -> Ligand:
             f"a molecule of charge {net}. Correct the bond orders, hydrogens or charges."
         )
     return _finish(molecule, where, notes, new_geometry=flat)
-
-
-def _parse_sdf(text: str, where: str) -> Chem.Mol:
-    if not text.strip():
-        raise TargetError(f"{where} is empty. Write it anew.")
-    blocks = [block for block in re.split(r"^\$\$\$\$", text, flags=re.M) if block.strip()]
-    if "M  END" not in text:
-        raise TargetError(
-            f"{where} is neither an SDF (molfile) nor a MOL2 file, nor a PDB, mmCIF or XYZ file."
-        )
-    _refuse_several(len(blocks), where)
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromMolBlock(blocks[0], sanitize=False, removeHs=False)
-    if molecule is None:
-        raise TargetError(f"{where} cannot be read by RDKit as an SDF; write it anew.")
-    return molecule
-
-
-def _parse_mol2(text: str, where: str) -> tuple[Chem.Mol, float | None]:
-    """Read a MOL2 file; also return the sum of its partial charges, None without them."""
-    _refuse_several(text.count("@<TRIPOS>MOLECULE"), where)
-    try:
-        with rdBase.BlockLogs():
-            molecule = Chem.MolFromMol2Block(text, sanitize=False, removeHs=False)
-    except RuntimeError:  # the element that a type begins with does not exist
-        molecule = None
-    if molecule is None:
-        raise TargetError(
-            f"{where} cannot be read by RDKit. The types of its atoms have to be those of SYBYL "
-            "(C.3, N.ar): write them with `antechamber -at sybyl`, or give an SDF."
-        )
-    has_charges = "NO_CHARGES" not in text
-    charges = [float(a.GetProp("_TriposPartialCharge")) for a in molecule.GetAtoms()]
-    return molecule, sum(charges) if has_charges and any(charges) else None
-
-
-def _refuse_several(count: int, where: str) -> None:
-    if count > 1:
-        raise TargetError(f"{where} holds {count} molecules. Only one can be sampled: keep one.")
 
 
 def _check_lengths(molecule: Chem.Mol, where: str) -> None:

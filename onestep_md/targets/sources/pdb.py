@@ -1,6 +1,7 @@
 """Atoms, residues and coordinates from a PDB or mmCIF file."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import check_topology
 from onestep_md.targets.pdb_file import check_is_pdb
+from onestep_md.targets.sources.mmcif_records import clean_tables
 from onestep_md.targets.sources.names import name_as_pdb
 from onestep_md.targets.sources.pdb_records import ATOMS, clean_records
 from onestep_md.targets.sources.structure import describe_error, find_file, read_text
@@ -58,8 +60,11 @@ def read_pdb_file(path: Path) -> PdbFile:
 
 def _read_mmcif(path: Path) -> PdbFile:
     try:
-        cif = app.PDBxFile(io.StringIO(read_text(path)))
+        text, chosen = clean_tables(read_text(path), path)
+        cif = app.PDBxFile(io.StringIO(text))
         positions = _positions(cif)
+    except TargetError:
+        raise
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(
             f"{path} cannot be read as mmCIF: {describe_error(error)}. A table of _atom_site with "
@@ -77,8 +82,9 @@ def _read_mmcif(path: Path) -> PdbFile:
             "be that of one molecule in free space. If the box is a leftover, delete them."
         )
     check_topology(cif.topology, path)
+    cif.topology.createDisulfideBonds(cif.getPositions())
     topology, notes = name_as_pdb(cif.topology, positions, path)
-    return PdbFile(path, topology, positions, tuple(notes))
+    return PdbFile(path, topology, positions, (*chosen, *notes))
 
 
 def _read_pdb(path: Path) -> tuple[app.PDBFile, list[str]]:
@@ -91,7 +97,9 @@ def _read_pdb(path: Path) -> tuple[app.PDBFile, list[str]]:
             "needed, in PDB format: a single atom has nothing to sample."
         )
     try:
-        pdb = app.PDBFile(io.StringIO(text))
+        with warnings.catch_warnings():  # of residues with one number, which are told apart
+            warnings.simplefilter("ignore")
+            pdb = app.PDBFile(io.StringIO(text))
     except Exception as error:  # OpenMM's reader raises whatever its parsing step raised
         raise TargetError(
             f"{path} cannot be read as a PDB file: {error!r}. Coordinates stand in columns 31-54, "

@@ -6,6 +6,7 @@ says what is chosen or completed here.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +65,23 @@ class _Atom:
         if self.residue == "HSE":  # of CHARMM; OpenMM knows HSD and HSP
             tail = f"HIE{tail[3:]}"
         return f"{head}{tail}{self.element.upper():>2}{self.line[78:80]}"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an atom stands, among alternate locations.
+
+    Attributes:
+        place: chain and number of its residue.
+        letter: of the alternate location, or empty.
+        occupancy: of the location.
+        label: of the residue, for notes.
+    """
+
+    place: Hashable
+    letter: str
+    occupancy: float
+    label: str
 
 
 def clean_records(text: str, path: Path) -> tuple[str, list[str]]:
@@ -137,30 +155,45 @@ def _check_coordinates(line: str, path: Path) -> None:
 
 
 def _take_locations(atoms: list[_Atom], notes: list[str]) -> list[_Atom]:
-    """Keep one alternate location of every residue, that of the highest occupancy."""
-    occupancies: defaultdict[tuple, dict[str, float]] = defaultdict(dict)
-    for atom in atoms:
-        if atom.location:
+    kept, more = choose_locations(
+        [
+            Location(atom.place, atom.location, read_occupancy(atom.line[54:60]), atom.label)
+            for atom in atoms
+        ]
+    )
+    notes += more
+    return [atoms[k] for k in kept]
+
+
+def choose_locations(locations: Sequence[Location]) -> tuple[list[int], list[str]]:
+    """Choose one alternate location of every residue, that of the highest occupancy.
+
+    Returns:
+        Which atoms are kept, and notes.
+    """
+    occupancies: defaultdict[Hashable, dict[str, float]] = defaultdict(dict)
+    for atom in locations:
+        if atom.letter:
             sums = occupancies[atom.place]
-            sums[atom.location] = sums.get(atom.location, 0.0) + _occupancy(atom)
+            sums[atom.letter] = sums.get(atom.letter, 0.0) + atom.occupancy
     taken = {place: max(sorted(sums), key=sums.__getitem__) for place, sums in occupancies.items()}
-    kept = [atom for atom in atoms if atom.location in ("", taken.get(atom.place))]
-    if len(kept) < len(atoms):
-        names = dict.fromkeys(
-            f"{atom.location} of {atom.label} ({_occupancy(atom):.2f})"
-            for atom in kept
-            if atom.location and len(occupancies[atom.place]) > 1
-        )
-        notes.append(
-            f"alternate locations of the highest occupancy are taken: {_list(list(names))}"
-        )
-    return kept
+    kept = [k for k, atom in enumerate(locations) if atom.letter in ("", taken.get(atom.place))]
+    names = dict.fromkeys(
+        f"{atom.letter} of {atom.label} ({atom.occupancy:.2f})"
+        for atom in (locations[k] for k in kept)
+        if len(occupancies.get(atom.place, ())) > 1 and atom.letter
+    )
+    if not names:
+        return kept, []
+    note = f"alternate locations of the highest occupancy are taken: {_list(list(names))}"
+    return kept, [note]
 
 
-def _occupancy(atom: _Atom) -> float:
+def read_occupancy(text: str) -> float:
+    """Read an occupancy, which is 1 where there is none."""
     try:
-        return float(atom.line[54:60])
-    except ValueError:  # the columns are empty
+        return float(text)
+    except ValueError:
         return 1.0
 
 

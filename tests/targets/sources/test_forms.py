@@ -164,6 +164,14 @@ def test_mmcif_is_read_as_the_pdb_is(tmp_path):
     assert load(DATA, pdb="alanine.cif").fingerprint.identity == expected.fingerprint.identity
 
 
+def test_quoted_names_of_mmcif_stay(tmp_path):
+    pdb = app.PDBFile(str(SYSTEMS / "thymidine.pdb"))
+    with open(tmp_path / "mol.cif", "w") as file:
+        app.PDBxFile.writeFile(pdb.topology, pdb.positions, file)
+    molecule = load(tmp_path, pdb="mol.cif", forcefield=("amber14/DNA.OL15.xml",))
+    assert molecule.atom_names == tuple(atom.name for atom in pdb.topology.atoms())
+
+
 def test_elements_are_those_of_the_masses_where_names_mislead(tmp_path):
     text = (DATA / "alanine.top").read_text().replace(" CH3 ", " BR1 ").replace(" CB ", " NA1 ")
     # without atomic numbers in the file
