@@ -1,5 +1,8 @@
 """Conformers of a molecule in words and as a table of text."""
 
+import math
+from collections.abc import Callable
+
 from onestep_md.analysis.records.conformers import Conformer, Conformers, WellCount
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.estimators.limits import ENOUGH_IN_REGION
@@ -52,17 +55,26 @@ def _row(kT: float, row: Conformer, several_forms: bool) -> str:
     return line.rstrip()
 
 
-def describe_conformers(kT: float, conformers: Conformers) -> list[str]:
-    """Say in a sentence each what conformers are, which are left out, and their entropy."""
-    several = ", ".join(_describe_well(well) for well in conformers.wells) or "none"
-    single = ", ".join(conformers.single)
+def describe_conformers(
+    kT: float, conformers: Conformers, symbol: Callable[[str], str] = str
+) -> list[str]:
+    """Say in a sentence each what conformers are, which are left out, and their entropy.
+
+    Args:
+        kT: kJ/mol.
+        conformers: conformers of a molecule.
+        symbol: writes the name of a torsion.
+    """
+    several = ", ".join(_describe_well(well, symbol(well.torsion)) for well in conformers.wells)
+    several, single = several or "none", ", ".join(map(symbol, conformers.single))
     texts = [
         f"Torsions with several wells: {several}" + (f"; with one: {single}." if single else "."),
-        f"{conformers.count:,} conformers have any weight; those that are not in the table hold "
+        f"{conformers.count:,} conformer{'s have' if conformers.count > 1 else ' has'} any "
+        "weight; those that are not in the table hold "
         f"{_percent(conformers.others)} %, and most have fewer than {ENOUGH_IN_REGION} effective "
         "samples.",
         "Conformational entropy k sum p log(1/p) of the choice between all of them: "
-        f"{conformers.entropy.format('k')}, TS = {_scaled(conformers.entropy, kT)} kJ/mol.",
+        f"{_format_entropy(conformers.entropy, kT)}.",
     ]
     if conformers.count == len(conformers.rows):
         del texts[1]
@@ -83,9 +95,9 @@ def _have_several_forms(conformers: Conformers) -> bool:
     return any(row.forms > 1 for row in conformers.rows)
 
 
-def _describe_well(well: WellCount) -> str:
+def _describe_well(well: WellCount, name: str) -> str:
     modulo = f" modulo {360 / well.symmetry:g} degrees" if well.symmetry > 1 else ""
-    return f"{well.torsion} ({well.wells}{modulo})"
+    return f"{name} ({well.wells}{modulo})"
 
 
 def _describe_input(kT: float, conformers: Conformers) -> list[str]:
@@ -98,6 +110,12 @@ def _describe_input(kT: float, conformers: Conformers) -> list[str]:
         f"Free energy of {which}, that of the input, above the molecule, log(1/p): "
         f"{given.free_energy.format_kt_and_kj(kT)}.",
     ]
+
+
+def _format_entropy(entropy: Estimate, kT: float) -> str:
+    if math.isnan(entropy.value):
+        return entropy.format("k")
+    return f"{entropy.format('k')}, TS = {_scaled(entropy, kT)} kJ/mol"
 
 
 def _percent(fraction: Estimate) -> str:

@@ -37,7 +37,7 @@ def test_torsions_are_marked_by_their_names(folder):
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert {"φ", "ψ"} <= set(texts)
     # ten heavy atoms by their names, and no hydrogens
-    assert sorted(set(texts) - {"φ", "ψ"}) == ["C", "CA", "CB", "CH3", "N", "O"]
+    assert sorted(set(texts) - {"φ", "ψ"}) == ["C", "CA (S)", "CB", "CH3", "N", "O"]
     assert len(texts) == 12
     places = {
         text: (float(x), float(y))
@@ -45,7 +45,7 @@ def test_torsions_are_marked_by_their_names(folder):
     }
     # beside bonds that share CA
     for name in "φψ":
-        x, y = (a - b for a, b in zip(places[name], places["CA"], strict=True))
+        x, y = (a - b for a, b in zip(places[name], places["CA (S)"], strict=True))
         assert x**2 + y**2 < 90.0**2
     kept = (folder / "figures" / "structure.svg").read_text()
     assert kept.startswith("<svg") and kept in html

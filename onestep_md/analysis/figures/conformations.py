@@ -13,9 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.figures.histograms import draw_histograms
+from onestep_md.analysis.numbers import number
 from onestep_md.analysis.records.molecule import MoleculeRecord, Region
 
 _SURFACE_BINS = 120
@@ -111,7 +113,8 @@ def surface_figure(run: MoleculeRecord) -> Figure:
 def _draw_surface(ax: Axes, surface: np.ndarray, top: float):
     edges = np.linspace(-180.0, 180.0, _SURFACE_BINS + 1)
     middles = 0.5 * (edges[1:] + edges[:-1])
-    clipped = np.ma.masked_invalid(np.minimum(surface, top))
+    # weights far below the scale are noise of the smoothing
+    clipped = np.ma.masked_invalid(np.where(surface > top, np.nan, surface))
     image = ax.pcolormesh(
         edges, edges, clipped, cmap=style.SURFACE, norm=Normalize(0.0, top), rasterized=True
     )
@@ -190,9 +193,10 @@ def torsion_profile(
 
 def profile_figure(run: MoleculeRecord) -> Figure:
     """Draw the free energy along each torsion, explored, raw and reweighted, with error bands."""
-    columns = 1 if len(run.results.torsions) == 1 else 2 if len(run.results.torsions) <= 4 else 3
-    rows = -(-len(run.results.torsions) // columns)
-    figure, axes = style.new_figure(2.7 * rows + 0.4, rows, columns)
+    count = len(run.results.torsions)
+    columns = 1 if count == 1 else 2 if count <= 4 else 3 if count <= 9 else 4
+    rows = -(-count // columns)
+    figure, axes = style.new_figure((2.7 if columns < 4 else 2.1) * rows + 0.4, rows, columns)
     raw, generator = run.samples, np.random.default_rng(0)
     n, m = len(raw.u), len(run.explored_u)
     ensembles = (
@@ -218,6 +222,7 @@ def profile_figure(run: MoleculeRecord) -> Figure:
             ax.plot(middles, profile, color=colour, lw=1.7, label=title)
             highest = max(highest, np.nanmax(profile))
         ax.set_ylim(-0.3, min(1.05 * highest + 0.3, 12.0))
+        ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         style.degrees_axis(ax.xaxis, 60 if columns < 3 else 90)
         style.label(
             ax, f"{style.symbol(name)} (deg)", "free energy (kT)" if index % columns == 0 else ""
@@ -238,16 +243,19 @@ def energy_figure(run: MoleculeRecord) -> Figure:
     finite = np.isfinite(raw.u)
     u_drawn = raw.u[finite] if finite.any() else run.explored_u
     low = min(np.min(run.explored_u), np.quantile(u_drawn, 0.001))
-    high = max(np.max(run.explored_u), np.quantile(u_drawn, 0.97))
+    highest = np.max(run.explored_u)
+    # of a flow that misses the target, most samples may lie far above it
+    high = np.clip(np.quantile(u_drawn, 0.97), highest, highest + 2.0 * (highest - low))
     edges = np.linspace(low, high, 80)
     weights = raw.weights
     reweighted_mean = float(weights[finite] @ raw.u[finite])
     ensembles = (
         (run.results.explored_by, style.DYNAMICS, run.explored_u, None,
-         f"mean {run.explored_u.mean():.1f} kT"),
-        ("raw one-step", style.RAW, raw.u[finite], None, f"median {np.median(raw.u):.1f} kT"),
+         f"mean {_format_energy(run.explored_u.mean())}"),
+        ("raw one-step", style.RAW, raw.u[finite], None,
+         f"median {_format_energy(np.median(raw.u))}"),
         ("reweighted", style.REWEIGHTED, raw.u[finite], weights[finite],
-         f"mean {reweighted_mean:.1f} kT"),
+         f"mean {_format_energy(reweighted_mean)}"),
     )[: 3 if raw.has_weights else 2]  # fmt: skip
     for title, colour, u, w, note in ensembles:
         w = np.full(len(u), 1.0 / max(len(u), 1)) if w is None else w
@@ -266,6 +274,10 @@ def energy_figure(run: MoleculeRecord) -> Figure:
     style.label(ax, "reduced potential u (kT)", "probability density (1/kT)")
     style.legend(ax, loc="upper right")
     return figure
+
+
+def _format_energy(value: float) -> str:
+    return f"{number(value, '.1f')} kT" if np.isfinite(value) else "infinite"
 
 
 def distance_figure(run: MoleculeRecord) -> Figure:

@@ -39,7 +39,7 @@ def draw_structure(molfile: str, torsions: Mapping[str, Quad], atom_names: Seque
         ImportError: RDKit is missing.
     """
     from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDepictor
+    from rdkit.Chem import rdCIPLabeler, rdDepictor
     from rdkit.Chem.Draw import rdMolDraw2D
 
     with rdBase.BlockLogs():
@@ -50,6 +50,7 @@ def draw_structure(molfile: str, torsions: Mapping[str, Quad], atom_names: Seque
             atom.SetProp("name", name)
             atom.SetIntProp("index", atom.GetIdx())
         Chem.AssignStereochemistryFrom3D(molecule)
+        rdCIPLabeler.AssignCIPLabels(molecule)
         molecule = Chem.RemoveHs(molecule)
         rdDepictor.Compute2DCoords(molecule, canonOrient=True)
         molecule = rdMolDraw2D.PrepareMolForDrawing(molecule, addChiralHs=False)
@@ -62,8 +63,6 @@ def draw_structure(molfile: str, torsions: Mapping[str, Quad], atom_names: Seque
     drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # of the size that the molecule has
     options = drawer.drawOptions()
     options.scalingFactor = _SCALE
-    options.addStereoAnnotation = True
-    options.annotationFontScale = 0.6
     bonds = {molecule.GetBondBetweenAtoms(i, j).GetIdx() for i, j in about.values()}
     drawer.DrawMolecule(
         molecule,
@@ -97,12 +96,15 @@ def _label_atoms(molecule, xy: np.ndarray) -> list[tuple[np.ndarray, str, str]]:
         arms = xy[[other.GetIdx() for other in atom.GetNeighbors()]] - place
         away = -(arms / np.linalg.norm(arms, axis=1, keepdims=True)).sum(0)
         if atom.GetSymbol() != "C" and atom.GetTotalNumHs():  # its letters reach to the sides
-            away = np.array([0.0, away[1]])
+            away = np.array([0.0, away[1]]) if len(arms) == 1 else -away
         if np.linalg.norm(away) < 0.3 or len(arms) > 2:
             room = np.linalg.norm((place + _TO_ATOM * around)[:, None] - full, axis=-1).min(1)
             away = around[room.argmax()]
         away /= np.linalg.norm(away)
-        labels.append((place + _TO_ATOM * away, atom.GetProp("name"), _ATOM))
+        chirality = f" ({atom.GetProp('_CIPCode')})" if atom.HasProp("_CIPCode") else ""
+        text = atom.GetProp("name") + chirality
+        far = _TO_ATOM + 0.4 * _LETTER * max(0, len(text) - 2) * abs(away[0])
+        labels.append((place + far * away, text, _ATOM))
     return labels
 
 
