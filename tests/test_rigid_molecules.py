@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from onestep_md.analysis.records.folder import read_results
 from onestep_md.config import load_config
-from onestep_md.coordinates.chart import fit_chart
+from onestep_md.coordinates.ring_chart import fit_chart
 from onestep_md.exploration.from_energy import build_force_field_chart
 from onestep_md.kinds import load_target
 from onestep_md.run import app
@@ -104,7 +104,7 @@ def test_log_z_is_that_of_the_harmonic_limit(name, temperature, tolerance, tmp_p
     assert abs(annealed - expected) < tolerance + 4.0 * error
 
     q, _ = chart.coordinates.from_cartesian(torch.from_numpy(found.frames))
-    fitted = fit_chart(chart.coordinates, q)
+    fitted = fit_chart(chart.coordinates, q, ())
     s = fitted.sample_base(4000, torch.Generator().manual_seed(1))
     x, log_det = fitted.to_x(s)
     log_w = log_det - torch.from_numpy(evaluators.evaluate(x.numpy())[0]) - fitted.log_base(s)

@@ -37,7 +37,7 @@ from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
 _RIDGE = 80.0  # penalty of the regression, in frames without any trend
 N_TRAITS = 9  # of a coordinate, see `MolecularChart.traits`
-_LEAST_GAIN = 0.25  # nats per frame in log-likelihood that one more rotatable torsion must bring
+LEAST_GAIN = 0.25  # nats per frame in log-likelihood that one more rotatable torsion must bring
 
 
 class MolecularChart(Chart):
@@ -118,7 +118,7 @@ class MolecularChart(Chart):
         # the mean of an unwrapped torsion is not exactly its circular mean
         centre += weight @ deviation
         deviation = deviation - weight @ deviation
-        shift, slope, covariance = _regression(_waves(angles), deviation, weight)
+        shift, slope, covariance = regress(waves(angles), deviation, weight)
         marginals = Marginals.fit(angles, weight)
         whitening = Whitening.from_covariance(covariance)
         return cls(coordinates, circle, centre - shift, slope, whitening, marginals, rare_wells)
@@ -178,16 +178,21 @@ class MolecularChart(Chart):
             stiff torsion beyond half a turn, a negative bond) get log-determinant -inf: the map
             is injective on the rest, and these samples carry no weight.
         """
+        q, log_stretch = self.to_internal(s)
+        x, log_det = self.coordinates.to_cartesian(q)
+        return x, log_det + log_stretch
+
+    def to_internal(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Map states to internal coordinates q (batch, dim), and log|det dq/ds| (batch,)."""
         circle, log_density = self.marginals.quantile(s[:, self.n_linear :])
-        line = _waves(circle) @ self.slope + s[:, : self.n_linear] @ self.mix.T
+        line = waves(circle) @ self.slope + s[:, : self.n_linear] @ self.mix.T
         q = s.new_empty(len(s), self.coordinates.dim)
         q[:, self.line] = self.centre + line
         q[:, self.circle] = circle
-        x, log_det = self.coordinates.to_cartesian(q)
         # ds = 2 pi p(q) dq on circles, so log|dq/ds| = -log(2 pi p)
-        log_det = log_det + self.log_det_mix - log_density.sum(-1)
+        log_stretch = self.log_det_mix - log_density.sum(-1)
         outside = beyond_half_turn(line, self.is_stiff_torsion)
-        return x, torch.where(outside, -torch.inf, log_det)
+        return q, torch.where(outside, -torch.inf, log_stretch)
 
     def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
         """Compute it as `Chart.dense_log_det` does, with rigid motion and constrained bonds."""
@@ -200,19 +205,19 @@ class MolecularChart(Chart):
     def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Invert `to_x`: s (batch, dim) and the SAME log|det dx/ds| (batch,)."""
         q, log_det = self.coordinates.from_cartesian(x)
-        s, log_stretch = self._flatten(q)
+        s, log_stretch = self.from_internal(q)
         return s, log_det + log_stretch
 
     def log_likelihood(self, q: Tensor) -> Tensor:
         """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
-        s, log_stretch = self._flatten(q)
+        s, log_stretch = self.from_internal(q)
         return self.log_base(s) - log_stretch
 
-    def _flatten(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Map internal coordinates (batch, dim) to states, and compute log|det dq/ds|."""
+    def from_internal(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `to_internal`; the same log|det dq/ds|."""
         angles = q[:, self.circle]
         deviation = wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
-        line = (deviation - _waves(angles) @ self.slope) @ self.unmix.T
+        line = (deviation - waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
         return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
 
@@ -252,11 +257,12 @@ class AngleDecoder(nn.Module):
         return self.marginals.quantile(circle.double())[0].to(circle.dtype)
 
 
-def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
-    """Fit the chart of frames (n, dim) in internal coordinates, puckers included.
+def find_puckers(coordinates: InternalCoordinates, q: Tensor) -> frozenset[int]:
+    """Find the stiff torsions that have several wells in frames q (n, dim), by their numbers.
 
     One after the other, the stiff torsion with the largest gain in likelihood becomes rotatable:
-    it has wells of its own then instead of one Gaussian, and other coordinates follow it.
+    it has wells of its own then instead of one Gaussian, and other coordinates follow it. These
+    are puckers of rings, mostly.
     """
     torsions = q[:, coordinates.n_bonds + coordinates.n_angles :]
     turning = coordinates.torsion_proper | coordinates.closing[1:]
@@ -270,28 +276,28 @@ def fit_chart(coordinates: InternalCoordinates, q: Tensor) -> MolecularChart:
     while True:
         options = {likelihood(puckers | {i}): puckers | {i} for i in sorted(stiff - puckers)}
         best = max(options, default=-math.inf)
-        if best < reached + _LEAST_GAIN:
-            return MolecularChart.fit(coordinates, q, puckers)
+        if best < reached + LEAST_GAIN:
+            return puckers
         puckers, reached = options[best], best
 
 
-def _regression(waves: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Regress centred values (frames, n) on waves (frames, m), weighted and with a ridge.
+def regress(features: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Regress centred values (frames, n) on features (frames, m), weighted and with a ridge.
 
     Returns:
-        values (n,) at the mean of the waves, slope (m, n), covariance (n, n) of the residuals.
+        values (n,) at the mean of the features, slope (m, n), covariance (n, n) of the residuals.
     """
-    mean = weight @ waves
-    waves = waves - mean
-    weighted = waves * weight[:, None]
-    penalty = _RIDGE / len(waves) * torch.eye(waves.shape[1], dtype=waves.dtype)
-    slope = torch.linalg.solve(weighted.T @ waves + penalty, weighted.T @ values)
-    covariance = torch.cov((values - waves @ slope).T, aweights=weight)
+    mean = weight @ features
+    features = features - mean
+    weighted = features * weight[:, None]
+    penalty = _RIDGE / len(features) * torch.eye(features.shape[1], dtype=features.dtype)
+    slope = torch.linalg.solve(weighted.T @ features + penalty, weighted.T @ values)
+    covariance = torch.cov((values - features @ slope).T, aweights=weight)
     n = values.shape[1]
     return mean @ slope, slope, covariance.reshape(n, n)  # of one coordinate it is a number
 
 
-def _waves(angles: Tensor) -> Tensor:
+def waves(angles: Tensor) -> Tensor:
     """Compute sines and cosines (batch, 2 n harmonics) of the multiples of angles (batch, n)."""
     multiples = [k * angles for k in range(1, _HARMONICS + 1)]
     return torch.cat([f(a) for a in multiples for f in (torch.sin, torch.cos)], dim=-1)

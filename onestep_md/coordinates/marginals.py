@@ -121,8 +121,12 @@ def _log_emphasis(p: Tensor) -> Tensor:
     """Compute the log-emphasis (GRID,) from one marginal (GRID,), constant in every well."""
     well = _number_wells(p)
     population = torch.zeros(len(p), dtype=p.dtype).index_add_(0, well, p * _STEP)
-    population = torch.where(population < _NO_WELL, 1.0, population)
-    return 0.5 * torch.log(_RARE / population[well]).clamp(min=0.0)
+    return rare_emphasis(torch.where(population < _NO_WELL, 1.0, population))[well]
+
+
+def rare_emphasis(population: Tensor) -> Tensor:
+    """Compute the log-emphases (n,) of wells of populations (n,), see `RareWells`."""
+    return 0.5 * torch.log(_RARE / population).clamp(min=0.0)
 
 
 def circular_mean(angles: Tensor) -> Tensor:

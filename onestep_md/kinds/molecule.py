@@ -17,9 +17,10 @@ from onestep_md.analysis.trajectories import (
 )
 from onestep_md.config import Config
 from onestep_md.coordinates.base import Chart
-from onestep_md.coordinates.chart import MolecularChart, fit_chart
+from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.coordinates.positions import PositionChart
+from onestep_md.coordinates.ring_chart import fit_chart
 from onestep_md.coordinates.stereo import find_equivalent_atoms, find_tetrahedral_centres
 from onestep_md.distributed.pool import EvaluatorFactory, Evaluators
 from onestep_md.errors import TargetError
@@ -167,7 +168,12 @@ class MoleculeTarget:
             equivalent = find_equivalent_atoms(molecule.elements, molecule.bonds)
             return PositionChart.fit(frames, coordinates, molecule.bonds, equivalent)
         coordinates = build_internal_coordinates(molecule)
-        return fit_chart(coordinates, coordinates.from_cartesian(frames)[0])
+        q, _ = coordinates.from_cartesian(frames)
+        # networks that read positions know no labels
+        cartesian = config.flow.coordinates == "cartesian"
+        return fit_chart(
+            coordinates, q, () if cartesian else find_molecule_isomers(molecule).rings
+        )
 
     def new_flow(self, config: Config, chart: Chart) -> Flow:
         if config.flow.coordinates != "cartesian":

@@ -23,6 +23,7 @@ from onestep_md.coordinates.base import Chart
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.molecule import find_molecule_isomers
 from onestep_md.coordinates.positions import PositionChart
+from onestep_md.coordinates.ring_chart import RingChart
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.estimators.estimate import z_score
 from onestep_md.estimators.free_energy import (
@@ -122,7 +123,7 @@ def write_molecule_results(
 
 def _count_outside(chart: Chart, samples: Samples) -> dict[str, int]:
     """Count the samples outside of the domain, by reason."""
-    assert isinstance(chart, MolecularChart | PositionChart)
+    assert isinstance(chart, MolecularChart | PositionChart | RingChart)
     masks = chart.coordinates.domain.violations(torch.from_numpy(samples.x))
     counted = torch.stack(list(masks.values())).any(0).numpy()
     outside = {reason: int(mask.sum()) for reason, mask in masks.items()}

@@ -15,6 +15,7 @@ from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.line_marginals import LineMarginals
 from onestep_md.coordinates.marginals import Marginals, RareWells
 from onestep_md.coordinates.positions import PositionChart
+from onestep_md.coordinates.ring_chart import RingChart
 from onestep_md.coordinates.scales import Scales
 from onestep_md.coordinates.zmatrix import ZMatrix
 
@@ -36,6 +37,16 @@ def chart_facts(chart: Chart) -> dict:
             "density": chart.marginals.density,
             "cdf": chart.marginals.cdf,
             "log_emphasis": chart.rare_wells.table,
+        }
+    if isinstance(chart, RingChart):
+        return {
+            "kind": "rings",
+            "conformers": [chart_facts(conformer) for conformer in chart.parts],
+            "shares": chart.shares,
+            "torsions": chart.torsions,
+            "means": chart.means,
+            "widths": chart.widths,
+            "emphasis": chart.emphasis,
         }
     if isinstance(chart, PositionChart):
         return {
@@ -76,15 +87,11 @@ def chart_of(facts: dict) -> Chart:
     """
     kind = facts["kind"]
     if kind == "molecule":
-        return MolecularChart(
-            _coordinates_of(facts["coordinates"]),
-            facts["circle"],
-            facts["centre"],
-            facts["slope"],
-            _whitening_of(facts),
-            Marginals(facts["density"], facts["cdf"]),
-            RareWells(facts["log_emphasis"]),
-        )
+        return _molecular_chart_of(facts)
+    if kind == "rings":
+        conformers = [_molecular_chart_of(each) for each in facts["conformers"]]
+        names = ("shares", "torsions", "means", "widths", "emphasis")
+        return RingChart(conformers, *(facts[name] for name in names))
     if kind == "positions":
         coordinates = _coordinates_of(facts["coordinates"])
         return PositionChart(coordinates, facts["spread"], facts["gather"], facts["log_volume"])
@@ -99,6 +106,18 @@ def chart_of(facts: dict) -> Chart:
         )
         return FlatChart(facts["centre"], _whitening_of(facts), marginals, scales)
     raise ValueError(f"unknown kind of chart: {kind}")
+
+
+def _molecular_chart_of(facts: dict) -> MolecularChart:
+    return MolecularChart(
+        _coordinates_of(facts["coordinates"]),
+        facts["circle"],
+        facts["centre"],
+        facts["slope"],
+        _whitening_of(facts),
+        Marginals(facts["density"], facts["cdf"]),
+        RareWells(facts["log_emphasis"]),
+    )
 
 
 def _whitening_facts(chart: MolecularChart | FlatChart) -> dict:

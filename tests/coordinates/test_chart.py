@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import MolecularChart, fit_chart
+from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import is_rotatable
+from onestep_md.coordinates.ring_chart import fit_chart
 from onestep_md.coordinates.zmatrix import build_zmatrix
 from onestep_md.targets.evaluator import PotentialEvaluator
 
@@ -130,12 +131,14 @@ def test_puckers_are_told_from_the_data(coordinates, alanine):
     """
     q, turning = thermal_coordinates(coordinates, alanine.positions)
     first = coordinates.n_bonds + coordinates.n_angles
-    assert sorted(fit_chart(coordinates, q).circle.tolist()) == sorted((first + turning).tolist())
+    assert sorted(fit_chart(coordinates, q, ()).circle.tolist()) == sorted(
+        (first + turning).tolist()
+    )
     stiff = coordinates.torsion_proper.nonzero().squeeze(-1)[2]
     side = torch.where(torch.arange(len(q)) % 3 == 0, 1.0, -1.0).double()
     q[:, first + stiff] += 0.5 * side
     q[:, 0] += 0.01 * side
-    chart = fit_chart(coordinates, q)
+    chart = fit_chart(coordinates, q, ())
     assert set(chart.circle.tolist()) == {*(first + turning).tolist(), int(first + stiff)}
     plain = MolecularChart.fit(coordinates, q)
     assert chart.log_likelihood(q).mean() > plain.log_likelihood(q).mean() + 1.0

@@ -1,0 +1,309 @@
+r"""The chart of a molecule whose rings have several conformers: one molecular chart for each.
+
+The torsions of a ring depend on each other, as it has to close. Independent marginals of torsions
+with several wells would hardly ever close it. Within one conformer of the rings, every ring
+torsion has one well, and closure is nearly linear: a Gaussian with the covariance of that
+conformer closes. So the state has one more angle u, the label. Conformer c of share pi_c owns an
+arc of length 2 pi pi_c of its circle, and on this arc the other coordinates are those of the chart
+of c, which counts the ring torsions among the stiff coordinates.
+
+Any x belongs to every conformer, with the probabilities
+
+    r(c | x) = softmax_c (log pi_c - sum_j (1 - cos(tau_j - mu_cj)) / sigma_j^2)
+
+of the ring torsions tau of widths sigma about the means mu_c, near to those of the base, and u is
+uniform on the arc of c. The flow samples
+
+    p(s) = p(x(s)) |det dx/ds| r(c | x) / (2 pi pi_c),
+
+whose marginal in x is the target (as for the auxiliary coordinates in `augmented`), so weights of
+the joint density are exact weights of x.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from onestep_md.coordinates.alignment import kabsch_rotation
+from onestep_md.coordinates.base import Chart, Whitening, wrap, wrap_torsions
+from onestep_md.coordinates.chart import (
+    LEAST_GAIN,
+    MolecularChart,
+    find_puckers,
+    regress,
+    waves,
+)
+from onestep_md.coordinates.dense import (
+    jacobian,
+    length_gradients,
+    log_abs_det,
+    rigid_motions,
+)
+from onestep_md.coordinates.internal import InternalCoordinates
+from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, rare_emphasis
+from onestep_md.coordinates.ring_conformers import (
+    estimate_covariances,
+    find_conformers,
+)
+
+_SEED = 20_261_129  # of the labels that `from_x` draws
+
+
+class RingChart(Chart):
+    """Molecular charts of the conformers of rings, chosen by one more angle.
+
+    The state holds `n_linear` stiff coordinates, then rotatable torsions outside of these rings,
+    then the label, all angles in [-pi, pi).
+    """
+
+    shares: Tensor
+    edges: Tensor
+    torsions: Tensor
+    means: Tensor
+    widths: Tensor
+    emphasis: Tensor
+
+    def __init__(
+        self,
+        conformers: Sequence[MolecularChart],
+        shares: Tensor,
+        torsions: Tensor,
+        means: Tensor,
+        widths: Tensor,
+        emphasis: Tensor,
+    ):
+        """Take what `fit` finds.
+
+        Args:
+            conformers: a chart for each; all have the same stiff coordinates and marginals.
+            shares: (conformers,) pi, of sum one.
+            torsions: (n,) numbers of the internal coordinates that are torsions of rings.
+            means, widths: (conformers, n) mu and (n,) sigma in rad.
+            emphasis: (conformers,) logarithms of the emphasis of training on the rare ones.
+        """
+        super().__init__()
+        self.conformers = nn.ModuleList(conformers)
+        self.register_buffer("shares", shares)
+        self.register_buffer("edges", shares.cumsum(0)[:-1])
+        self.register_buffer("torsions", torsions)
+        self.register_buffer("means", means)
+        self.register_buffer("widths", widths)
+        self.register_buffer("emphasis", emphasis)
+
+    @classmethod
+    def fit(
+        cls, coordinates: InternalCoordinates, q: Tensor, turning: Tensor, rings: Tensor
+    ) -> "RingChart":
+        """Fit the chart.
+
+        Args:
+            coordinates: the z-matrix map of the molecule.
+            q: (frames, dim) internal coordinates of frames at the target temperature.
+            turning: (dim,) which coordinates are torsions that turn or have several wells.
+            rings: (dim,) which coordinates are made of atoms of the rings with several conformers.
+        """
+        torsions = (turning & rings).nonzero().squeeze(-1)
+        circle = (turning & ~rings).nonzero().squeeze(-1)
+        line = torch.ones(len(turning), dtype=torch.bool).index_fill(0, circle, False)
+        line = line.nonzero().squeeze(-1)
+        is_torsion = line >= coordinates.n_bonds + coordinates.n_angles
+        label, means = find_conformers(q[:, torsions])
+        counts = torch.bincount(label, minlength=len(means)).double()
+        emphasis = rare_emphasis(counts / len(q))
+
+        rare_wells = RareWells.fit(q[:, circle])
+        weight = torch.softmax(rare_wells.log_emphasis(q[:, circle]) + emphasis[label], 0)
+        shares = torch.zeros(len(means), dtype=q.dtype).index_add_(0, label, weight)
+        groups = [q[label == c][:, line] for c in range(len(means))]
+        centres = torch.stack(
+            [torch.where(is_torsion, circular_mean(group), group.mean(0)) for group in groups]
+        )
+        deviation = wrap_torsions(q[:, line] - centres[label], is_torsion)
+        features = waves(q[:, circle])
+        _, slope, _ = regress(features, deviation - weight @ deviation, weight)
+        residual = deviation - features @ slope
+        middles = torch.stack([residual[label == c].mean(0) for c in range(len(means))])
+        covariances = estimate_covariances(residual - middles[label], label, weight, rings[line])
+        marginals = Marginals.fit(q[:, circle], weight)
+        conformers = [
+            MolecularChart(
+                coordinates, circle, centre, slope, Whitening.from_covariance(covariance),
+                marginals, rare_wells,
+            )
+            for centre, covariance in zip(centres + middles, covariances, strict=True)
+        ]  # fmt: skip
+        away = wrap(q[:, torsions] - means[label])
+        return cls(conformers, shares, torsions, means, away.std(0), emphasis)
+
+    @property
+    def parts(self) -> Sequence[MolecularChart]:
+        """The charts of the conformers."""
+        return cast("Sequence[MolecularChart]", self.conformers)
+
+    @property
+    def coordinates(self) -> InternalCoordinates:
+        """The z-matrix map of the molecule."""
+        return self.parts[0].coordinates
+
+    @property
+    def n_linear(self) -> int:
+        """Number of stiff coordinates."""
+        return self.parts[0].n_linear
+
+    @property
+    def n_circular(self) -> int:
+        """Number of rotatable torsions outside of the rings, and the label."""
+        return self.parts[0].n_circular + 1
+
+    def __str__(self) -> str:
+        return f"{self.parts[0]}, {len(self.conformers)} conformers of rings"
+
+    def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Map states (batch, dim) to conformations, as `MolecularChart.to_x`."""
+        label = self._labels(s)
+        q, log_stretch = self._each(label, s[:, :-1], MolecularChart.to_internal)
+        x, log_det = self.coordinates.to_cartesian(q)
+        return x, log_det + log_stretch + self._log_label(q, label)
+
+    def from_x(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert `to_x`; labels are drawn, the same ones at every call."""
+        q, log_det = self.coordinates.from_cartesian(x)
+        u = self._draw(q, torch.Generator().manual_seed(_SEED))
+        return self._with_label(q, log_det, u)
+
+    def recover(self, s: Tensor) -> Tensor:
+        q, log_det = self.coordinates.from_cartesian(self.to_x(s)[0])
+        return self._with_label(q, log_det, s[:, -1])[0]
+
+    def redraw(self, s: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the labels anew."""
+        q, log_det = self.coordinates.from_cartesian(self.to_x(s.double())[0])
+        return self._with_label(q, log_det, self._draw(q, generator))[0].to(s)
+
+    def dense_log_det(self, s: Tensor, along: Tensor) -> Tensor:
+        """Compute it as `MolecularChart.dense_log_det` does, with the label and its density."""
+        with torch.no_grad():
+            x, _ = self.to_x(s)
+            label = self._labels(s)
+            log_label = self._log_label(self.coordinates.from_cartesian(x)[0], label)
+        motions = rigid_motions(x)
+        columns = torch.cat([jacobian(self.to_x, s) @ along, motions], dim=-1)
+        row = torch.cat([along[:, -1:], motions.new_zeros(len(s), 1, motions.shape[-1])], dim=-1)
+        lengths = length_gradients(x, self.coordinates.constrained)
+        return log_abs_det(torch.cat([columns, row], dim=1)) - log_abs_det(lengths) + log_label
+
+    def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
+        """Pull back gradients as `MolecularChart.pull_back_frames` does."""
+        with torch.no_grad():
+            placed, _ = self.to_x(s)
+        return self.pull_back(s, grad_u @ kabsch_rotation(x, placed))
+
+    @property
+    def angle_decoder(self) -> nn.Module:
+        """A copy of the map from angles (batch, n_circular) to torsions and labels."""
+        return LabelDecoder(self.parts[0].angle_decoder, self.edges.clone())
+
+    def log_likelihood(self, q: Tensor) -> Tensor:
+        """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
+        each = [conformer.log_likelihood(q) for conformer in self.parts]
+        return torch.logsumexp(torch.stack(each, dim=-1) + self.shares.log(), dim=-1)
+
+    def log_emphasis(self, s: Tensor) -> Tensor:
+        """Compute the logarithm (batch,) of the emphasis of wells and conformers of states."""
+        return self.parts[0].log_emphasis(s[:, :-1]) + self.emphasis[self._labels(s)]
+
+    def _labels(self, s: Tensor) -> Tensor:
+        """Find the conformers (batch,) of states."""
+        return find_arcs(s[:, -1].detach().double(), self.edges)
+
+    def _log_label(self, q: Tensor, label: Tensor) -> Tensor:
+        """Compute log r(c|x) - log(2 pi pi_c), the log-density (batch,) of u given x."""
+        log_r = self._log_belonging(q).gather(1, label[:, None]).squeeze(1)
+        return log_r - torch.log(2.0 * math.pi * self.shares[label])
+
+    def _log_belonging(self, q: Tensor) -> Tensor:
+        """Compute log r (batch, conformers) of internal coordinates."""
+        away = 1.0 - torch.cos(q[:, None, self.torsions] - self.means)
+        return torch.log_softmax(self.shares.log() - (away / self.widths**2).sum(-1), dim=-1)
+
+    def _draw(self, q: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw u (batch,) given internal coordinates."""
+        label = torch.multinomial(self._log_belonging(q).exp(), 1, generator=generator).squeeze(1)
+        inside = torch.rand(len(q), generator=generator, dtype=torch.float64)
+        turn = self.shares.cumsum(0)[label] - self.shares[label] * inside
+        return math.pi * (2.0 * turn - 1.0)
+
+    def _with_label(self, q: Tensor, log_det: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete a state by its label, and the log-determinant of x by that of the rest."""
+        label = find_arcs(u, self.edges)
+        s, log_stretch = self._each(label, q, MolecularChart.from_internal)
+        log_det = log_det + log_stretch + self._log_label(q, label)
+        return torch.cat([s, u[:, None]], dim=-1), log_det
+
+    def _each(
+        self,
+        label: Tensor,
+        rows: Tensor,
+        function: Callable[[MolecularChart, Tensor], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        """Apply a function of a molecular chart to the rows (batch, n) of each conformer."""
+        chosen = [(label == c).nonzero().squeeze(-1) for c in range(len(self.conformers))]
+        parts = [
+            function(conformer, rows[at])
+            for conformer, at in zip(self.parts, chosen, strict=True)
+            if len(at)
+        ]
+        back = torch.argsort(torch.cat(chosen))
+        first, second = (torch.cat(column)[back] for column in zip(*parts, strict=True))
+        return first, second
+
+
+class LabelDecoder(nn.Module):
+    """The map from circular states to torsions, and from labels to equidistant angles."""
+
+    edges: Tensor
+
+    def __init__(self, torsions: nn.Module, edges: Tensor):
+        """Take the decoder of torsions, and the inner ends (conformers - 1,) of the arcs."""
+        super().__init__()
+        self.torsions = torsions
+        self.register_buffer("edges", edges, persistent=False)
+
+    def forward(self, circle: Tensor) -> Tensor:
+        """Map angles (batch, n_circular)."""
+        label = find_arcs(circle[:, -1].detach().double(), self.edges)
+        angle = (2.0 * math.pi * (label + 0.5) / (len(self.edges) + 1) - math.pi).to(circle.dtype)
+        return torch.cat([self.torsions(circle[:, :-1]), angle[:, None]], dim=-1)
+
+
+def fit_chart(
+    coordinates: InternalCoordinates, q: Tensor, rings: Sequence[Sequence[int]]
+) -> MolecularChart | RingChart:
+    """Fit the chart of frames, with a part for each conformer of rings where this is better.
+
+    Args:
+        coordinates: the z-matrix map of the molecule.
+        q: (frames, dim) internal coordinates of frames at the target temperature.
+        rings: atoms of every ring that has shapes to sample.
+    """
+    puckers = find_puckers(coordinates, q)
+    one = MolecularChart.fit(coordinates, q, puckers)
+    turning = torch.zeros(coordinates.dim, dtype=torch.bool).index_fill(0, one.circle, True)
+    members = coordinates.members
+    in_ring = torch.zeros(coordinates.dim, dtype=torch.bool)
+    for ring in rings:
+        in_ring |= (torch.isin(members, torch.tensor(ring)) | (members < 0)).all(-1)
+    if not (turning & in_ring).any():
+        return one
+    several = RingChart.fit(coordinates, q, turning, in_ring)
+    gain = several.log_likelihood(q).mean() - one.log_likelihood(q).mean()
+    return several if gain > LEAST_GAIN else one
+
+
+def find_arcs(u: Tensor, edges: Tensor) -> Tensor:
+    """Number the arcs (batch,) of angles u (batch,), divided at edges in turns from -pi."""
+    turn = torch.remainder(u + math.pi, 2.0 * math.pi) / (2.0 * math.pi)
+    return torch.searchsorted(edges, turn.contiguous(), right=True)

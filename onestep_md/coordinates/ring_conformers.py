@@ -1,0 +1,63 @@
+"""Conformers of rings: which ones frames show, and how the coordinates of each vary."""
+
+import torch
+from torch import Tensor
+
+from onestep_md.coordinates.chart import regress
+from onestep_md.coordinates.marginals import circular_mean, find_wells
+
+_FEWEST = 30  # frames of a conformer; those of rarer ones belong to the nearest
+_MOST = 32  # conformers
+_ROUNDS = 5  # in which conformers and their means are fitted in turn
+
+
+def find_conformers(torsions: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the conformers (frames,) of torsions (frames, n), and find their means."""
+    wells, label = torch.unique(find_wells(torsions), dim=0, return_inverse=True)
+    counts = torch.bincount(label, minlength=len(wells))
+    frequent = counts.argsort(descending=True, stable=True)[:_MOST].tolist()
+    chosen = [c for c in frequent if counts[c] >= _FEWEST] or frequent[:1]
+    means = torch.stack([circular_mean(torsions[label == c]) for c in chosen])
+    for _ in range(_ROUNDS):
+        label = _nearest(torsions, means)
+        counts = torch.bincount(label, minlength=len(means))
+        kept = (counts >= min(_FEWEST, int(counts.max()))).nonzero().squeeze(-1).tolist()
+        means = torch.stack([circular_mean(torsions[label == c]) for c in kept])
+    return _nearest(torsions, means), means
+
+
+def _nearest(torsions: Tensor, means: Tensor) -> Tensor:
+    """Find the nearest means (frames,) to torsions (frames, n)."""
+    return (1.0 - torch.cos(torsions[:, None] - means)).sum(-1).argmin(-1)
+
+
+def estimate_covariances(
+    residual: Tensor, label: Tensor, weight: Tensor, in_ring: Tensor
+) -> list[Tensor]:
+    """Estimate the covariance (n, n) of each conformer.
+
+    Coordinates of the rings R have their own in each conformer, the others follow them by one
+    regression for all, others = B R + e, so that few frames of a conformer suffice.
+
+    Args:
+        residual: (frames, n) deviations from the means of the conformers.
+        label: (frames,) numbers of the conformers.
+        weight: (frames,) weights that sum to one.
+        in_ring: (n,) which coordinates are R.
+    """
+    rings, others = in_ring.nonzero().squeeze(-1), (~in_ring).nonzero().squeeze(-1)
+    # the ridge of the regression is meant for features of about unit variance
+    scale = residual[:, rings].std(0)
+    ring = residual[:, rings] / scale
+    _, slope, rest = regress(ring, residual[:, others] - weight @ residual[:, others], weight)
+    covariances = []
+    for c in range(int(label.max()) + 1):
+        own = torch.cov(ring[label == c].T, aweights=weight[label == c])
+        own = own.reshape(len(rings), len(rings))  # of one coordinate it is a number
+        # (R, others) = (scale, B^T) R / scale + (0, e)
+        joint = residual.new_zeros(len(rings), len(in_ring))
+        joint[:, rings], joint[:, others] = torch.diag(scale), slope
+        covariance = joint.T @ own @ joint
+        covariance[others[:, None], others] += rest
+        covariances.append(covariance)
+    return covariances
