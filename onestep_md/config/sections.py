@@ -15,6 +15,7 @@ from onestep_md.config.defaults import (
     BRIDGE_MOVES,
     CARTESIAN,
     COORDINATES_OF_TARGET,
+    DESCRIBED,
     FEWEST_PARTICLES,
     FEWEST_SAMPLES,
     FROM_RUN,
@@ -40,8 +41,8 @@ class Dynamics(Section):
     temperatures: Annotated[types.Temperatures, LADDER] = Field(
         description="Temperature of each replica of a molecule, rising from target.temperature."
     )
-    duration: types.Picoseconds = Field(
-        500.0, gt=0, description="Simulated time of each replica, equilibration included."
+    duration: Annotated[types.Picoseconds, depends((DESCRIBED, 2000.0), (OTHERWISE, 500.0))] = (
+        Field(gt=0, description="Simulated time of each replica, equilibration included.")
     )
     equilibration: types.Picoseconds = Field(
         20.0, ge=0, description="Start of each replica that is discarded."

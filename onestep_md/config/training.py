@@ -10,6 +10,7 @@ from onestep_md.config.defaults import (
     CARTESIAN,
     CARTESIAN_BUFFER,
     DENSITIES,
+    DESCRIBED,
     FLAT,
     INTERNAL,
     MOLECULES,
@@ -43,7 +44,8 @@ class _Training(Section):
     """
 
     steps: Annotated[
-        types.Whole, depends((CARTESIAN_BUFFER, 60), (MOLECULES, 1200), (DENSITIES, 2000))
+        types.Whole,
+        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 2400), (MOLECULES, 1200), (DENSITIES, 2000)),
     ] = Field(ge=1, description="Optimizer steps, after train.pretraining.")
     batch: Annotated[types.Whole, depends((INTERNAL, 1024), (OTHERWISE, 512))] = Field(
         ge=1,
@@ -60,7 +62,7 @@ class _Training(Section):
         )
     )
     regression_batch: Annotated[
-        types.Whole, depends((ATOMS, 64), (MOLECULES, 256), (DENSITIES, 512))
+        types.Whole, depends((ATOMS, 64), (DESCRIBED, 512), (MOLECULES, 256), (DENSITIES, 512))
     ] = Field(
         ge=1,
         description="Configurations of the buffer, or of simulated paths, that are learned from, "
@@ -96,6 +98,7 @@ class BufferTraining(_Training):
         depends(
             (ATOMS, (8.0, 1.0, 1.0, 0.0)),
             (FLAT, (1.0, 1.0, 1.0, 1.0)),
+            (DESCRIBED, (12.0, 2.0, 1.0, 0.5)),
             (OTHERWISE, (2.0, 1.0, 1.0, 1.0)),
         ),
     ] = Field(
@@ -110,10 +113,10 @@ class BufferTraining(_Training):
         "train.step_shares.",
     )
     # the particles of an annealing are many independent samples, so their likelihood counts;
-    # frames of a trajectory are correlated, and it counts little
-    likelihood_weight: Annotated[types.Number, depends((MOLECULES, 0.1), (DENSITIES, 1.0))] = (
-        Field(ge=0, description="Weight of the likelihood of buffer configurations.")
-    )
+    # half a nanosecond has few independent frames, and it counts little
+    likelihood_weight: Annotated[
+        types.Number, depends((DESCRIBED, 1.0), (MOLECULES, 0.1), (DENSITIES, 1.0))
+    ] = Field(ge=0, description="Weight of the likelihood of buffer configurations.")
     flow_weight: Annotated[types.Number, depends((CARTESIAN, 0.0), (OTHERWISE, 0.01))] = Field(
         ge=0,
         description="Weight of flow matching, the smallest step on the buffer. In cartesian "

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from short_files import KINDS, MOLECULE_TRAIN, TARGET
 from typer.testing import CliRunner
 
-from onestep_md.config import Annealing, Config, config_text, load_config
+from onestep_md.config import Annealing, Config, config_text, load_config, load_configs
 from onestep_md.config.forms import KEYS
 from onestep_md.errors import ConfigError
 from onestep_md.sample import app as sample_app
@@ -100,6 +100,25 @@ def test_density_of_a_python_function(write, function):
     config = load_config(write(KINDS["python"]), [f"target.function={function}"])
     assert (config.target.kind, config.target.function) == ("python", function)
     assert config.target.dim == 2
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"smiles": "CCO", "forcefield": ["gaff2"], "solvent": "obc2"},
+        {"file": "a.sdf", "forcefield": ["gaff2"], "solvent": "obc2"},
+        {"peptide": "ACE-ALA-NME", "forcefield": ["amber99sbildn.xml"]},
+    ],
+)
+def test_defaults_of_molecules_that_come_without_a_system(target):
+    (config,) = load_configs({"target": {"temperature": 300.0, **target}}).values()
+    train = config.train
+    assert (train.steps, train.regression_batch, train.likelihood_weight) == (2400, 512, 1.0)
+    assert train.step_shares == (12.0, 2.0, 1.0, 0.5)
+    assert config.dynamics.duration == 2000.0
+    values = {"target": {"temperature": 300.0, **target}, "flow": {"coordinates": "cartesian"}}
+    (config,) = load_configs(values).values()
+    assert (config.train.steps, config.train.likelihood_weight) == (60, 0.1)
 
 
 @pytest.mark.parametrize(
