@@ -102,11 +102,17 @@ def _describe_well(well: WellCount, name: str) -> str:
 
 def _describe_input(kT: float, conformers: Conformers) -> list[str]:
     given = conformers.input
+    above = Estimate(given.strain.value + given.thermal, given.strain.error, given.strain.reason)
     which = f"conformer {given.conformer}" if given.conformer else "a conformer not in the table"
     return [
         f"Strain of the input geometry, its u of {given.u:.2f} kT less the mean of {which}: "
         f"{given.strain.format_kt_and_kj(kT)}; a harmonic minimum would have "
-        f"{-given.thermal:.1f} kT, half of one for each degree of freedom.",
+        f"{-given.thermal:.1f} kT, half of one for each degree of freedom"
+        + (
+            "."
+            if math.isnan(above.value)
+            else f", and the input is {above.format('kT')} above it."
+        ),
         f"Free energy of {which}, that of the input, above the molecule, log(1/p): "
         f"{given.free_energy.format_kt_and_kj(kT)}.",
     ]
@@ -114,7 +120,7 @@ def _describe_input(kT: float, conformers: Conformers) -> list[str]:
 
 def _format_entropy(entropy: Estimate, kT: float) -> str:
     if math.isnan(entropy.value):
-        return entropy.format("k")
+        return f"no estimate, {entropy.reason}"
     return f"{entropy.format('k')}, TS = {_scaled(entropy, kT)} kJ/mol"
 
 

@@ -85,6 +85,7 @@ def test_conformers_have_a_section_with_their_geometries(folder):
         "0.75 ± 0.02 k",
         "mean of conformer 2: −3.21 ± 0.12 kT",
         "would have −30.0 kT",
+        "and the input is 26.79 ± 0.12 kT above it",
         "$3Dmol",
     ):
         assert words in section, words

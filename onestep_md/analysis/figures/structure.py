@@ -12,11 +12,12 @@ import numpy as np
 from onestep_md.analysis.figures import style
 from onestep_md.analysis.torsions import Quad
 
-_SCALE = 38.0  # px per unit of RDKit, 1.5 of which are a bond
+_SCALE, _WIDE_SCALE = 38.0, 50.0  # px per unit of RDKit, 1.5 of which are a bond
+_LONG = 6  # letters of a name beyond which a drawing is wide
 _SIDES, _ENDS = 84.0, 26.0  # px of margin, for labels
 _LETTER = 6.6  # px, of a label
 _NEARER, _FARTHER = 13.0, 21.0  # px from a bond to its label
-_TO_ATOM = 16.0  # px from an atom to its name
+_TO_ATOM = 18.0  # px from an atom to its name
 _OUTWARD = 8.0  # px of room that a side is worth which leads out of the molecule
 _MARK = (0.98, 0.80, 0.45)
 _NAME = "font:600 12px system-ui,sans-serif;fill:#1f6fb5"
@@ -62,7 +63,7 @@ def draw_structure(molfile: str, torsions: Mapping[str, Quad], atom_names: Seque
     }
     drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # of the size that the molecule has
     options = drawer.drawOptions()
-    options.scalingFactor = _SCALE
+    options.scalingFactor = _WIDE_SCALE if max(map(len, about), default=0) > _LONG else _SCALE
     bonds = {molecule.GetBondBetweenAtoms(i, j).GetIdx() for i, j in about.values()}
     drawer.DrawMolecule(
         molecule,
@@ -104,7 +105,7 @@ def _label_atoms(molecule, xy: np.ndarray) -> list[tuple[np.ndarray, str, str]]:
         chirality = f" ({atom.GetProp('_CIPCode')})" if atom.HasProp("_CIPCode") else ""
         text = atom.GetProp("name") + chirality
         far = _TO_ATOM + 0.4 * _LETTER * max(0, len(text) - 2) * abs(away[0])
-        labels.append((place + far * away, text, _ATOM))
+        labels.append((place + far * away, text, f"{_ATOM};{_HALO}"))
     return labels
 
 
