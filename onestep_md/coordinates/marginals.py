@@ -19,7 +19,7 @@ _STEP = 2.0 * math.pi / GRID
 _BANDWIDTH = 0.10  # rad; von Mises kernel of the marginal
 _FLOOR = 0.01  # uniform admixture: no angle is ever out of reach
 _WELL_BANDWIDTH = 0.30  # rad; bumps narrower than this are not wells
-_RARE = 0.1  # population of a well below which training emphasises it
+RARE = 0.1  # population of a well below which training emphasises it
 _NO_WELL = 1e-3  # population below which it is a few frames on a barrier, or rounding
 
 
@@ -75,7 +75,7 @@ class RareWells(nn.Module):
     """The emphasis of training on the rare wells of n torsions.
 
     Wells are separated at the minima of the smoothed marginal. A well of population P gets the
-    emphasis sqrt(_RARE / P) if P is below _RARE. For wells b that the flow visits with
+    emphasis sqrt(RARE / P) if P is below RARE. For wells b that the flow visits with
     probabilities Q_b and fits with c_b = E[w^2]/E[w]^2 >= 1, ESS = 1 / sum_b c_b P_b^2 / Q_b: a
     rare well is fitted from few samples, its c_b is large, and more visits to it cost the
     frequent wells next to nothing.
@@ -126,7 +126,7 @@ def _log_emphasis(p: Tensor) -> Tensor:
 
 def rare_emphasis(population: Tensor) -> Tensor:
     """Compute the log-emphases (n,) of wells of populations (n,), see `RareWells`."""
-    return 0.5 * torch.log(_RARE / population).clamp(min=0.0)
+    return 0.5 * torch.log(RARE / population).clamp(min=0.0)
 
 
 def circular_mean(angles: Tensor) -> Tensor:

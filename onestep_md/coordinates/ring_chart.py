@@ -43,7 +43,13 @@ from onestep_md.coordinates.dense import (
     rigid_motions,
 )
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, rare_emphasis
+from onestep_md.coordinates.marginals import (
+    RARE,
+    Marginals,
+    RareWells,
+    circular_mean,
+    rare_emphasis,
+)
 from onestep_md.coordinates.ring_conformers import (
     estimate_covariances,
     find_conformers,
@@ -111,8 +117,9 @@ class RingChart(Chart):
         line = line.nonzero().squeeze(-1)
         is_torsion = line >= coordinates.n_bonds + coordinates.n_angles
         label, means = find_conformers(q[:, torsions])
-        counts = torch.bincount(label, minlength=len(means)).double()
-        emphasis = rare_emphasis(counts / len(q))
+        population = torch.bincount(label, minlength=len(means)).double() / len(q)
+        # many rare conformers together have no more emphasis than one of all their population
+        emphasis = rare_emphasis(population * max(1, int((population < RARE).sum())))
 
         rare_wells = RareWells.fit(q[:, circle])
         weight = torch.softmax(rare_wells.log_emphasis(q[:, circle]) + emphasis[label], 0)
