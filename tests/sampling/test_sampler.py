@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from onestep_md.config import load_config
+from onestep_md.coordinates.ring_chart import RingChart
 from onestep_md.errors import RunFolderError
 from onestep_md.kinds import load_target
 from onestep_md.run_folder import load_run_config
@@ -23,11 +24,21 @@ SYSTEMS = Path(__file__).parents[2] / "systems"
 OLD = sorted(path.parent for path in Path(__file__).parent.glob("old/*/model.pt"))
 FINISHED = sorted(path.parent for path in SYSTEMS.glob("models/*/model.pt"))
 SMALL = ["exploration.particles=400", "exploration.moves=1", "flow.layers=2", "flow.width=8"]
+RINGS = "molecules/methylcyclohexane"
 # every kind of chart
 RUNS = {
     "flat": ("gmm9", []),
     "particles": ("dw4", []),
     "internal": ("alanine", ["exploration.method=annealing", "exploration.snapshots=1"]),
+    "rings": (
+        RINGS,
+        [
+            "exploration.method=annealing",
+            "exploration.snapshots=1",
+            "exploration.moves=3",
+            "exploration.particles=2000",
+        ],
+    ),
     "molecular": ("alanine-cartesian", ["exploration.method=annealing"]),
     "positions": ("alanine-gaussian", ["exploration.method=annealing"]),
 }
@@ -50,6 +61,7 @@ def test_a_stored_sampler_draws_the_same(system, options, tmp_path):
     save_sampler(tmp_path, model)
     assert (tmp_path / NAME).stat().st_size < 5e6
     found, made = load_sampler(config, target, tmp_path), sampler_of(model)
+    assert (system == RINGS) == isinstance(found.chart, RingChart)
     z = made.chart.sample_base(20, torch.Generator().manual_seed(0))
     for name, sampler in (("made", made), ("found", found)):
         s, log_det = sampler.flow(z, 1)
