@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from onestep_md.analysis.frames import read_frame_weights, read_frames
+from onestep_md.analysis.topology import read_topology
 from onestep_md.analysis.torsions import region_membership, torsion_angles
 from onestep_md.analysis.trajectories import (
     ROUNDED,
@@ -103,6 +104,7 @@ class MoleculeTarget:
         u, grad_u = PotentialEvaluator(self.molecule, platform).evaluate(x)
         return [
             *describe_composition(self.molecule),
+            *describe_alpha_carbons(self.molecule),
             f"energy of the input geometry: u = {u[0]:.3f} kT on {platform}",
             *describe_terms(self.molecule),
             f"largest force: {np.abs(grad_u).max():.1f} kT/nm",
@@ -245,6 +247,21 @@ def describe_composition(molecule: Molecule) -> list[str]:
         f"{'net charge':<14}{said}",
         f"{'rotatable':<14}{len(turning)} bonds{': ' if names else ''}{', '.join(names)}",
     ]
+
+
+def describe_alpha_carbons(molecule: Molecule) -> list[str]:
+    """Describe which residues are L and which are D, in one line; none without such residues."""
+    bonded = {frozenset(bond) for bond in molecule.bonds}
+    hands: dict[str, list[str]] = {"L": [], "D": []}
+    for residue in read_topology(molecule.pdb_text).residues:
+        index = {atom.name: atom.index for atom in residue.atoms}
+        arms = [index[name] for name in ("N", "C", "CB") if name in index]
+        centre = index.get("CA")
+        if len(arms) == 3 and all(frozenset((centre, arm)) in bonded for arm in arms):
+            volume = np.linalg.det(molecule.positions[arms] - molecule.positions[centre])
+            hands["L" if volume > 0 else "D"].append(f"{residue.name}:{residue.resSeq}")
+    words = [f"{hand}: {', '.join(names)}" for hand, names in hands.items() if names]
+    return [f"{'alpha carbons':<14}{'; '.join(words)}"] if words else []
 
 
 def describe_terms(molecule: Molecule) -> list[str]:

@@ -156,12 +156,10 @@ def load_molecule(target, folder: Path, trust: bool = False) -> Molecule:
         notes=tuple(notes),
         held=target.held,
     )
-    text = io.StringIO()
-    app.PDBFile.writeFile(topology, positions * unit.nanometer, text, keepIds=True)
     atoms = list(topology.atoms())
     return Molecule(
         system_xml=system_xml,
-        pdb_text=text.getvalue(),
+        pdb_text=_write_pdb(topology, positions),
         positions=positions,
         elements=tuple(atom.element.symbol for atom in atoms),
         atom_names=tuple(atom.name for atom in atoms),
@@ -190,6 +188,22 @@ def _read(target, folder: Path, trust: bool) -> Structure:
     if target.system is not None:
         return read_system(target, folder, trust)
     return read_forcefield(target, folder, trust)
+
+
+def _write_pdb(topology: app.Topology, positions: np.ndarray) -> str:
+    """Write PDB text; bonds that no reader adds by itself stand in CONECT records."""
+    text = io.StringIO()
+    app.PDBFile.writeFile(topology, positions * unit.nanometer, text, keepIds=True)
+    lines = text.getvalue().splitlines(keepends=True)
+    text.seek(0)
+    bonds, read = (
+        {tuple(sorted((a.index, b.index))) for a, b in each.bonds()}
+        for each in (topology, app.PDBFile(text).topology)
+    )
+    # OpenMM leaves out bonds of two standard residues, as that of the ends of a ring
+    serials = [line[6:11] for line in lines if line.startswith(("ATOM  ", "HETATM"))]
+    missing = [f"CONECT{serials[i]}{serials[j]}\n" for i, j in sorted(bonds - read)]
+    return "".join([*lines[:-1], *missing, lines[-1]])
 
 
 def _drop_without_energy(system: openmm.System) -> list[str]:

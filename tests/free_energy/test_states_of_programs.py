@@ -38,6 +38,18 @@ def states(run, **changes):
     return [state.target.fingerprint for state in found]
 
 
+def test_a_peptide_has_states_in_other_force_fields(tmp_path):
+    keys = "{peptide: ALA-DAL-GLY-ALA, cyclic: true, forcefield: [amber96.xml], temperature: 300}"
+    (tmp_path / "mine.yaml").write_text(f"target: {keys}\n")
+    config = load_config(tmp_path / "mine.yaml")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(config_text(config))
+    load_target(config).keep(tmp_path / "run")
+    own, other = states(tmp_path / "run", other="target.forcefield=[amber14/protein.ff14SB.xml]")
+    assert own.pdb == "input.pdb" and other.pdb == "target.peptide"
+    assert own.system_sha256 != other.system_sha256
+
+
 def test_a_run_folder_stands_alone(run, tmp_path):
     for path in tmp_path.glob("ethanol.*"):
         path.unlink()

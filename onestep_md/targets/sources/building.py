@@ -18,8 +18,9 @@ from onestep_md.targets.system_bonds import find_radius
 
 Quad = tuple[int, int, int, int]
 
-_TRIES, _ENOUGH = 16, 4  # tries at most; good ones among which the lowest is chosen
-_NOISE = 0.05  # nm
+_TRIES = 24  # at most
+_ENOUGH, _ATOMS = 4, 300  # good tries, and atoms in all of them: small molecules get more tries
+_NOISE = 0.1  # nm
 _ANGLE = np.radians(112.0)  # between two bonds, for distances of 1-3 neighbours
 _RESTRAINT = 500.0  # kJ/mol
 _REACH = {"H": 0.08}  # nm; two atoms are as far apart as the sum of these
@@ -31,11 +32,16 @@ _WANTED, _LEAST = 0.6, 0.25  # volumes of three unit vectors; of a tetrahedral c
 _STRETCHED = 1.25  # times the sum of the covalent radii, of a bond at most
 _TORSION = np.radians(60.0)  # off the planes of cis and trans, at most
 _RING = 10  # atoms, of rings that are checked for bonds through them
-_BONDED = (
-    openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.PeriodicTorsionForce,
-    openmm.RBTorsionForce, openmm.CMAPTorsionForce, openmm.CustomBondForce,
-    openmm.CustomAngleForce, openmm.CustomTorsionForce,
+_BONDS = (
+    openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.CustomBondForce,
+    openmm.CustomAngleForce,
 )  # fmt: skip
+_TORSIONS = (
+    openmm.PeriodicTorsionForce, openmm.RBTorsionForce, openmm.CMAPTorsionForce,
+    openmm.CustomTorsionForce,
+)  # fmt: skip
+# groups of forces: torsions and contacts may hold an atom on the wrong side of its neighbours
+_FIRST, _ALL = {0}, {0, 1}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Isomer:
     """What a geometry has to be besides its bonds.
 
     Attributes:
-        centres: (centre, a, b, c, d); a, b and c have a positive volume from the centre.
+        centres: (centre, a, b, c, d) of every atom with four neighbours; a, b and c have a
+            positive volume from the centre.
         torsions: (a, i, j, d) of bonds that are cis or trans.
         cis: which of `torsions` are cis.
     """
@@ -71,21 +78,21 @@ def build_geometry(
     wrong = ""
     for seed in range(_TRIES):
         x = _scatter(distances, np.random.default_rng(seed))
-        for strength in (0.0, 1.0):
-            shaping.context.setParameter("repulsion", strength)
+        for groups in (_FIRST, _ALL):
+            shaping.context.getIntegrator().setIntegrationForceGroups(groups)
             _, x = shaping.minimise(x, *_SHAPED)
         energy, x = whole.minimise(x, *_ROUGH)
         wrong = _find_fault(x, isomer, bonds, elements, rings) if np.isfinite(energy) else "energy"
         if not wrong:
             good.append((energy, x))
-        if len(good) == _ENOUGH:
+        if len(good) == max(_ENOUGH, _ATOMS // len(elements)):
             break
-    if not good:
-        return None, wrong
-    _, x = min(good, key=lambda each: each[0])
-    _, x = whole.minimise(x, *_FINE)
-    wrong = _find_fault(x, isomer, bonds, elements, rings)
-    return (None if wrong else x - x.mean(axis=0)), wrong
+    for _, x in sorted(good, key=lambda each: each[0]):
+        _, x = whole.minimise(x, *_FINE)
+        wrong = _find_fault(x, isomer, bonds, elements, rings)
+        if not wrong:
+            return x - x.mean(axis=0), ""
+    return None, wrong
 
 
 class _Minimiser:
@@ -149,12 +156,15 @@ def _shaping_system(
     shaping = openmm.System()
     for _ in elements:
         shaping.addParticle(1.0)
-    for force in system.getForces():
-        if isinstance(force, _BONDED):
-            shaping.addForce(openmm.XmlSerializer.clone(force))
-    shaping.addForce(_volume_force(isomer, distances))
-    shaping.addForce(_torsion_force(isomer))
-    shaping.addForce(_repulsion(bonds, elements))
+    own = [openmm.XmlSerializer.clone(force) for force in system.getForces()]
+    first = [force for force in own if isinstance(force, _BONDS)]
+    later = [force for force in own if isinstance(force, _TORSIONS)]
+    first += [_volume_force(isomer, distances), _torsion_force(isomer)]
+    later += [_repulsion(bonds, elements)]
+    for group, forces in enumerate((first, later)):
+        for force in forces:
+            force.setForceGroup(group)
+            shaping.addForce(force)
     return shaping
 
 
@@ -187,9 +197,8 @@ def _torsion_force(isomer: Isomer) -> openmm.Force:
 def _repulsion(bonds: np.ndarray, elements: Sequence[str]) -> openmm.Force:
     """Keep atoms apart by a force that stays finite where they meet."""
     force = openmm.CustomNonbondedForce(
-        f"repulsion*{_STIFFNESS}*step(contact-r)*(contact-r)^2; contact=reach1+reach2"
+        f"{_STIFFNESS}*step(contact-r)*(contact-r)^2; contact=reach1+reach2"
     )
-    force.addGlobalParameter("repulsion", 0.0)
     force.addPerParticleParameter("reach")
     for symbol in elements:
         force.addParticle([_REACH.get(symbol, _OTHER_REACH)])

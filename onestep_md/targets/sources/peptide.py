@@ -9,6 +9,7 @@ from openmm import app
 from onestep_md.errors import TargetError
 from onestep_md.targets.sources.building import build_geometry
 from onestep_md.targets.sources.forcefield import load_forcefield
+from onestep_md.targets.sources.mirroring import check_mirror_images, mirror_residues
 from onestep_md.targets.sources.names import name_as_pdb
 from onestep_md.targets.sources.residue_stereo import find_isomer, measure_remoteness
 from onestep_md.targets.sources.sequence import SULFUR, Chain, read_sequence
@@ -36,10 +37,12 @@ def read_peptide(target, folder: Path, trust: bool) -> Structure:
     cyclic = bool(target.cyclic)
     chain = read_sequence(target.peptide, cyclic, target.disulfides or (), forcefield._templates)
     topology = _connect(chain, forcefield)
-    free = _create_system(forcefield, topology, chain, "none")
+    original = _create_system(forcefield, topology, chain, "none")
     cis = cyclic and len(chain.residues) <= _CIS
     kinds = [residue.kind for residue in chain.residues]
     mirrored = [residue.mirrored for residue in chain.residues]
+    free = openmm.XmlSerializer.clone(original)
+    mirror_residues(free, topology, mirrored)
     isomer, unknown = find_isomer(topology, kinds, mirrored, cis)
     positions, fault = build_geometry(free, topology, isomer)
     if positions is None:
@@ -48,9 +51,12 @@ def read_peptide(target, folder: Path, trust: bool) -> Structure:
             "give it as target.pdb."
         )
     positions = np.round(positions, _DIGITS)
+    if any(mirrored):
+        check_mirror_images(original, free, topology, mirrored, positions, _PATH)
     system = free
     if target.constraints != "none":
         system = _create_system(forcefield, topology, chain, target.constraints)
+        mirror_residues(system, topology, mirrored)
     named, notes = name_as_pdb(topology, positions, _PATH)
     return Structure(
         system, named, positions, _PATH, names,

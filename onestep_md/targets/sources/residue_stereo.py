@@ -41,7 +41,7 @@ def find_isomer(
     centres, unknown = [], []
     for atom, arms in around.items():
         hydrogens = sum(_is_hydrogen(arm) for arm in arms)
-        if len(arms) != 4 or hydrogens > 2:
+        if len(arms) != 4:
             continue
         place = (kinds[atom.residue.index], atom.name)
         first, second, *others = sorted(arms, key=lambda arm: _order(atom, arm))

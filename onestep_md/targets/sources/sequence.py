@@ -200,9 +200,10 @@ def _find_template(
             f"two charged ends; cap it, as in ACE-{name}-NME."
         )
     end, prefix, cap = ("last", "C", "NME") if wanted == {"N"} else ("first", "N", "ACE")
+    way = f"add a cap, such as {cap}" if cap in templates else "take one with caps"
     raise TargetError(
         f"{where} stands {end}, and the force field has no template {prefix}{kind} of a charged "
-        f"end; add a cap, such as {cap}, or a force-field file that has the template."
+        f"end; {way}, or add a force-field file that has the template."
     )
 
 

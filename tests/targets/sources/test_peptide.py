@@ -1,22 +1,26 @@
 """Peptides from the names of their residues, by the templates of a force field."""
 
 import functools
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openmm
 import pytest
 from alanine import AMBER99, load
+from openmm import app
 
 from onestep_md.config import MoleculeTarget
 from onestep_md.coordinates.molecule import find_molecule_isomers
 from onestep_md.errors import TargetError
+from onestep_md.kinds.molecule import describe_alpha_carbons
 from onestep_md.targets.energy_terms import split_energy
 from onestep_md.targets.evaluator import PotentialEvaluator
 from onestep_md.targets.molecule import load_molecule
+from onestep_md.targets.sources.mirroring import mirror_residues
 
-FF14SB = ("amber14/protein.ff14SB.xml", "implicit/obc2.xml")
-VACUUM = FF14SB[:1]
+FF14SB = ("amber14/protein.ff14SB.xml",)
 # (centre, three arms) of positive volume in L residues, by the rules of IUPAC
 L_CENTRES = {
     ("ILE", "CB"): ("CG1", "CA", "HB"),  # 3S
@@ -66,7 +70,7 @@ def test_alanine_is_the_shipped_one_term_by_term():
 
 
 def test_d_residues_are_mirror_images():
-    left, right = build("ACE-ILE-NME", VACUUM), build("ACE-DIL-NME", VACUUM)
+    left, right = build("ACE-ILE-NME"), build("ACE-DIL-NME")
     assert left.fingerprint.system_sha256 == right.fingerprint.system_sha256
     u, grad_u = energies(left, left.positions)
     mirrored, mirrored_grad_u = energies(right, -left.positions)
@@ -79,6 +83,45 @@ def test_d_residues_are_mirror_images():
     assert note.endswith("DIL:2 of ILE")
 
 
+@pytest.mark.parametrize("forcefield", ["amber19/protein.ff19SB.xml", "charmm36.xml"])
+def test_maps_of_d_residues_are_reflected(forcefield):
+    left = build("ALA-DIL-PRO-SER", (forcefield,), cyclic=True)
+    right = build("DAL-ILE-DPR-DSN", (forcefield,), cyclic=True)
+    assert left.fingerprint.system_sha256 != right.fingerprint.system_sha256
+    mirrored = split_energy(replace(right, positions=-left.positions))
+    assert mirrored == pytest.approx(split_energy(left))
+
+
+def test_phases_of_d_residues_are_reflected():
+    molecule = build("ACE-ALA-NME")
+    original = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    topology = app.PDBFile(io.StringIO(molecule.pdb_text)).topology
+    (force,) = (f for f in original.getForces() if isinstance(f, openmm.PeriodicTorsionForce))
+    residues = [atom.residue.index for atom in topology.atoms()]
+    for k in range(force.getNumTorsions()):
+        *quad, period, _, barrier = force.getTorsionParameters(k)
+        if residues[quad[1]] == residues[quad[2]]:
+            force.setTorsionParameters(k, *quad, period, 0.7, barrier)
+    reflected = openmm.XmlSerializer.clone(original)
+    mirror_residues(reflected, topology, [True] * 3)
+    u, mirrored, wrong = (
+        split_energy(replace(molecule, system_xml=openmm.XmlSerializer.serialize(s), positions=x))
+        for s, x in (
+            (original, molecule.positions),
+            (reflected, -molecule.positions),
+            (original, -molecule.positions),
+        )
+    )
+    assert mirrored == pytest.approx(u)
+    assert abs(wrong["torsions"] - u["torsions"]) > 0.1
+
+
+def test_terms_that_cannot_be_reflected_are_refused():
+    assert build("ACE-ALA-NME", ("amberfb15.xml",)).fingerprint.u_input < 0.0
+    with pytest.raises(TargetError, match="terms for L residues that cannot be reflected"):
+        build("ACE-ALA-DAL-NME", ("amberfb15.xml",))
+
+
 @pytest.mark.parametrize(
     "peptide",
     [
@@ -88,7 +131,7 @@ def test_d_residues_are_mirror_images():
     ],
 )
 def test_every_residue_has_its_isomer(peptide):
-    molecule = build(peptide, VACUUM)
+    molecule = build(peptide)
     index = atoms_of(molecule)
     for number, name in enumerate(peptide.split("-"), start=1):
         mirrors = {"DVA": "VAL", "DTH": "THR", "DIL": "ILE", "DPR": "PRO", "DLE": "LEU"}
@@ -109,8 +152,17 @@ def test_every_residue_has_its_isomer(peptide):
     assert largest < 500.0  # kT/nm: relaxed
 
 
+def test_alpha_carbons_are_described_by_their_geometry():
+    molecule = build("ACE-DVA-DTH-DIL-DPR-DLE-NME")
+    line = "alpha carbons D: DVA:2, DTH:3, DIL:4, DPR:5, DLE:6"
+    assert describe_alpha_carbons(molecule) == [line]
+    mixed = build("ALA-DVA-GLY-SER", cyclic=True)
+    assert describe_alpha_carbons(mixed) == ["alpha carbons L: ALA:1, SER:4; D: DVA:2"]
+    assert describe_alpha_carbons(build("ACE-GLY-NME")) == []
+
+
 def test_prochiral_names_are_those_of_a_shipped_peptide(shipped):
-    ours, theirs = build("ACE-VAL-NME", VACUUM), shipped("valine")
+    ours, theirs = build("ACE-VAL-NME"), shipped("valine")
     for arms in (("CG1", "CA", "CG2"), ("CG1", "CA", "HB")):
         assert volume(ours, 2, "CB", arms) * volume(theirs, 2, "CB", arms) > 0.25
 
@@ -159,8 +211,8 @@ def test_the_only_disulfide_that_can_be_is_chosen_and_said():
 
 
 def test_cysteines_are_thiols_unless_they_are_paired():
-    assert "SG" in {name for _, name in atoms_of(build("ACE-CYS-CYS-NME", VACUUM))}
-    assert (2, "HG") in atoms_of(build("ACE-CYS-CYS-NME", VACUUM))
+    assert "SG" in {name for _, name in atoms_of(build("ACE-CYS-CYS-NME"))}
+    assert (2, "HG") in atoms_of(build("ACE-CYS-CYS-NME"))
 
 
 def test_ends_without_caps_are_charged_and_this_is_said():
@@ -174,20 +226,20 @@ def test_ends_without_caps_are_charged_and_this_is_said():
 
 
 def test_choices_are_said():
-    notes = build("ACE-HIS-NH2", VACUUM).fingerprint.notes
+    notes = build("ACE-HIS-NH2").fingerprint.notes
     assert any(note.startswith("HIS:2 is taken as HIE") for note in notes)
     assert any(note.startswith("NH2:3 is taken as NHE") for note in notes)
 
 
 @pytest.mark.parametrize("solvent", ["obc1", "gbn2"])
 def test_any_implicit_solvent(solvent):
-    molecule = build("ACE-GLY-NME", (VACUUM[0], f"implicit/{solvent}.xml"))
+    molecule = build("ACE-GLY-NME", (*FF14SB, f"implicit/{solvent}.xml"))
     assert molecule.fingerprint.solvent.startswith("implicit")
-    assert build("ACE-GLY-NME", VACUUM).fingerprint.solvent == "vacuum"
+    assert build("ACE-GLY-NME").fingerprint.solvent == "vacuum"
 
 
 def test_bonds_to_hydrogen_may_be_constrained():
-    molecule = build("ACE-GLY-NME", VACUUM, constraints="hbonds")
+    molecule = build("ACE-GLY-NME", constraints="hbonds")
     assert len(molecule.constraints) == sum(element == "H" for element in molecule.elements)
 
 
@@ -216,6 +268,8 @@ def test_a_run_folder_has_the_same_molecule(peptide, keys, tmp_path):
     assert again.fingerprint.identity == molecule.fingerprint.identity
     assert (again.bonds, again.atom_names) == (molecule.bonds, molecule.atom_names)
     assert find_molecule_isomers(again) == find_molecule_isomers(molecule)
+    read = app.PDBFile(str(tmp_path / "input.pdb")).topology
+    assert {tuple(sorted((a.index, b.index))) for a, b in read.bonds()} == set(molecule.bonds)
     np.testing.assert_allclose(again.positions, molecule.positions, atol=1e-9)
 
 
@@ -227,7 +281,7 @@ BAD = {
     "ALA-ACE-NME": "residue 2, ACE, is a cap and can only stand first; leave it out elsewhere.",
     "ACE-NME-ALA": "residue 2, NME, is a cap and can only stand last; leave it out elsewhere.",
     "ASH-ALA-NME": "residue 1, ASH, stands first, and the force field has no template NASH of a "
-    "charged end; add a cap, such as ACE, or a force-field file that has the template.",
+    "charged end; add a cap, such as ACE, or add a force-field file that has the template.",
     "ACE-LYN": "residue 2, LYN, stands last, and the force field has no template CLYN",
     "ACE-CYX-NME": "CYX:2 without a partner",
     "ACE-CYX-CYX-CYX-CYX-NME": "CYX:2, CYX:3, CYX:4, CYX:5 without a partner",
