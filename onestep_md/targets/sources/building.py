@@ -30,7 +30,7 @@ _STIFFNESS = 2e4  # kJ/mol/nm^2, of the soft repulsion
 _SHAPED, _ROUGH, _FINE = (10.0, 500), (10.0, 100), (1.0, 300)
 _WANTED, _LEAST = 0.6, 0.25  # volumes of three unit vectors; of a tetrahedral centre it is 0.77
 _STRETCHED = 1.25  # times the sum of the covalent radii, of a bond at most
-_TORSION = np.radians(60.0)  # off the planes of cis and trans, at most
+_TORSION = np.radians(80.0)  # off the planes of cis and trans, at most
 _RING = 10  # atoms, of rings that are checked for bonds through them
 _BONDS = (
     openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.CustomBondForce,

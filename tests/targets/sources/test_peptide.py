@@ -216,7 +216,7 @@ def test_cysteines_are_thiols_unless_they_are_paired():
 
 
 def test_ends_without_caps_are_charged_and_this_is_said():
-    molecule = build("ALA-DAL")
+    molecule = build("ALA-DAL", ("amber99sbildn.xml", "amber99_obc.xml"))
     assert (1, "H3") in atoms_of(molecule) and (2, "OXT") in atoms_of(molecule)
     notes = molecule.fingerprint.notes
     assert (
