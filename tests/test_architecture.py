@@ -21,6 +21,7 @@ COMMANDS = {
 HOMES = {
     "openmm": {"targets", "benchmark"},
     "rdkit": {"analysis", "targets"},  # drawings; reading of ligands
+    "openff": {"targets"},
     "ray": {"distributed", "benchmark"},
     "torch.distributed": {"distributed"},
     "mdtraj": {"analysis"},

@@ -93,7 +93,7 @@ def check_form(target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
             "[amber99sbildn.xml, amber99_obc.xml], or target.system.",
         )
         return
-    if form.key == "forcefield" and set(target["forcefield"]) <= {"gaff", "gaff2"}:
+    if form.key == "forcefield" and all(map(_is_for_ligands, target["forcefield"])):
         message = "target.forcefield: [{}] is for ligands: name their file in target.file."
         yield ("target", "forcefield"), message.format(", ".join(target["forcefield"]))
         return
@@ -141,9 +141,14 @@ def _check_coordinates(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[
         yield ("target", given[1]), message
 
 
+def _is_for_ligands(forcefield: str) -> bool:
+    """Whether a force field is GAFF or one of OpenFF."""
+    return forcefield in ("gaff", "gaff2") or forcefield.endswith(".offxml")
+
+
 def _check_ligand(form: Form, target: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
     names = list(target.get("forcefield") or [])
-    if "forcefield" in target and names not in (["gaff2"], ["gaff"]):
+    if "forcefield" in target and not (len(names) == 1 and _is_for_ligands(names[0])):
         yield (
             ("target", "forcefield"),
             f"target.{form.key} needs target.forcefield: [gaff2] or [gaff], which have parameters "

@@ -39,7 +39,8 @@ class MoleculeTarget(Section):
     smiles: str | None = Field(
         None,
         description="SMILES string of a ligand, whose geometry RDKit builds and whose parameters "
-        "AmberTools makes, by target.forcefield [gaff2] or [gaff]. Stereo that it leaves open is "
+        "AmberTools makes, by target.forcefield [gaff2] or [gaff], or the OpenFF toolkit, if it "
+        "is installed, by [openff-2.2.1.offxml] and the like. Stereo that it leaves open is "
         "chosen, and said. Atoms are named by element and number, in the order of the string, "
         "hydrogens last. Needs the extra `ligands`.",
     )

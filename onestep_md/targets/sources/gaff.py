@@ -1,4 +1,4 @@
-"""A ligand from a SMILES string, an SDF or a MOL2 file, by GAFF.
+"""A ligand from a SMILES string or a file, by GAFF or OpenFF.
 
 Its parameters take seconds to minutes and are the same every time. So they are kept in a folder
 of the user's, by a checksum of what they are made from, and a run makes them once.
@@ -18,12 +18,13 @@ from openmm import app, unit
 
 from onestep_md.errors import TargetError
 from onestep_md.files import write_json
-from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL, parametrise
+from onestep_md.targets.sources import ambertools, openff
+from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL
 from onestep_md.targets.sources.ligand import Ligand
 from onestep_md.targets.sources.solvent import MODELS
 from onestep_md.targets.sources.structure import Structure, find_file, read_text, system_options
 
-_RECIPE = 3  # counts changes of how ligands are made
+_RECIPE = 4  # counts changes of how ligands are made
 _TOLERANCE = 0.5  # kJ/mol/nm, rms force at a minimum
 _NET = 0.01  # e, by which rounded charges may miss the net charge
 
@@ -42,20 +43,27 @@ def read_ligand(target, folder: Path) -> Structure:
     charges = target.charges
     path = find_file(target.file, folder, "target.file") if target.file else None
     made_from = read_text(path) if path else target.smiles.strip()
-    kept = _kept_file(made_from, forcefield, charges, target.solvent)
+    field = folder / forcefield  # of OpenFF
+    text = read_text(field) if field.is_file() else ""
+    kept = _kept_file(made_from, forcefield, charges, target.solvent, text)
     notes = []
     if kept.is_file():
-        ligand, prmtop = _load(kept)
+        ligand, parameters = _load(kept)
         notes = [f"parameters as made before, kept in {kept}"]
     else:
         ligand = _understand(made_from, path)
-        prmtop, more = parametrise(ligand, forcefield, charges, target.solvent)
+        if forcefield.endswith(".offxml"):
+            parameters, more = openff.parametrise(
+                ligand, forcefield, charges, target.solvent, folder
+            )
+        else:
+            parameters, more = ambertools.parametrise(ligand, forcefield, charges, target.solvent)
         ligand = replace(ligand, notes=(*ligand.notes, *more))
         if len(ligand.geometries) > 1:
-            system = _create_system(ligand, prmtop, target.solvent, "none")
+            system = _create_system(ligand, parameters, target.solvent, "none")
             ligand = _choose_geometry(ligand, system)
-        notes = _save(kept, ligand, prmtop)
-    system = _create_system(ligand, prmtop, target.solvent, target.constraints)
+        notes = _save(kept, ligand, parameters)
+    system = _create_system(ligand, parameters, target.solvent, target.constraints)
     return Structure(
         system,
         ligand.topology(),
@@ -79,10 +87,19 @@ def _understand(made_from: str, path: Path | None) -> Ligand:
     return chemistry.read_file(path) if path else chemistry.read_smiles(made_from)
 
 
-def _create_system(ligand: Ligand, prmtop: str, solvent: str, constraints: str) -> openmm.System:
+def _create_system(
+    ligand: Ligand, parameters: str, solvent: str, constraints: str
+) -> openmm.System:
+    """Create the System of a prmtop, or of one that is serialized without constraints."""
+    if not parameters.startswith("%VERSION"):
+        system = openmm.XmlSerializer.deserialize(parameters)
+        if constraints == "hbonds":
+            _constrain_hydrogens(system, ligand.elements)
+        _check_charge(ligand, system)
+        return system
     with tempfile.TemporaryDirectory(prefix="onestep_md-") as name:
         path = Path(name) / "ligand.prmtop"
-        path.write_text(prmtop)
+        path.write_text(parameters)
         amber = app.AmberPrmtopFile(str(path))
     _check_same_molecule(ligand, amber.topology)
     with warnings.catch_warnings():
@@ -91,6 +108,21 @@ def _create_system(ligand: Ligand, prmtop: str, solvent: str, constraints: str) 
         system = amber.createSystem(implicitSolvent=MODELS[solvent], **system_options(constraints))
     _check_charge(ligand, system)
     return system
+
+
+def _constrain_hydrogens(system: openmm.System, elements: tuple[str, ...]) -> None:
+    """Fix the length of bonds to hydrogen at the one of their minimum."""
+    kinds = [type(force) for force in system.getForces()]
+    place = kinds.index(openmm.HarmonicBondForce)
+    old, rest = system.getForce(place), openmm.HarmonicBondForce()
+    for k in range(old.getNumBonds()):
+        i, j, length, stiffness = old.getBondParameters(k)
+        if "H" in (elements[i], elements[j]):
+            system.addConstraint(i, j, length)
+        else:
+            rest.addBond(i, j, length, stiffness)
+    system.removeForce(place)
+    system.addForce(rest)
 
 
 def _choose_geometry(ligand: Ligand, system: openmm.System) -> Ligand:
@@ -145,9 +177,9 @@ def _kept_file(made_from: str, *choices: str) -> Path:
     return cache / "onestep_md" / "ligands" / f"{digest}.json"
 
 
-def _save(path: Path, ligand: Ligand, prmtop: str) -> list[str]:
+def _save(path: Path, ligand: Ligand, parameters: str) -> list[str]:
     """Keep a ligand, and say so if it cannot be kept."""
-    values = asdict(ligand) | {"geometries": ligand.geometries.tolist(), "prmtop": prmtop}
+    values = asdict(ligand) | {"geometries": ligand.geometries.tolist(), "parameters": parameters}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, values)
@@ -167,4 +199,4 @@ def _load(path: Path) -> tuple[Ligand, str]:
         molfile=values["molfile"],
         notes=tuple(values["notes"]),
     )
-    return ligand, values["prmtop"]
+    return ligand, values["parameters"]

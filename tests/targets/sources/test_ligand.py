@@ -92,7 +92,7 @@ def test_aspirin_by_am1bcc_is_whole():
 def test_every_term_of_the_energy_is_that_of_sander(solvent, igb, tmp_path):
     molecule = load(smiles=ASPIRIN, solvent=solvent)
     (kept,) = (tmp_path / "cache" / "onestep_md" / "ligands").iterdir()
-    prmtop = json.loads(kept.read_text())["prmtop"]
+    prmtop = json.loads(kept.read_text())["parameters"]
     ours, theirs = energy_terms(molecule), sander_terms(prmtop, molecule.positions, igb, tmp_path)
     for name, energy in ours.items():
         assert energy == pytest.approx(theirs[name], abs=1e-3), name
