@@ -9,6 +9,7 @@ from onestep_md.errors import TargetError
 from onestep_md.targets.checks import find_bonds
 from onestep_md.targets.foreign_code import open_forcefields
 from onestep_md.targets.sources.pdb import read_pdb
+from onestep_md.targets.sources.solvent import use_own_obc2
 from onestep_md.targets.sources.structure import Structure, system_options
 from onestep_md.targets.sources.templates import add_template_bonds
 
@@ -66,7 +67,7 @@ def _create_system(
         if not any(atom.element.symbol == "H" for atom in residue.atoms()):
             raise TargetError(f"{where} has no hydrogen atoms. {NO_HYDROGENS}")
     try:
-        return forcefield.createSystem(topology, **system_options(constraints))
+        system = forcefield.createSystem(topology, **system_options(constraints))
     except Exception as error:
         if not unmatched:
             raise TargetError(f"{path}: OpenMM cannot build the System: {error}") from error
@@ -75,3 +76,5 @@ def _create_system(
             "Check for missing atoms, hydrogens and caps (PDBFixer repairs them), name a force "
             "field that knows the residue, or give target.system: a serialized System XML."
         ) from error
+    use_own_obc2(system)
+    return system

@@ -13,6 +13,7 @@ from onestep_md.targets.sources.mirroring import check_mirror_images, mirror_res
 from onestep_md.targets.sources.names import name_as_pdb
 from onestep_md.targets.sources.residue_stereo import find_isomer, measure_remoteness
 from onestep_md.targets.sources.sequence import SULFUR, Chain, read_sequence
+from onestep_md.targets.sources.solvent import use_own_obc2
 from onestep_md.targets.sources.structure import Structure, describe_error, system_options
 
 _PATH = Path("target.peptide")  # what messages name
@@ -105,7 +106,7 @@ def _create_system(
         for residue, each in zip(topology.residues(), chain.residues, strict=True)
     }
     try:
-        return forcefield.createSystem(
+        system = forcefield.createSystem(
             topology, residueTemplates=templates, **system_options(constraints)
         )
     except Exception as error:  # scripts of force fields raise whatever they raise
@@ -113,6 +114,8 @@ def _create_system(
             f"{_PATH}: OpenMM cannot build the System: {describe_error(error)}. Take another "
             "force field or residue, or give target.pdb and target.system."
         ) from error
+    use_own_obc2(system)
+    return system
 
 
 def _describe(chain: Chain, cis: bool, unknown: list[str]) -> list[str]:
