@@ -7,6 +7,7 @@ values and become the place that a mistake in them is reported at.
 
 import copy
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from onestep_md.errors import ConfigError
+
+_BRACKET = re.compile(r": *\[[^\]]*\]\S")  # text that goes on after what reads as a list
 
 Key = tuple[str | int, ...]  # ("train", "batch"), ("exploration", "temperatures", 2)
 
@@ -223,6 +226,10 @@ def _explain(error: YAMLError, text: str) -> str:
         line = error.problem_mark.line + 1
         if "'\\t'" in reason:
             reason += " (indent with spaces, not tabs)"
+        elif "escape" in reason:
+            reason += " (write text with a backslash in single quotes)"
+        elif _BRACKET.search(text.splitlines()[line - 1]):
+            reason += " (write text that begins with [ in quotes)"
         if error.context and error.context_mark and error.context_mark.line + 1 != line:
             reason += f" ({error.context} from line {error.context_mark.line + 1} on)"
         return f"{line}: not valid YAML: {reason}."

@@ -242,10 +242,11 @@ def describe_composition(molecule: Molecule) -> list[str]:
     if charge is not None and abs(charge - round(charge)) > _WHOLE_CHARGE:
         said += ", no whole number: check the charges"
     names = [f"{molecule.atom_names[i]}-{molecule.atom_names[j]}" for i, j in turning]
+    noun = "bond" if len(names) == 1 else "bonds"
     return [
         f"{'formula':<14}{hill_formula(molecule.elements)}",
         f"{'net charge':<14}{said}",
-        f"{'rotatable':<14}{len(turning)} bonds{': ' if names else ''}{', '.join(names)}",
+        f"{'rotatable':<14}{len(names)} {noun}{': ' if names else ''}{', '.join(names)}",
     ]
 
 

@@ -146,10 +146,12 @@ def _find_openmm_file(name: str, folder: Path) -> str:
         for directory in directories
         for file in directory.rglob("*.xml")
     ]
-    close = difflib.get_close_matches(name, known, n=1)
+    inside = sorted((file for file in known if name.lower() in file.lower()), key=len)
+    close = inside or difflib.get_close_matches(name, known, n=1)
     raise TargetError(
         f"target.forcefield: {name} is neither a file in {folder} nor one of OpenMM's "
-        f"force fields.{f' Did you mean {close[0]}?' if close else ''}"
+        f"force fields, such as amber14/protein.ff14SB.xml."
+        f"{f' Did you mean {close[0]}?' if close else ''}"
     )
 
 

@@ -29,6 +29,16 @@ BAD_FILES = {
         ["run.yaml:2: not valid YAML: found character '\\t' that cannot start any token (indent "
          "with spaces, not tabs)."],
     ),
+    "SMILES that begins with a bracket": (
+        "target:\n  smiles: [NH3+]CC\n",
+        ["run.yaml:2: not valid YAML: expected <block end>, but found '<scalar>' (write text that "
+         "begins with [ in quotes)."],
+    ),
+    "backslash in double quotes": (
+        'target:\n  smiles: "C/C=C\\C"\n',
+        ["run.yaml:2: not valid YAML: found unknown escape character 'C' (write text with a "
+         "backslash in single quotes)."],
+    ),
     "control character": (
         "target:\n  pdb: a\x07.pdb\n",
         ["run.yaml:2: not valid YAML: special characters are not allowed."],

@@ -22,6 +22,7 @@ _ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")  # of GAFF
 _BONDS = {
     Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE, Chem.BondType.AROMATIC,
 }  # fmt: skip
+_CUMULENE = "[CX3,NX2]=[CX2]=[CX3,CX2,NX2]"  # no torsion of GAFF reaches over atoms in line
 _SEED = 1  # of geometries, whatever the seed of the run: it is part of what the target is
 _GEOMETRIES = 50  # from which the best one is chosen
 _NEAR = 0.1  # e, within which charges of a file count as its net charge
@@ -37,6 +38,11 @@ def read_smiles(smiles: str) -> Ligand:
         TargetError: it is no SMILES, or a molecule that GAFF does not describe.
     """
     where = f"target.smiles: {smiles}"
+    if re.search(r"[^\S \t]", smiles):
+        raise TargetError(
+            f"target.smiles: {smiles!r} has characters that no SMILES string has. A backslash in "
+            "double quotes begins such ones: write the string in single quotes, on one line."
+        )
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles, sanitize=False)
     if molecule is None:
@@ -44,7 +50,10 @@ def read_smiles(smiles: str) -> Ligand:
             f"{where} is no SMILES string. Names, formulas and InChI are not looked up: give the "
             "structure, such as CC(=O)Oc1ccccc1C(=O)O for aspirin."
         )
+    string, *name = smiles.split(maxsplit=1) or [""]
     notes = [f"SMILES {smiles}"]
+    if name and not name[0].startswith("|"):  # |&1:1| groups stereocentres
+        notes = [f"SMILES {string}; what follows, {name[0]}, is taken as a name"]
     molecule = Chem.AddHs(_sanitise(molecule, where, notes))
     return _finish(molecule, where, notes, new_geometry=True)
 
@@ -114,6 +123,13 @@ def _sanitise(molecule: Chem.Mol, where: str, notes: list[str]) -> Chem.Mol:
         Chem.SanitizeMol(molecule)
     if molecule.GetNumAtoms() == 1 and not molecule.GetAtomWithIdx(0).GetTotalNumHs():
         raise TargetError(f"{where} is a single atom, which has nothing to sample.")
+    cumulene = molecule.GetSubstructMatch(Chem.MolFromSmarts(_CUMULENE))
+    if cumulene:
+        raise TargetError(
+            f"{where}: the double bonds at {_label(molecule.GetAtomWithIdx(cumulene[1]))} share "
+            "it, and GAFF lets their ends turn freely about each other. Give target.pdb with "
+            "target.system of a force field that holds them."
+        )
     radicals = [atom for atom in molecule.GetAtoms() if atom.GetNumRadicalElectrons()]
     if radicals:
         raise TargetError(

@@ -24,8 +24,9 @@ from onestep_md.targets.sources.ligand import Ligand
 from onestep_md.targets.sources.solvent import MODELS
 from onestep_md.targets.sources.structure import Structure, find_file, read_text, system_options
 
-_RECIPE = 4  # counts changes of how ligands are made
+_RECIPE = 5  # counts changes of how ligands are made
 _TOLERANCE = 0.5  # kJ/mol/nm, rms force at a minimum
+_ITERATIONS = 5000  # of a minimisation at most: torsions of atoms in line have no minimum
 _NET = 0.01  # e, by which rounded charges may miss the net charge
 
 
@@ -42,7 +43,7 @@ def read_ligand(target, folder: Path) -> Structure:
     (forcefield,) = target.forcefield
     charges = target.charges
     path = find_file(target.file, folder, "target.file") if target.file else None
-    made_from = read_text(path) if path else target.smiles.strip()
+    made_from = read_text(path) if path else target.smiles.strip(" \t\r\n")
     field = folder / forcefield  # of OpenFF
     text = read_text(field) if field.is_file() else ""
     kept = _kept_file(made_from, forcefield, charges, target.solvent, text)
@@ -132,7 +133,7 @@ def _choose_geometry(ligand: Ligand, system: openmm.System) -> Ligand:
     minima, energies = [], []
     for geometry in ligand.geometries:
         context.setPositions(geometry)
-        openmm.LocalEnergyMinimizer.minimize(context, tolerance=_TOLERANCE)
+        openmm.LocalEnergyMinimizer.minimize(context, _TOLERANCE, _ITERATIONS)
         state = context.getState(getPositions=True, getEnergy=True)
         minima.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
         energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
@@ -164,8 +165,9 @@ def _check_charge(ligand: Ligand, system: openmm.System) -> None:
     ]
     if abs(sum(charges) - ligand.charge) > _NET:
         raise TargetError(
-            f"The charges that AmberTools gives the ligand sum to {sum(charges):.3f}, and its net "
-            f"charge is {ligand.charge}. Check its bond orders and charges."
+            f"The partial charges of the ligand sum to {sum(charges):.3f}, and its net charge is "
+            f"{ligand.charge}. Take the other of target.charges, am1bcc and gasteiger, which does "
+            "not know every group, or check the bond orders and charges."
         )
 
 

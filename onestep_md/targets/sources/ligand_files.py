@@ -14,7 +14,8 @@ def parse_sdf(text: str, where: str) -> Chem.Mol:
     blocks = [block for block in re.split(r"^\$\$\$\$", text, flags=re.M) if block.strip()]
     if "M  END" not in text:
         raise TargetError(
-            f"{where} is neither an SDF (molfile) nor a MOL2 file, nor a PDB, mmCIF or XYZ file."
+            f"{where} is neither an SDF (molfile) nor a MOL2 file, nor a PDB, mmCIF or XYZ file. "
+            "Write it as one of these, or give a SMILES string as target.smiles."
         )
     _refuse_several(len(blocks), where)
     with rdBase.BlockLogs():

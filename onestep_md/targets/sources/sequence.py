@@ -140,8 +140,8 @@ def _find_kind(
             f"{where} has no bond by N or C in the force field, so it is no residue of a "
             "peptide; give a molecule with it as target.pdb."
         )
-    letters = names[place]
-    if len(names) == 1 and len(letters) > 1 and set(letters) <= _LETTERS.keys():
+    letters = "".join(names) if len(names) in (1, len("".join(names))) else ""
+    if letters and set(letters) <= _LETTERS.keys():
         spelled = "-".join(_LETTERS[letter] for letter in letters)
         raise TargetError(
             f"{where} has no template in the force field; if these are one-letter codes, write "

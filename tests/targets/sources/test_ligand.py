@@ -87,6 +87,10 @@ def test_aspirin_by_am1bcc_is_whole():
     [
         ("aspirin", "aspirin is no SMILES string. Names, formulas and InChI are not looked up"),
         ("C1CC", "C1CC is no SMILES string"),
+        ("N/C=C\u2029", "has characters that no SMILES string has. A backslash in double quotes"),
+        ("CC=C=CC", "the double bonds at atom 3 (C) share it, and GAFF lets their ends turn"),
+        ("CN=C=NC", "the double bonds at atom 3 (C) share it"),
+        ("C[N+](C)(C)[O-]", "sum to 1.000, and its net charge is 0. Take the other of target.ch"),
         ("C[CH2]", "atom 2 (C) has unpaired electrons. GAFF has no radicals"),
         ("[Na+].CC(=O)[O-]", "holds 2 molecules: Na+, C2H3O2-. Only one can be sampled"),
         ("C[Zn]C", "GAFF has no atom 2 (Zn). Its elements are H, C, N, O, F, P, S, Cl, Br, I"),
@@ -115,6 +119,7 @@ def test_what_gaff_cannot_do_is_refused_in_one_sentence(smiles, words):
         ("CC(F)C(O)C", r"2 stereocentres undefined: taken as [RS],[RS] \(C2,C3\); give @ in"),
         ("CC=CF", r"1 double bond undefined: taken as [EZ] \(C2=C3\); give / and \\ in SMILES"),
         ("C[C@H](F)Cl", r"stereo: C2 R"),
+        ("CC O", "SMILES CC; what follows, O, is taken as a name"),
         ("F/C=C/F", r"stereo: C1=C2 E"),
         ("[2H]C([2H])O", "2 isotopes taken as the usual one: the energy is the same"),
         ("CC(=O)[O-]", "C2H3O2-, charge -1"),
@@ -198,7 +203,9 @@ def test_files_that_are_no_one_ligand_are_refused(tmp_path, methane):
     assert "the bond of atoms 1 and 2 is 0.11 A long" in refusal(file=str(close))
     other = tmp_path / "a.pdb"
     other.write_text("ATOM\n")
-    assert "is neither an SDF (molfile) nor a MOL2 file" in refusal(file=str(other))
+    message = refusal(file=str(other))
+    assert "is neither an SDF (molfile) nor a MOL2 file" in message
+    assert "give a SMILES string as target.smiles." in message
     assert "absent.sdf does not exist" in refusal(file=str(tmp_path / "absent.sdf"))
 
 

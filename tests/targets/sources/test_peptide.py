@@ -277,6 +277,8 @@ BAD = {
     "ACE-ALX-NME": "residue 2, ALX, has no template in the force field, which has ACE, ALA,",
     "AGAV": "residue 1, AGAV, has no template in the force field; if these are one-letter codes, "
     "write ALA-GLY-ALA-VAL.",
+    "A": "if these are one-letter codes, write ALA.",
+    "A-G": "if these are one-letter codes, write ALA-GLY.",
     "ALA": "residue 1, ALA, stands alone",
     "ALA-ACE-NME": "residue 2, ACE, is a cap and can only stand first; leave it out elsewhere.",
     "ACE-NME-ALA": "residue 2, NME, is a cap and can only stand last; leave it out elsewhere.",
