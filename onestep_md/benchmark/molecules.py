@@ -25,7 +25,7 @@ from onestep_md.benchmark.molecule_reference import (
     make_reference,
 )
 from onestep_md.config import Config, load_config
-from onestep_md.errors import OneStepError, RunFolderError
+from onestep_md.errors import Interrupted, OneStepError, RunFolderError
 from onestep_md.estimators.estimate import UNKNOWN, Estimate, z_score
 from onestep_md.estimators.free_energy import RegionFreeEnergy, region_free_energies
 from onestep_md.estimators.limits import DISAGREEMENT
@@ -112,6 +112,9 @@ def measure_molecules(
 
     Returns:
         Lines of the table.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C arrived; finished runs are kept.
     """
     known, rows, failures = known_references(references), [], {}
     out.mkdir(parents=True, exist_ok=True)
@@ -120,6 +123,8 @@ def measure_molecules(
         try:
             _finish(config, out / file.stem)
             rows.append(collect(file, config, out / file.stem, known.get(file.stem)))
+        except Interrupted:
+            raise
         except OneStepError as error:
             failures[file.stem] = str(error).splitlines()[0]
             print(f"{file.stem} failed: {error}")

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from onestep_md.benchmark import __main__ as command_line
-from onestep_md.benchmark import molecule_reference
+from onestep_md.benchmark import molecule_reference, molecules
 from onestep_md.benchmark.molecule_reference import is_of, turning_torsions
 from onestep_md.benchmark.molecules import EQUAL, known_references, measure_molecules
 from onestep_md.config import load_config
 from onestep_md.coordinates.molecule import build_internal_coordinates
+from onestep_md.errors import Interrupted, TargetError
 from onestep_md.kinds import load_target
 
 SYSTEMS = Path(__file__).parents[2] / "systems" / "molecules"
@@ -45,6 +46,25 @@ def test_there_are_thirty_molecules_and_references_are_of_their_own_systems():
         identity = load_target(config).fingerprint.identity
         assert is_of(known[path.stem], config, identity)
         assert math.isfinite(known[path.stem]["log_z"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(Interrupted("stopped"), False), (TargetError("no such thing"), True)]
+)
+def test_a_request_to_stop_stops_the_others_and_a_fault_does_not(
+    error, kept, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(molecules, "_finish", fail)
+    files, out = [SYSTEMS / "acetylene.yaml", SYSTEMS / "cubane.yaml"], tmp_path / "out"
+    if kept:
+        lines = measure_molecules(files, tmp_path / "none.json", out, TINY, None)
+        assert sum("failed: no such thing" in line for line in lines) == 2
+    else:
+        with pytest.raises(Interrupted):
+            measure_molecules(files, tmp_path / "none.json", out, TINY, None)
 
 
 def test_regions_that_symmetry_makes_equal_are_regions_of_the_molecule():
