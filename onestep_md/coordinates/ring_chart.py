@@ -238,9 +238,10 @@ class RingChart(Chart):
 
     def _draw(self, q: Tensor, generator: torch.Generator) -> Tensor:
         """Draw u (batch,) given internal coordinates."""
-        label = torch.multinomial(self._log_belonging(q).exp(), 1, generator=generator).squeeze(1)
+        chance = self._log_belonging(q).exp().nan_to_num(1.0)  # q without a value has any label
+        label = torch.multinomial(chance, 1, generator=generator).squeeze(1)
         inside = torch.rand(len(q), generator=generator, dtype=torch.float64)
-        turn = self.shares.cumsum(0)[label] - self.shares[label] * inside
+        turn = self.shares.cumsum(0)[label] - self.shares[label] * (1.0 - inside)
         return math.pi * (2.0 * turn - 1.0)
 
     def _with_label(self, q: Tensor, log_det: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,9 +306,12 @@ def fit_chart(
         in_ring |= (torch.isin(members, torch.tensor(ring)) | (members < 0)).all(-1)
     if not (turning & in_ring).any():
         return one
-    several = RingChart.fit(coordinates, q, turning, in_ring)
-    gain = several.log_likelihood(q).mean() - one.log_likelihood(q).mean()
-    return several if gain > LEAST_GAIN else one
+    # on frames that neither was fitted to: the parts have many more parameters
+    first, second = q.chunk(2)
+    parts = RingChart.fit(coordinates, first, turning, in_ring)
+    whole = MolecularChart.fit(coordinates, first, puckers)
+    gain = parts.log_likelihood(second).mean() - whole.log_likelihood(second).mean()
+    return RingChart.fit(coordinates, q, turning, in_ring) if gain > LEAST_GAIN else one
 
 
 def find_arcs(u: Tensor, edges: Tensor) -> Tensor:

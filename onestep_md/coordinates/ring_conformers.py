@@ -19,11 +19,21 @@ def find_conformers(torsions: Tensor) -> tuple[Tensor, Tensor]:
     chosen = [c for c in frequent if counts[c] >= _FEWEST] or frequent[:1]
     means = torch.stack([circular_mean(torsions[label == c]) for c in chosen])
     for _ in range(_ROUNDS):
+        means, label = _without_rare(torsions, means)
+        means = torch.stack([circular_mean(torsions[label == c]) for c in range(len(means))])
+    means, label = _without_rare(torsions, means)
+    return label, means
+
+
+def _without_rare(torsions: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+    """Drop the means that are nearest to few frames; those left, and the nearest of each frame."""
+    while True:
         label = _nearest(torsions, means)
         counts = torch.bincount(label, minlength=len(means))
-        kept = (counts >= min(_FEWEST, int(counts.max()))).nonzero().squeeze(-1).tolist()
-        means = torch.stack([circular_mean(torsions[label == c]) for c in kept])
-    return _nearest(torsions, means), means
+        enough = counts >= min(_FEWEST, int(counts.max()))
+        if enough.all():
+            return means, label
+        means = means[enough]
 
 
 def _nearest(torsions: Tensor, means: Tensor) -> Tensor:
@@ -50,12 +60,15 @@ def estimate_covariances(
     scale = residual[:, rings].std(0)
     ring = residual[:, rings] / scale
     _, slope, rest = regress(ring, residual[:, others] - weight @ residual[:, others], weight)
+    pooled, n = torch.cov(ring.T, aweights=weight).reshape(len(rings), -1), len(rings)
     covariances = []
     for c in range(int(label.max()) + 1):
-        own = torch.cov(ring[label == c].T, aweights=weight[label == c])
-        own = own.reshape(len(rings), len(rings))  # of one coordinate it is a number
+        inside = label == c
+        own = torch.cov(ring[inside].T, aweights=weight[inside]).reshape(n, n)
+        # as if n more frames varied as all do: few frames of its own span too few directions
+        own = (inside.sum() * own.nan_to_num() + n * pooled) / (inside.sum() + n)
         # (R, others) = (scale, B^T) R / scale + (0, e)
-        joint = residual.new_zeros(len(rings), len(in_ring))
+        joint = residual.new_zeros(n, len(in_ring))
         joint[:, rings], joint[:, others] = torch.diag(scale), slope
         covariance = joint.T @ own @ joint
         covariance[others[:, None], others] += rest
