@@ -92,8 +92,13 @@ class Chart(nn.Module, ABC):
 
     @property
     def angle_decoder(self) -> nn.Module:
-        """A copy of the map from angles (batch, n_circular) to inputs of the flow's networks."""
+        """A copy of the map from angles (batch, n_circular) to what networks see, (batch, m)."""
         return nn.Identity()
+
+    @property
+    def angle_sources(self) -> Tensor:
+        """Which of the angles (m,) each output of `angle_decoder` depends on."""
+        return torch.arange(self.n_circular)
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Compute log factors (batch,) by which training weighs the wells of states up."""

@@ -210,8 +210,13 @@ class RingChart(Chart):
 
     @property
     def angle_decoder(self) -> nn.Module:
-        """A copy of the map from angles (batch, n_circular) to torsions and labels."""
-        return LabelDecoder(self.parts[0].angle_decoder, self.edges.clone())
+        """A copy of the map from angles (batch, n_circular) to torsions, those of rings, too."""
+        return LabelDecoder(self.parts[0].angle_decoder, self.edges.clone(), self.means.clone())
+
+    @property
+    def angle_sources(self) -> Tensor:
+        own = torch.arange(self.n_circular - 1)
+        return torch.cat([own, torch.full_like(self.torsions, self.n_circular - 1)])
 
     def log_likelihood(self, q: Tensor) -> Tensor:
         """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
@@ -270,21 +275,23 @@ class RingChart(Chart):
 
 
 class LabelDecoder(nn.Module):
-    """The map from circular states to torsions, and from labels to equidistant angles."""
+    """The map from circular states to torsions, and from labels to the ring torsions they mean."""
 
     edges: Tensor
+    means: Tensor
 
-    def __init__(self, torsions: nn.Module, edges: Tensor):
-        """Take the decoder of torsions, and the inner ends (conformers - 1,) of the arcs."""
+    def __init__(self, torsions: nn.Module, edges: Tensor, means: Tensor):
+        """Take the decoder of torsions, the edges (conformers - 1,) of the arcs, and mu."""
         super().__init__()
         self.torsions = torsions
+        # the chart keeps them, so that no checkpoint of a flow has to
         self.register_buffer("edges", edges, persistent=False)
+        self.register_buffer("means", means, persistent=False)
 
     def forward(self, circle: Tensor) -> Tensor:
         """Map angles (batch, n_circular)."""
         label = find_arcs(circle[:, -1].detach().double(), self.edges)
-        angle = (2.0 * math.pi * (label + 0.5) / (len(self.edges) + 1) - math.pi).to(circle.dtype)
-        return torch.cat([self.torsions(circle[:, :-1]), angle[:, None]], dim=-1)
+        return torch.cat([self.torsions(circle[:, :-1]), self.means[label].to(circle.dtype)], -1)
 
 
 def fit_chart(

@@ -6,8 +6,8 @@ from torch import Tensor
 from onestep_md.coordinates.chart import regress
 from onestep_md.coordinates.marginals import circular_mean, find_wells
 
-_FEWEST = 30  # frames of a conformer; those of rarer ones belong to the nearest
-_MOST = 32  # conformers
+_FEWEST = 8  # frames of a conformer; those of rarer ones belong to the nearest
+_MOST = 64  # conformers
 _ROUNDS = 5  # in which conformers and their means are fitted in turn
 
 

@@ -51,20 +51,22 @@ class Conditioner(nn.Module):
         self,
         kept: Tensor,
         n_linear: int,
+        sources: Tensor,
         width: int,
         waves: bool,
         per_line: int,
         per_circle: int,
     ):
         super().__init__()
-        line, circle = kept[:n_linear].nonzero().squeeze(-1), kept[n_linear:].nonzero().squeeze(-1)
+        line = kept[:n_linear].nonzero().squeeze(-1)
+        circle = kept[n_linear:][sources].nonzero().squeeze(-1)
         self.register_buffer("line", line, persistent=False)
         self.register_buffer("circle", circle, persistent=False)
         self.register_buffer("harmonics", torch.arange(1.0, _HARMONICS + 1), persistent=False)
         numbers = torch.tensor(_WAVE_NUMBERS if waves else ())
         self.register_buffer("wave_numbers", numbers, persistent=False)
         n_inputs = (1 + 2 * len(numbers)) * len(line) + 2 * _HARMONICS * len(circle)
-        moved_circle = len(kept) - n_linear - len(circle)
+        moved_circle = int((~kept[n_linear:]).sum())
         n_outputs = per_line * (n_linear - len(line)) + per_circle * moved_circle
         self.first = nn.Linear(n_inputs, width)
         self.clock = nn.Linear(CLOCK_FEATURES, 2 * width)
@@ -224,9 +226,10 @@ class StepFlow(CouplingFlow):
         orders: Moebius orders of every angle.
         bins: spline bins of every line coordinate; 0: affine maps only.
         seed: chooses which coordinates share a half.
-        lens: a smooth map of each angle (batch, n_circular) for the conditioners; default: the
-            angles themselves. In a flattened torsion a rare basin is a sliver; a lens
+        lens: a map of the angles (batch, n_circular) to those that conditioners see, (batch, m);
+            default: the angles themselves. In a flattened torsion a rare basin is a sliver; a lens
             shows it at the width that it has in the molecule.
+        sources: (m,) the angle that each output of the lens depends on; default: one each.
     """
 
     def __init__(
@@ -239,15 +242,18 @@ class StepFlow(CouplingFlow):
         bins: int,
         seed: int,
         lens: nn.Module | None = None,
+        sources: Tensor | None = None,
     ):
         super().__init__(n_linear, n_circular)
+        if sources is None:
+            sources = torch.arange(n_circular)
         self.layers = nn.ModuleList(
             CouplingLayer(
                 kept,
                 n_linear,
                 orders,
                 bins,
-                partial(Conditioner, kept, n_linear, width, bins > 0),
+                partial(Conditioner, kept, n_linear, sources, width, bins > 0),
             )
             for kept in halves(n_linear, n_circular, layers, seed)
         )

@@ -12,4 +12,5 @@ def new_step_flow(config: Config, chart: Chart) -> StepFlow:
         bins = SPLINE_BINS if chart.is_multimodal else 0
     layers, width, orders = config.flow.layers, config.flow.width, config.flow.orders
     line, circle = chart.n_linear, chart.n_circular
-    return StepFlow(line, circle, layers, width, orders, bins, config.seed, chart.angle_decoder)
+    lens, sources = chart.angle_decoder, chart.angle_sources
+    return StepFlow(line, circle, layers, width, orders, bins, config.seed, lens, sources)

@@ -85,7 +85,11 @@ def test_base_samples_are_these_two_conformers(chart, frames):
     x, log_det = chart.to_x(s)
     assert log_det.isfinite().double().mean() > 0.99
     drawn, _ = chart.coordinates.from_cartesian(x)
-    own = chart.angle_decoder(s[:, chart.n_linear :])[:, -1] > 0
+    seen = chart.angle_decoder(s[:, chart.n_linear :])[
+        :, chart.angle_sources == chart.n_circular - 1
+    ]
+    own = (seen == chart.means[1]).all(-1)
+    assert ((seen == chart.means[0]).all(-1) | own).all()
     for label, chosen in ((0, ~second), (1, second)):
         inside = (own == bool(label)) & log_det.isfinite()
         torch.testing.assert_close(

@@ -121,10 +121,19 @@ def test_any_two_angles_are_separated_by_some_layer():
             assert any((i in layer.kept) != (j in layer.kept) for layer in flow.layers)
 
 
-def test_a_lens_changes_what_is_seen_and_nothing_else(base_samples):
+@pytest.mark.parametrize(
+    ("lens", "sources"),
+    [
+        (lambda a: a + 0.5 * torch.sin(a), None),
+        (lambda a: torch.cat([a, torch.cos(a[:, 1:])], dim=-1), [0, 1, 2, 1, 2]),
+    ],
+    ids=["one each", "two of some"],
+)
+def test_a_lens_changes_what_is_seen_and_nothing_else(base_samples, lens, sources):
     """Still injective, with exact log-determinant and score, through any smooth lens."""
+    sources = sources and torch.tensor(sources)
     flow = StepFlow(
-        4, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lambda a: a + 0.5 * torch.sin(a)
+        4, 3, layers=4, width=16, orders=2, bins=0, seed=0, lens=lens, sources=sources
     ).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
