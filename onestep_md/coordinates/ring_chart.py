@@ -267,7 +267,7 @@ class RingChart(Chart):
         parts = [
             function(conformer, rows[at])
             for conformer, at in zip(self.parts, chosen, strict=True)
-            if len(at)
+            if len(at) or conformer is self.parts[0]  # also of no rows at all
         ]
         back = torch.argsort(torch.cat(chosen))
         first, second = (torch.cat(column)[back] for column in zip(*parts, strict=True))

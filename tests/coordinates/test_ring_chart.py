@@ -177,6 +177,12 @@ def test_rare_conformers_are_emphasised(chart, coordinates, frames, rings):
     )
 
 
+def test_no_states_are_no_conformations(chart):
+    x, log_det = chart.to_x(chart.sample_base(0, torch.Generator()))
+    assert (x.shape, log_det.shape) == ((0, chart.coordinates.n_atoms, 3), (0,))
+    assert chart.from_x(x)[0].shape == (0, chart.n_linear + chart.n_circular)
+
+
 def test_a_file_holds_it(chart):
     s = chart.sample_base(50, torch.Generator().manual_seed(9))
     again = chart_of(chart_facts(chart))
