@@ -7,11 +7,10 @@ System is evaluated alone, on the Reference platform in double precision.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import openmm
-from openmm import unit
 
 from onestep_md.targets.molecule import Molecule
+from onestep_md.targets.reference_energy import ReferenceEnergy
 
 _NAMES = {
     "HarmonicAngleForce": "angles",
@@ -112,8 +111,4 @@ def _energy(force: openmm.Force, molecule: Molecule) -> float:
     for _ in molecule.elements:
         system.addParticle(1.0)
     system.addForce(openmm.XmlSerializer.clone(force))
-    platform = openmm.Platform.getPlatformByName("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(np.asarray(molecule.positions))
-    energy = context.getState(energy=True).getPotentialEnergy()
-    return energy.value_in_unit(unit.kilojoule_per_mole)
+    return ReferenceEnergy(system).evaluate(molecule.positions)

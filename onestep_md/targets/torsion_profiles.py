@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 import openmm
-from openmm import unit
+
+from onestep_md.targets.reference_energy import ReferenceEnergy
 
 POINTS = 72  # of a turn
 # OpenMM's names of forces that depend on torsions alone
@@ -56,14 +57,14 @@ def compute_torsion_profiles(
     graph = nx.Graph(bonds)
     acyclic = sorted(tuple(sorted(bond)) for bond in nx.bridges(graph)) if bonds else []
     turning = [(i, j) for i, j in acyclic if graph.degree[i] > 1 and graph.degree[j] > 1]
-    context = _torsion_context(system)
+    torsions = _torsion_energy(system)
     profiles = []
     for i, j in turning:
         graph.remove_edge(i, j)
         moving = nx.node_connected_component(graph, j) - {j}
         graph.add_edge(i, j)
         x = turn_atoms(positions, (i, j), tuple(sorted(moving)), _angles())
-        energy = np.array([_energy(context, frame) for frame in x])
+        energy = np.array([torsions.evaluate(frame) for frame in x])
         described = bool(np.ptp(energy) > 1e-6)
         energy = energy - energy.min()
         profiles.append(TorsionProfile((i, j), tuple(sorted(moving)), energy, described))
@@ -100,20 +101,12 @@ def _angles() -> np.ndarray:
     return 2.0 * np.pi / POINTS * np.arange(POINTS)
 
 
-def _torsion_context(system: openmm.System) -> openmm.Context:
-    """Make a context with the torsion forces alone."""
+def _torsion_energy(system: openmm.System) -> ReferenceEnergy:
+    """Take the torsion forces alone."""
     bare = openmm.System()
     for _ in range(system.getNumParticles()):
         bare.addParticle(1.0)
     for force in system.getForces():
         if type(force).__name__ in _TORSION_FORCES:
             bare.addForce(openmm.XmlSerializer.clone(force))
-    platform = openmm.Platform.getPlatformByName("Reference")
-    return openmm.Context(bare, openmm.VerletIntegrator(0.001), platform)
-
-
-def _energy(context: openmm.Context, x: np.ndarray) -> float:
-    context.setPositions(x)
-    return (
-        context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-    )
+    return ReferenceEnergy(bare)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import networkx
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
+from onestep_md.targets.reference_energy import ReferenceEnergy
 from onestep_md.targets.system_bonds import find_radius
 
 Quad = tuple[int, int, int, int]
@@ -71,8 +72,8 @@ def build_geometry(
     bonds = np.array([(a.index, b.index) for a, b in topology.bonds()])
     elements = [atom.element.symbol for atom in topology.atoms()]
     distances = _distances_along_bonds(elements, bonds)
-    shaping = _Minimiser(_shaping_system(system, isomer, distances, bonds, elements))
-    whole = _Minimiser(system)
+    shaping = ReferenceEnergy(_shaping_system(system, isomer, distances, bonds, elements))
+    whole = ReferenceEnergy(system)
     rings = _small_rings(bonds)
     good: list[tuple[float, np.ndarray]] = []
     wrong = ""
@@ -93,27 +94,6 @@ def build_geometry(
         if not wrong:
             return x - x.mean(axis=0), ""
     return None, wrong
-
-
-class _Minimiser:
-    """A System that is minimised from different geometries, in double precision."""
-
-    def __init__(self, system: openmm.System):
-        platform = openmm.Platform.getPlatformByName("Reference")
-        self.context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-
-    def minimise(
-        self, x: np.ndarray, tolerance: float, iterations: int
-    ) -> tuple[float, np.ndarray]:
-        """Return energy in kJ/mol and geometry; an energy that is no number where it fails."""
-        self.context.setPositions(x)
-        try:
-            openmm.LocalEnergyMinimizer.minimize(self.context, tolerance, iterations)
-        except openmm.OpenMMException:  # a coordinate became infinite or not a number
-            return float("nan"), x
-        state = self.context.getState(energy=True, positions=True)
-        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        return energy, state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
 
 
 def _distances_along_bonds(elements: Sequence[str], bonds: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from openmm import app, unit
 
 from onestep_md.errors import TargetError
 from onestep_md.files import write_json
+from onestep_md.targets.reference_energy import ReferenceEnergy
 from onestep_md.targets.sources import ambertools, openff
 from onestep_md.targets.sources.ambertools import HOW_TO_INSTALL
 from onestep_md.targets.sources.ligand import Ligand
@@ -128,17 +129,11 @@ def _constrain_hydrogens(system: openmm.System, elements: tuple[str, ...]) -> No
 
 def _choose_geometry(ligand: Ligand, system: openmm.System) -> Ligand:
     """Choose the geometry of the lowest minimum; what is held later is held as it is there."""
-    platform = openmm.Platform.getPlatformByName("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    minima, energies = [], []
-    for geometry in ligand.geometries:
-        context.setPositions(geometry)
-        openmm.LocalEnergyMinimizer.minimize(context, _TOLERANCE, _ITERATIONS)
-        state = context.getState(getPositions=True, getEnergy=True)
-        minima.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-        energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
-    lowest = int(np.argmin(energies))
-    spread = max(energies) - energies[lowest]
+    energy = ReferenceEnergy(system)
+    found = [energy.minimise(x, _TOLERANCE, _ITERATIONS) for x in ligand.geometries]
+    energies, minima = zip(*found, strict=True)
+    lowest = int(np.nanargmin(energies))
+    spread = np.nanmax(energies) - energies[lowest]
     note = (
         f"geometry: the lowest minimum from {len(minima)} geometries of RDKit, whose minima are "
         f"up to {spread:.1f} kJ/mol higher"

@@ -13,6 +13,7 @@ import openmm
 from openmm import app, unit
 
 from onestep_md.errors import TargetError
+from onestep_md.targets.reference_energy import ReferenceEnergy
 
 _SAME = 1e-6  # of an energy
 _ODD = 1e-4  # sine of a phase that is neither 0 nor 180 degrees
@@ -62,7 +63,8 @@ def check_mirror_images(
     """
     exchanged = openmm.XmlSerializer.clone(original)
     mirror_residues(exchanged, topology, [not each for each in mirrored])
-    own, other = _energy(system, positions), _energy(exchanged, -positions)
+    own = ReferenceEnergy(system).evaluate(positions)
+    other = ReferenceEnergy(exchanged).evaluate(-positions)
     if abs(own - other) > _SAME * max(1.0, abs(own)):
         raise TargetError(
             f"{path}: the force field has terms for L residues that cannot be reflected for D "
@@ -83,11 +85,3 @@ def _mirror_maps(
                 grid = np.roll(values.reshape(size, size)[::-1, ::-1], 1, axis=(0, 1))
                 new[which] = force.addMap(size, grid.ravel())
             force.setTorsionParameters(k, new[which], *atoms)
-
-
-def _energy(system: openmm.System, positions: np.ndarray) -> float:
-    platform = openmm.Platform.getPlatformByName("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(positions)
-    energy = context.getState(energy=True).getPotentialEnergy()
-    return energy.value_in_unit(unit.kilojoule_per_mole)
