@@ -5,6 +5,9 @@ import re
 
 from commands import run_command
 
+from onestep_md.config import MoleculeTarget
+from onestep_md.targets.molecule import load_molecule
+
 PLACE = re.compile(r"^.*run\.yaml:\d+: ")
 
 
@@ -28,6 +31,17 @@ def refuse(folder, target, files, code=3):
     sentences = said.splitlines()
     assert len(sentences) == 1 or code == 2
     return PLACE.sub("", said)
+
+
+def load_again(molecule, folder):
+    """Load a molecule from the files that a run folder keeps, and check that it is the same."""
+    (folder / "input.pdb").write_text(molecule.pdb_text)
+    (folder / "system.xml").write_text(molecule.system_xml)
+    target = MoleculeTarget(temperature=300.0, pdb="input.pdb", system="system.xml")
+    again = load_molecule(target, folder)
+    assert again.fingerprint.identity == molecule.fingerprint.identity
+    assert (again.bonds, again.atom_names) == (molecule.bonds, molecule.atom_names)
+    return again
 
 
 def _write(folder, target, files):

@@ -94,19 +94,14 @@ def find_conformers(
     )
     own_row = int(own[0])
 
-    inside = [conformer == row for row in listed]
-    inside += [~np.isin(conformer, listed), conformer == own_row]
-    regions, generator = [*names, _OTHERS, _INPUT], np.random.default_rng(seed)
-    first = names[0] if names else None
-    flow = region_free_energies(regions, np.column_stack(inside), log_w, first, generator)
+    members = [conformer == row for row in listed]
+    members += [~np.isin(conformer, listed), conformer == own_row]
+    inside, regions = np.column_stack(members), [*names, _OTHERS, _INPUT]
+    first, generator = names[0] if names else None, np.random.default_rng(seed)
+    flow = region_free_energies(regions, inside, log_w, first, generator)
+    potential = samples.u * molecule.kT
     ensemble = reweighted_ensemble(
-        samples.log_q,
-        samples.u * molecule.kT,
-        molecule.temperature,
-        KB,
-        regions,
-        np.column_stack(inside),
-        seed,
+        samples.log_q, potential, molecule.temperature, KB, regions, inside, seed
     )
     beside = _free_energies(frames, listed, explored.walkers, seed)
     differences = ensemble.between_regions(names[0]) if names else []
@@ -114,7 +109,7 @@ def find_conformers(
     several = shapes.wells.counts > 1
     described = []
     for k in range(len(listed)):
-        chosen = np.flatnonzero(inside[k] & np.isfinite(log_w))
+        chosen = np.flatnonzero(inside[:, k] & np.isfinite(log_w))
         chosen = chosen[shapes.find_main_form(angles[chosen], weights[chosen])]
         lowest = int(chosen[samples.u[chosen].argmin()])
         mean = shapes.wells.mean(angles[chosen, : len(quads)], weights[chosen])

@@ -7,6 +7,7 @@ import numpy as np
 import openmm
 import pytest
 from alanine import SYSTEMS, load
+from checked import load_again
 from openmm import app
 
 from onestep_md.config import MoleculeTarget
@@ -117,12 +118,7 @@ def test_a_pdb_gives_the_coordinates_as_well(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_run_folder_has_the_same_molecule(form, tmp_path):
     molecule = read(solvent="obc2", **FORMS[form])
-    (tmp_path / "input.pdb").write_text(molecule.pdb_text)
-    (tmp_path / "system.xml").write_text(molecule.system_xml)
-    target = MoleculeTarget(temperature=300.0, pdb="input.pdb", system="system.xml")
-    again = load_molecule(target, tmp_path)
-    assert again.fingerprint.identity == molecule.fingerprint.identity
-    assert (again.bonds, again.atom_names) == (molecule.bonds, molecule.atom_names)
+    again = load_again(molecule, tmp_path)
     assert again.elements == molecule.elements
     np.testing.assert_allclose(again.positions, molecule.positions, atol=5.1e-5)
 

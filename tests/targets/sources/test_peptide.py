@@ -9,6 +9,7 @@ import numpy as np
 import openmm
 import pytest
 from alanine import AMBER99, load
+from checked import load_again
 from openmm import app
 
 from onestep_md.config import MoleculeTarget
@@ -261,12 +262,7 @@ def test_the_same_peptide_is_built_each_time():
 )
 def test_a_run_folder_has_the_same_molecule(peptide, keys, tmp_path):
     molecule = build(peptide, **keys)
-    (tmp_path / "input.pdb").write_text(molecule.pdb_text)
-    (tmp_path / "system.xml").write_text(molecule.system_xml)
-    target = MoleculeTarget(temperature=300.0, pdb="input.pdb", system="system.xml")
-    again = load_molecule(target, tmp_path)
-    assert again.fingerprint.identity == molecule.fingerprint.identity
-    assert (again.bonds, again.atom_names) == (molecule.bonds, molecule.atom_names)
+    again = load_again(molecule, tmp_path)
     assert find_molecule_isomers(again) == find_molecule_isomers(molecule)
     read = app.PDBFile(str(tmp_path / "input.pdb")).topology
     assert {tuple(sorted((a.index, b.index))) for a, b in read.bonds()} == set(molecule.bonds)

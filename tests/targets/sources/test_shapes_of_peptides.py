@@ -119,13 +119,16 @@ def assert_energy(said, expected, moved):
     assert 0.1 < abs(change) < 5.0 if moved else abs(change) < 1e-3
 
 
+def assert_is_the_peptide(folder, name, text, note, energy, moved):
+    """A file is read with this note or none, and has about the energy of the shipped one."""
+    said = check(folder, {"pdb": name, "forcefield": ["amber99sbildn.xml"]}, {name: text})
+    assert note in said and ("note  " in said) == bool(note)
+    assert_energy(said, energy, moved)
+
+
 @pytest.mark.parametrize("shape", RUN)
 def test_files_of_one_peptide_are_one_peptide(shape, shipped_energy, tmp_path):
-    text, note = RUN[shape]
-    target = {"pdb": "mol.pdb", "forcefield": ["amber99sbildn.xml"]}
-    said = check(tmp_path, target, {"mol.pdb": text})
-    assert note in said and ("note  " in said) == bool(note)
-    assert_energy(said, shipped_energy, moved=shape == "altlocs")
+    assert_is_the_peptide(tmp_path, "mol.pdb", *RUN[shape], shipped_energy, shape == "altlocs")
 
 
 def cif_rows(change):
@@ -170,11 +173,7 @@ CIF_RUN = {
 
 @pytest.mark.parametrize("shape", CIF_RUN)
 def test_mmcif_files_of_one_peptide_are_one_peptide(shape, shipped_energy, tmp_path):
-    text, note = CIF_RUN[shape]
-    target = {"pdb": "mol.cif", "forcefield": ["amber99sbildn.xml"]}
-    said = check(tmp_path, target, {"mol.cif": text})
-    assert note in said and ("note  " in said) == bool(note)
-    assert_energy(said, shipped_energy, moved=shape == "altlocs")
+    assert_is_the_peptide(tmp_path, "mol.cif", *CIF_RUN[shape], shipped_energy, shape == "altlocs")
 
 
 HISTIDINE = (SHAPES / "histidine.pdb").read_text()
