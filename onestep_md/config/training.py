@@ -45,21 +45,21 @@ class _Training(Section):
 
     steps: Annotated[
         types.Whole,
-        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 2400), (MOLECULES, 1200), (DENSITIES, 2000)),
+        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 3600), (MOLECULES, 1200), (DENSITIES, 2000)),
     ] = Field(ge=1, description="Optimizer steps, after train.pretraining.")
     batch: Annotated[types.Whole, depends((INTERNAL, 1024), (OTHERWISE, 512))] = Field(
         ge=1,
         description="Flow samples, and so energy evaluations, per step; moves of the buffer's "
         "chains come on top.",
     )
-    learning_rate: Annotated[types.Number, depends((CARTESIAN, 2.5e-4), (OTHERWISE, 1e-3))] = (
-        Field(
-            gt=0,
-            le=1,
-            description="Peak learning rate of Adam, and an eighth of that of Muon, which "
-            "networks in cartesian coordinates have; less is taken where the base is nearly "
-            "exact. In cartesian coordinates some runs diverge at 7e-4.",
-        )
+    learning_rate: Annotated[
+        types.Number, depends((CARTESIAN, 2.5e-4), (DESCRIBED, 4e-3), (OTHERWISE, 1e-3))
+    ] = Field(
+        gt=0,
+        le=1,
+        description="Peak learning rate of Adam, and an eighth of that of Muon, which networks in "
+        "cartesian coordinates have; less is taken where the base is nearly exact. In cartesian "
+        "coordinates some runs diverge at 7e-4.",
     )
     regression_batch: Annotated[
         types.Whole, depends((ATOMS, 64), (DESCRIBED, 512), (MOLECULES, 256), (DENSITIES, 512))
@@ -117,6 +117,13 @@ class BufferTraining(_Training):
     likelihood_weight: Annotated[
         types.Number, depends((DESCRIBED, 1.0), (MOLECULES, 0.1), (DENSITIES, 1.0))
     ] = Field(ge=0, description="Weight of the likelihood of buffer configurations.")
+    consistency_batch: Annotated[
+        types.Whole, depends((ATOMS, 64), (DESCRIBED, 128), (MOLECULES, 256), (DENSITIES, 512))
+    ] = Field(
+        ge=1,
+        description="How many of the train.regression_batch configurations flow matching and both "
+        "consistencies are computed on.",
+    )
     flow_weight: Annotated[types.Number, depends((CARTESIAN, 0.0), (OTHERWISE, 0.01))] = Field(
         ge=0,
         description="Weight of flow matching, the smallest step on the buffer. In cartesian "
