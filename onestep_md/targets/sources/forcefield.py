@@ -8,6 +8,7 @@ from openmm import app
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import find_bonds
 from onestep_md.targets.foreign_code import open_forcefields
+from onestep_md.targets.sources.mirroring import reflect_d_residues
 from onestep_md.targets.sources.pdb import read_pdb
 from onestep_md.targets.sources.solvent import use_own_obc2
 from onestep_md.targets.sources.structure import Structure, system_options
@@ -37,6 +38,7 @@ def read_forcefield(target, folder: Path, trust: bool) -> Structure:
     notes = add_template_bonds(forcefield, topology, pdb.positions)
     find_bonds(topology, path)  # says what is missing better than a search for templates
     system = _create_system(forcefield, topology, target.constraints, path)
+    notes += reflect_d_residues(forcefield, system, topology, pdb.positions, path)
     return Structure(system, topology, pdb.positions, path, names, (*pdb.notes, *notes))
 
 

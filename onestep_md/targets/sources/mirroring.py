@@ -13,10 +13,64 @@ import openmm
 from openmm import app, unit
 
 from onestep_md.errors import TargetError
+from onestep_md.targets.checks import D_RESIDUES
 from onestep_md.targets.reference_energy import ReferenceEnergy
 
+_ARMS = ("N", "C", "CB")  # of CA, counterclockwise in L residues, seen from its hydrogen
 _SAME = 1e-6  # of an energy
 _ODD = 1e-4  # sine of a phase that is neither 0 nor 180 degrees
+
+
+def reflect_d_residues(
+    forcefield: app.ForceField,
+    system: openmm.System,
+    topology: app.Topology,
+    positions: np.ndarray,
+    path: Path,
+) -> list[str]:
+    """Reflect the terms of D residues that have the template of an L residue, and list notes.
+
+    OpenMM finds templates by atoms and bonds, which an L residue and its mirror image share.
+
+    Args:
+        forcefield: with the templates.
+        system: of L residues, changed in place.
+        topology: in its order.
+        positions: (atoms, 3) in nm, which tell L from D.
+        path: what messages name.
+
+    Raises:
+        TargetError: the force field has terms that cannot be reflected.
+    """
+    mirrored = [
+        _is_d(residue, positions) and not _is_d_template(template.name)
+        for residue, template in zip(
+            topology.residues(), forcefield.getMatchingTemplates(topology), strict=True
+        )
+    ]
+    if not any(mirrored):
+        return []
+    original = openmm.XmlSerializer.clone(system)
+    mirror_residues(system, topology, mirrored)
+    check_mirror_images(original, system, topology, mirrored, positions, path)
+    if openmm.XmlSerializer.serialize(original) == openmm.XmlSerializer.serialize(system):
+        return []
+    residues = zip(topology.residues(), mirrored, strict=True)
+    names = ", ".join(f"{residue.name}:{residue.id}" for residue, is_d in residues if is_d)
+    return [f"D residues whose maps and odd torsions are those of L, reflected: {names}"]
+
+
+def _is_d(residue: app.topology.Residue, positions: np.ndarray) -> bool:
+    index = {atom.name: atom.index for atom in residue.atoms()}
+    if not {"CA", *_ARMS} <= index.keys():
+        return False
+    arms = positions[[index[name] for name in _ARMS]] - positions[index["CA"]]
+    return bool(np.linalg.det(arms) < 0.0)
+
+
+def _is_d_template(name: str) -> bool:
+    """Tell DAL of the PDB, and DALA of CHARMM, which have terms of their own."""
+    return name in D_RESIDUES or (name[:1] == "D" and name[1:] in D_RESIDUES.values())
 
 
 def mirror_residues(

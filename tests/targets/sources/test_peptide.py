@@ -93,6 +93,22 @@ def test_maps_of_d_residues_are_reflected(forcefield):
     assert mirrored == pytest.approx(split_energy(left))
 
 
+@pytest.mark.parametrize(
+    ("forcefield", "knows"),
+    [("amber19/protein.ff19SB.xml", True), ("charmm36.xml", True), (FF14SB[0], False)],
+)
+def test_a_pdb_with_d_residues_is_the_peptide_of_the_sequence(forcefield, knows, tmp_path):
+    built = build("GLY-ILE-DAL-PRO", (forcefield,), cyclic=True)
+    # force fields know the residue by the name of its mirror image
+    (tmp_path / "d.pdb").write_text(built.pdb_text.replace("DAL", "ALA"))
+    target = MoleculeTarget(pdb="d.pdb", forcefield=(forcefield,), temperature=300.0)
+    read = load_molecule(target, tmp_path)
+    assert split_energy(read) == pytest.approx(split_energy(built), abs=1e-4)
+    said = [note for note in read.fingerprint.notes if note.startswith("D residues")]
+    expected = "D residues whose maps and odd torsions are those of L, reflected: ALA:3"
+    assert said == [expected] * knows
+
+
 def test_phases_of_d_residues_are_reflected():
     molecule = build("ACE-ALA-NME")
     original = openmm.XmlSerializer.deserialize(molecule.system_xml)
