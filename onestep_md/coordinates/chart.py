@@ -2,9 +2,9 @@ r"""The molecular chart: flow state s <-> Cartesian x, fitted to the exploration
 
 Everything linear or one-dimensional is taken out here, so that the flow only learns the rest:
 
-* rotatable torsions tau are mapped through the CDF of their smoothed marginal,
-  s = 2 pi CDF(tau) - pi, which makes their base uniform on the circle; puckers of rings, which
-  have several wells but do not turn, are among them;
+* rotatable torsions tau are mapped through the CDF of the root of their smoothed marginal,
+  s = 2 pi CDF(tau) - pi, which brings them nearer to the uniform base on the circle and leaves
+  barriers wide; puckers of rings, which have several wells but do not turn, are among them;
 * stiff coordinates (bonds, angles, torsions that stay in one well) follow the torsions by a linear
   regression on the harmonics h(tau) of every torsion and are whitened jointly,
   q = mu + A h(tau) + L s with L = D^{1/2} C^{1/2} (standard deviations D and correlations C of the
@@ -32,7 +32,13 @@ from onestep_md.coordinates.dense import (
     rigid_motions,
 )
 from onestep_md.coordinates.internal import InternalCoordinates
-from onestep_md.coordinates.marginals import Marginals, RareWells, circular_mean, is_rotatable
+from onestep_md.coordinates.marginals import (
+    POWER,
+    Marginals,
+    RareWells,
+    circular_mean,
+    is_rotatable,
+)
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
 _RIDGE = 80.0  # penalty of the regression, in frames without any trend
@@ -95,6 +101,7 @@ class MolecularChart(Chart):
         coordinates: InternalCoordinates,
         q: Tensor,
         puckers: frozenset[int] = frozenset(),
+        power: float = POWER,
     ) -> "MolecularChart":
         """Fit the chart.
 
@@ -102,6 +109,7 @@ class MolecularChart(Chart):
             coordinates: the z-matrix map of the molecule.
             q: (frames, dim) internal coordinates of exploration frames at the target temperature.
             puckers: numbers of stiff torsions that are taken as rotatable.
+            power: of the marginals that flatten; 1 for the likeliest base.
         """
         first = coordinates.n_bonds + coordinates.n_angles
         rotatable = is_rotatable(q[:, first:]) & coordinates.periodic
@@ -119,7 +127,7 @@ class MolecularChart(Chart):
         centre += weight @ deviation
         deviation = deviation - weight @ deviation
         shift, slope, covariance = regress(waves(angles), deviation, weight)
-        marginals = Marginals.fit(angles, weight)
+        marginals = Marginals.fit(angles, weight, power)
         whitening = Whitening.from_covariance(covariance)
         return cls(coordinates, circle, centre - shift, slope, whitening, marginals, rare_wells)
 
@@ -269,7 +277,8 @@ def find_puckers(coordinates: InternalCoordinates, q: Tensor) -> frozenset[int]:
     stiff = set((turning & ~is_rotatable(torsions)).nonzero().squeeze(-1).tolist())
 
     def likelihood(puckers: frozenset[int]) -> float:
-        return float(MolecularChart.fit(coordinates, q, puckers).log_likelihood(q).mean())
+        chart = MolecularChart.fit(coordinates, q, puckers, power=1.0)
+        return float(chart.log_likelihood(q).mean())
 
     puckers: frozenset[int] = frozenset()
     reached = likelihood(puckers)

@@ -44,6 +44,7 @@ from onestep_md.coordinates.dense import (
 )
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import (
+    POWER,
     RARE,
     Marginals,
     RareWells,
@@ -101,7 +102,12 @@ class RingChart(Chart):
 
     @classmethod
     def fit(
-        cls, coordinates: InternalCoordinates, q: Tensor, turning: Tensor, rings: Tensor
+        cls,
+        coordinates: InternalCoordinates,
+        q: Tensor,
+        turning: Tensor,
+        rings: Tensor,
+        power: float = POWER,
     ) -> "RingChart":
         """Fit the chart.
 
@@ -110,6 +116,7 @@ class RingChart(Chart):
             q: (frames, dim) internal coordinates of frames at the target temperature.
             turning: (dim,) which coordinates are torsions that turn or have several wells.
             rings: (dim,) which coordinates are made of atoms of the rings with several conformers.
+            power: of the marginals of the other torsions, as in `MolecularChart.fit`.
         """
         torsions = (turning & rings).nonzero().squeeze(-1)
         circle = (turning & ~rings).nonzero().squeeze(-1)
@@ -134,7 +141,7 @@ class RingChart(Chart):
         residual = deviation - features @ slope
         middles = torch.stack([residual[label == c].mean(0) for c in range(len(means))])
         covariances = estimate_covariances(residual - middles[label], label, weight, rings[line])
-        marginals = Marginals.fit(q[:, circle], weight)
+        marginals = Marginals.fit(q[:, circle], weight, power)
         conformers = [
             MolecularChart(
                 coordinates, circle, centre, slope, Whitening.from_covariance(covariance),
@@ -315,8 +322,8 @@ def fit_chart(
         return one
     # on frames that neither was fitted to: the parts have many more parameters
     first, second = q.chunk(2)
-    parts = RingChart.fit(coordinates, first, turning, in_ring)
-    whole = MolecularChart.fit(coordinates, first, puckers)
+    parts = RingChart.fit(coordinates, first, turning, in_ring, power=1.0)
+    whole = MolecularChart.fit(coordinates, first, puckers, power=1.0)
     gain = parts.log_likelihood(second).mean() - whole.log_likelihood(second).mean()
     return RingChart.fit(coordinates, q, turning, in_ring) if gain > LEAST_GAIN else one
 

@@ -65,6 +65,14 @@ def test_quantile_and_cumulative_are_inverse_with_the_density_as_slope():
     assert marginals.density.min() > 0.009 / (2 * math.pi)
 
 
+def test_a_power_of_the_density_leaves_barriers_wide():
+    angles = wells((-1.5, 900), (1.5, 100))
+    density = smooth_density(angles, equal(angles), 0.1)[0]
+    root = density.sqrt() / (density.sqrt().sum() * 2 * math.pi / 512)
+    flat = Marginals.fit(angles, equal(angles), power=0.5).density[0]
+    torch.testing.assert_close(flat[:-1], 0.99 * root + 0.01 / (2 * math.pi))
+
+
 def test_rare_wells_are_emphasised_by_the_root_of_their_rarity():
     angles = wells((-1.5, 9900), (1.0, 100))
     rare = RareWells.fit(angles)
