@@ -2,9 +2,9 @@ r"""The molecular chart: flow state s <-> Cartesian x, fitted to the exploration
 
 Everything linear or one-dimensional is taken out here, so that the flow only learns the rest:
 
-* rotatable torsions tau are mapped through the CDF of the root of their smoothed marginal,
-  s = 2 pi CDF(tau) - pi, which brings them nearer to the uniform base on the circle and leaves
-  barriers wide; puckers of rings, which have several wells but do not turn, are among them;
+* rotatable torsions tau are mapped through the CDF of a power of their smoothed marginal,
+  s = 2 pi CDF(tau) - pi, which makes their base nearly uniform on the circle and leaves barriers
+  wide; puckers of rings, which have several wells but do not turn, are among them;
 * stiff coordinates (bonds, angles, torsions that stay in one well) follow the torsions by a linear
   regression on the harmonics h(tau) of every torsion and are whitened jointly,
   q = mu + A h(tau) + L s with L = D^{1/2} C^{1/2} (standard deviations D and correlations C of the
