@@ -137,11 +137,10 @@ def _check_learners(train: Mapping, cluster: Mapping) -> Iterator[tuple[Key, str
     if train.get("method", "buffer") != "buffer":
         message = f"cluster.learners = {learners} needs train.method: buffer; use one learner."
         yield ("cluster", "learners"), message
-    for key in ("batch", "regression_batch", "consistency_batch", "buffer"):
+    for key in ("batch", "regression_batch", "buffer"):
         value = train.get(key, learners)
-        # what is drawn from the buffer is no more than each of these
-        smaller = value < train.get("regression_batch", 0)
-        drawn = smaller or key in ("batch", "regression_batch")
+        # the buffer is drawn as a whole where it is the smaller one
+        drawn = key != "buffer" or value < train.get("regression_batch", 0)
         if drawn and value % learners:
             message = f"train.{key} = {value} cannot be shared by {learners} learners; "
             yield ("train", key), message + f"take a multiple of {learners} (cluster.learners)."

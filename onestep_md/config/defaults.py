@@ -86,6 +86,10 @@ PARTICLES_IN_SPACE = When(
 )
 FLAT = When("in flat coordinates", lambda facts: facts.coordinates == "flat")
 CARTESIAN = When("in cartesian coordinates", lambda facts: facts.cartesian)
+DESCRIBED_BUFFER = When(
+    f"for train.method: buffer {DESCRIBED.words}",
+    lambda facts: DESCRIBED.holds(facts) and facts.method == "buffer",
+)
 CARTESIAN_BUFFER = When(
     "for train.method: buffer in cartesian coordinates",
     lambda facts: facts.cartesian and facts.method == "buffer",

@@ -201,7 +201,8 @@ def explain(error: dict, unit: str) -> str:
         case "bool_type":
             return "must be true or false"
         case "string_type":
-            return "must be text"
+            read = isinstance(error["input"], bool)  # from NO, the SMILES string, for one
+            return "must be text" + "; YAML reads yes, no, on and off so: quote the word" * read
         case "tuple_type":
             return "must be a list, in square brackets"
         case "dict_type":

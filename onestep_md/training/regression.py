@@ -58,8 +58,8 @@ def regress(
     state: TrainState,
     settings: BufferTraining,
     chart: Chart,
-    latent: tuple[Tensor, Tensor],
     chains: Configurations,
+    latent: tuple[Tensor, Tensor],
     draws: Draws | None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the weighted loss of drawn chains, and the regression losses (3,) for the log.
@@ -68,9 +68,9 @@ def regress(
         state: the flow and its teacher.
         settings: the weights.
         chart: coordinates of the flow.
-        latent: z (n, dim) and log|det DF| (n,) of all drawn chains in the map of this step.
-        chains: those of them that flow matching and consistency learn from.
-        draws: random numbers for these from `draw`.
+        chains: n drawn ones.
+        latent: their z (n, dim) and log|det DF| (n,) in the map of this step.
+        draws: random numbers from `draw`.
     """
     likelihood = losses.negative_log_likelihood(*latent, state.flow.n_linear).mean()
     matching, state_loss, volume_loss = _regression_losses(state, settings, chart, chains, draws)

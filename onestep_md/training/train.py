@@ -122,9 +122,7 @@ def train_step(
     # the one-step map is the cheapest to move chains by
     kicks = langevin.draw(len(index), flow.dim, generator) if steps == 1 else None
     kicks = kicks and kicks.map(learners.take_rows)
-    matched = drawn[: settings.consistency_batch]
-    draws = regression.draw(settings, chart, len(matched.s), generator)
-    matched = matched.map(learners.take_rows)
+    draws = regression.draw(settings, chart, len(index), generator)
     draws = draws and draws.map(learners.take_rows)
 
     # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
@@ -139,7 +137,7 @@ def train_step(
     ticket = evaluators.submit(x.numpy())
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
-    loss, regressed = regression.regress(state, settings, chart, latent, matched, draws)
+    loss, regressed = regression.regress(state, settings, chart, chains, latent, draws)
     (loss / learners.world).backward()  # gradients are summed, and these are means
 
     # ---- the energies are back

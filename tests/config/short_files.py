@@ -21,9 +21,9 @@ KINDS = {
 }
 # these defaults depend on the target
 MOLECULE_TRAIN = BufferTraining(
-    steps=1200, batch=1024, regression_batch=256, consistency_batch=256,
-    likelihood_weight=0.1, buffer=8192, step_shares=(2.0, 1.0, 1.0, 1.0), learning_rate=1e-3,
-    pretraining=0, flow_weight=0.01, state_weight=0.1, volume_weight=0.02,
+    steps=1200, batch=1024, regression_batch=256, likelihood_weight=0.1, buffer=8192,
+    step_shares=(2.0, 1.0, 1.0, 1.0), learning_rate=1e-3, pretraining=0, flow_weight=0.01,
+    state_weight=0.1, volume_weight=0.02,
 )  # fmt: skip
 
 

@@ -74,6 +74,11 @@ BAD_FILES = {
          "run.yaml:6: train.batch = 0, must be at least 1.",
          "run.yaml:7: unknown key `sead` at the top level. Did you mean `seed`?"],
     ),
+    "a word that YAML takes for false": (
+        "target:\n  smiles: NO\n  forcefield: [gaff2]\n  solvent: vacuum\n  temperature: 300\n",
+        ["run.yaml:2: target.smiles = false, must be text; YAML reads yes, no, on and off so: "
+         "quote the word."],
+    ),
     "keys of a density on a molecule": (
         TARGET + "  name: gmm9\n  data: a\n  dim: 2\n",
         [f"run.yaml:{line}: target.{key} belongs to kind: {kind}; the kind here is molecule, the "

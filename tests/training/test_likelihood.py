@@ -63,7 +63,6 @@ def settings():
         buffer=64,
         likelihood_weight=1.0,
         regression_batch=64,
-        consistency_batch=64,
         steps=10,
         learning_rate=5e-3,
         step_shares=(2.0, 1.0, 1.0, 1.0),
