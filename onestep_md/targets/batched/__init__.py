@@ -1,0 +1,1 @@
+"""Energies of an OpenMM System in batches, by torch."""
