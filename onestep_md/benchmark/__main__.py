@@ -9,6 +9,7 @@
     python -m onestep_md.benchmark solvation          # five molecules in three solvents
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
+    python -m onestep_md.benchmark energies           # OpenMM beside batches by torch
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
     python -m onestep_md.benchmark gpu --minutes 10   # what only a GPU can show
 
@@ -220,6 +221,17 @@ def throughput(
     from onestep_md.benchmark.throughput import measure_throughput
 
     for line in measure_throughput(system):
+        print(line)
+
+
+@app.command()
+def energies(
+    systems: Annotated[Path, typer.Option(help="Folder of the YAML files.")] = Path("systems"),
+) -> None:
+    """Energies per CPU second of OpenMM's platforms and of torch in batches."""
+    from onestep_md.benchmark.energies import measure_energies
+
+    for line in measure_energies(systems):
         print(line)
 
 

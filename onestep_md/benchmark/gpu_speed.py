@@ -198,7 +198,9 @@ def _kinds(
             config.model_copy(update=asked), [molecule], False, None, platform
         )
 
-    kinds = {f"1 x {name}": alone(name) for name in ("Reference", "CPU", "CUDA")}
+    kinds = {
+        f"1 x {name}": alone(name) for name in ("Reference", "CPU", "CUDA", "torch", "torch-CUDA")
+    }
     if not local:
         workers = max(1, (os.cpu_count() or 1) - 2)
         kinds |= {f"{n} x {name}": pool(name, n) for n, name in ((workers, "CPU"), (4, "CUDA"))}

@@ -24,8 +24,9 @@ from onestep_md.distributed.pool import EvaluatorFactory, SerialEvaluators
 from onestep_md.distributed.ray_pool import RayEvaluators
 from onestep_md.progress import Display
 from onestep_md.run_folder import machine, machine_line
-from onestep_md.targets.evaluator import PotentialEvaluator, Segment, time_platforms
+from onestep_md.targets.evaluator import Segment
 from onestep_md.targets.molecule import Molecule, load_molecule
+from onestep_md.targets.platforms import make_evaluator, time_platforms
 
 WORKERS = (1, 2, 4, 8)
 PAUSE = 0.02  # s per energy of the slow target
@@ -57,7 +58,7 @@ def measure_throughput(system: Path) -> list[str]:
     config = load_config(system)
     molecule = load_molecule(config.molecule, config.folder, config.molecule.trust)
     platform = time_platforms(molecule).name
-    factory = functools.partial(PotentialEvaluator, molecule, platform)
+    factory = functools.partial(make_evaluator, molecule, platform)
     display.start("throughput")
     with one_ray("local", max(WORKERS)):
         rows = _time_bare_loops(molecule, factory, platform, display)

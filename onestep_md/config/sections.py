@@ -221,8 +221,11 @@ class Cluster(Section):
         description="Number of energy evaluators; auto: one per CPU that Ray has, more when "
         "machines join. A number asks an autoscaler for machines; auto takes those there are.",
     )
-    platform: Literal["auto", "Reference", "CPU", "CUDA"] = Field(
-        "auto", description="OpenMM platform; auto times Reference and CPU, and keeps the faster."
+    platform: Literal["auto", "Reference", "CPU", "CUDA", "torch", "torch-CUDA"] = Field(
+        "auto",
+        description="What computes energies: a platform of OpenMM, or torch, which computes them "
+        "in batches in double precision, on a CPU or with CUDA, and leaves dynamics to OpenMM's "
+        "CPU platform. auto times Reference, CPU and torch, and keeps the fastest.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",

@@ -16,7 +16,7 @@ from onestep_md.distributed.pool import Evaluator, EvaluatorFactory, evaluate_bl
 from onestep_md.errors import OneStepError, PoolError
 from onestep_md.targets.evaluator import Segment, SegmentResult
 
-GPU_PLATFORMS = ("CUDA", "OpenCL", "HIP")
+GPU_PLATFORMS = ("CUDA", "OpenCL", "HIP", "torch-CUDA")
 
 
 class EvaluatorActor:

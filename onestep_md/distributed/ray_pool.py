@@ -64,7 +64,7 @@ class RayEvaluators:
 
         Args:
             factory: builds the evaluator, called in each actor; must pickle.
-            platform: name of its OpenMM platform; GPUs are hidden unless it is CUDA, OpenCL, HIP.
+            platform: its name; GPUs are hidden unless it is one of `actor.GPU_PLATFORMS`.
             workers: number of actors; more than there are CPUs wait for CPUs to come. None: one
                 per CPU of the cluster, and more when machines join.
             address: cluster to join; None: `RAY_ADDRESS`, else a private Ray.

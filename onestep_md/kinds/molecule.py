@@ -48,8 +48,8 @@ from onestep_md.sampling.draw import Samples
 from onestep_md.sampling.model import Model
 from onestep_md.sampling.target import Target
 from onestep_md.targets.energy_terms import hill_formula, net_charge, split_energy
-from onestep_md.targets.evaluator import PotentialEvaluator, time_platforms
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
+from onestep_md.targets.platforms import make_evaluator, time_platforms
 
 _SAME_LENGTH = 1e-6  # nm, of constraints
 _WHOLE_CHARGE = 0.01  # e; files round charges
@@ -101,7 +101,7 @@ class MoleculeTarget:
         choice = time_platforms(self.molecule)
         platform = platform or choice.name
         x = self.molecule.positions[None]
-        u, grad_u = PotentialEvaluator(self.molecule, platform).evaluate(x)
+        u, grad_u = make_evaluator(self.molecule, platform).evaluate(x)
         return [
             *describe_composition(self.molecule),
             *describe_alpha_carbons(self.molecule),
@@ -115,7 +115,7 @@ class MoleculeTarget:
         return time_platforms(self.molecule).name
 
     def factory(self, platform: str) -> EvaluatorFactory:
-        return functools.partial(PotentialEvaluator, self.molecule, platform)
+        return functools.partial(make_evaluator, self.molecule, platform)
 
     def explore(self, config: Config, evaluators: Evaluators, display: Display) -> Exploration:
         if config.exploration.method == "dynamics":

@@ -6,7 +6,6 @@ one context; the loop costs a few microseconds per conformation beside the energ
 one per process.
 """
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,6 @@ from onestep_md.targets.molecule import Molecule
 
 HYDROGEN_MASS = 3.0  # Da; slows the fastest vibrations so that 2 fs steps are stable
 PER_FS = 0.001  # ps
-TIMING_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -74,18 +72,6 @@ class SegmentResult:
     grad_u: np.ndarray
     force_evaluations: int
     ok: bool
-
-
-@dataclass(frozen=True)
-class PlatformChoice:
-    """The fastest platform, and the evaluations per second of all candidates."""
-
-    name: str
-    rates: tuple[tuple[str, float], ...]
-
-    def __str__(self) -> str:
-        timed = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in self.rates)
-        return f"{self.name} (timed per evaluator: {timed})"
 
 
 class PotentialEvaluator:
@@ -220,26 +206,6 @@ def repartition_hydrogen_masses(system: openmm.System, molecule: Molecule) -> No
                 rest = system.getParticleMass(heavy).value_in_unit(unit.dalton) - moved
                 system.setParticleMass(hydrogen, mass + moved)
                 system.setParticleMass(heavy, rest)
-
-
-def time_platforms(molecule: Molecule) -> PlatformChoice:
-    """Time 64 evaluations on Reference and on CPU with one thread and choose the faster one.
-
-    Either may be ten times as fast, depending on the solvent model. The best of three rounds
-    counts, since other processes share the cores.
-    """
-    generator = np.random.default_rng(0)
-    noise = generator.normal(scale=0.002, size=(TIMING_FRAMES, *molecule.positions.shape))
-    rates = []
-    for name in ("Reference", "CPU"):
-        evaluator = PotentialEvaluator(molecule, name)
-        rounds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            evaluator.evaluate(molecule.positions + noise)
-            rounds.append(time.perf_counter() - start)
-        rates.append((name, TIMING_FRAMES / min(rounds)))
-    return PlatformChoice(max(rates, key=lambda rate: rate[1])[0], tuple(rates))
 
 
 def _context(

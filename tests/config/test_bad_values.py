@@ -80,8 +80,8 @@ BAD_SECTIONS = {
         "train: {volume_loss: logdt}\ncluster: {platform: cuda}",
         ['5: train.volume_loss = "logdt", must be one of logdet, tangent. '
          "Did you mean `logdet`?",
-         '6: cluster.platform = "cuda", must be one of auto, Reference, CPU, CUDA. '
-         "Did you mean `CUDA`?"],
+         '6: cluster.platform = "cuda", must be one of auto, Reference, CPU, CUDA, torch, '
+         "torch-CUDA. Did you mean `CUDA`?"],
     ),
     "neither auto nor a count": (
         "cluster: {evaluators: 0, learner_threads: all}",

@@ -14,9 +14,9 @@ from onestep_md.targets.evaluator import (
     PotentialEvaluator,
     Segment,
     repartition_hydrogen_masses,
-    time_platforms,
 )
 from onestep_md.targets.molecule import load_molecule
+from onestep_md.targets.platforms import time_platforms
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 AMBER99 = ("amber99sbildn.xml", "amber99_obc.xml")
@@ -151,7 +151,7 @@ def test_an_unknown_platform_is_named_with_the_known_ones(alanine):
 def test_time_platforms_chooses_the_highest_rate(alanine):
     choice = time_platforms(alanine)
     assert dict(choice.rates)[choice.name] == max(rate for _, rate in choice.rates)
-    assert [name for name, _ in choice.rates] == list(PLATFORMS)
+    assert [name for name, _ in choice.rates] == [*PLATFORMS, "torch"]
     assert choice.name in str(choice)
 
 
