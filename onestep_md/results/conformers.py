@@ -194,7 +194,8 @@ def _choose_listed(conformer: np.ndarray, weights: np.ndarray) -> list[int]:
     """Choose the most populated conformers that have enough effective samples."""
     sums, squares = np.bincount(conformer, weights), np.bincount(conformer, weights**2)
     enough = sums**2 >= ENOUGH_IN_REGION * squares
-    return np.flatnonzero(enough & (sums > 0.0))[:_MOST].tolist()
+    # squares of tiny weights are zero, and then say nothing
+    return np.flatnonzero(enough & (squares > 0.0))[:_MOST].tolist()
 
 
 def _free_energies(

@@ -12,7 +12,12 @@ from onestep_md.analysis.records.conformers import Conformers
 from onestep_md.analysis.torsions import find_torsions, torsion_angles
 from onestep_md.config import load_config
 from onestep_md.coordinates.rotors import find_rotatable_torsions
-from onestep_md.results.conformers import Explored, find_conformers, write_sdf
+from onestep_md.results.conformers import (
+    Explored,
+    _choose_listed,
+    find_conformers,
+    write_sdf,
+)
 from onestep_md.results.torsions import are_of_linear_backbone
 from onestep_md.targets.molecule import load_molecule
 from onestep_md.targets.torsion_profiles import turn_atoms
@@ -118,6 +123,12 @@ def test_conformers_with_few_effective_samples_are_not_listed(butane):
     assert found.others.value == pytest.approx(SHARES[2], abs=0.1)
     text = " ".join(conformer_table(butane.kT, found, "dynamics"))
     assert "3 conformers have any weight; those that are not in the table" in text
+
+
+def test_conformers_of_tiny_weights_are_not_listed():
+    """The squares of such weights are zero in double precision."""
+    conformer, weights = np.repeat([0, 1], [100, 1]), np.repeat([0.01, 1e-298], [100, 1])
+    assert _choose_listed(conformer, weights) == [0]
 
 
 def test_there_are_none_where_nothing_can_be_said(butane, shipped):
