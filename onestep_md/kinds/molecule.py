@@ -50,6 +50,7 @@ from onestep_md.sampling.target import Target
 from onestep_md.targets.energy_terms import hill_formula, net_charge, split_energy
 from onestep_md.targets.molecule import Fingerprint, Molecule, load_molecule
 from onestep_md.targets.platforms import make_evaluator, time_platforms
+from onestep_md.targets.sources.residue_stereo import find_hand
 
 _SAME_LENGTH = 1e-6  # nm, of constraints
 _WHOLE_CHARGE = 0.01  # e; files round charges
@@ -256,11 +257,10 @@ def describe_alpha_carbons(molecule: Molecule) -> list[str]:
     hands: dict[str, list[str]] = {"L": [], "D": []}
     for residue in read_topology(molecule.pdb_text).residues:
         index = {atom.name: atom.index for atom in residue.atoms}
+        hand = find_hand(index, molecule.positions)
         arms = [index[name] for name in ("N", "C", "CB") if name in index]
-        centre = index.get("CA")
-        if len(arms) == 3 and all(frozenset((centre, arm)) in bonded for arm in arms):
-            volume = np.linalg.det(molecule.positions[arms] - molecule.positions[centre])
-            hands["L" if volume > 0 else "D"].append(f"{residue.name}:{residue.resSeq}")
+        if hand and all(frozenset((index["CA"], arm)) in bonded for arm in arms):
+            hands[hand].append(f"{residue.name}:{residue.resSeq}")
     words = [f"{hand}: {', '.join(names)}" for hand, names in hands.items() if names]
     return [f"{'alpha carbons':<14}{'; '.join(words)}"] if words else []
 

@@ -99,9 +99,8 @@ def find_conformers(
     inside, regions = np.column_stack(members), [*names, _OTHERS, _INPUT]
     first, generator = names[0] if names else None, np.random.default_rng(seed)
     flow = region_free_energies(regions, inside, log_w, first, generator)
-    potential = samples.u * molecule.kT
     ensemble = reweighted_ensemble(
-        samples.log_q, potential, molecule.temperature, KB, regions, inside, seed
+        samples.log_q, samples.u * molecule.kT, molecule.temperature, KB, regions, inside, seed
     )
     beside = _free_energies(frames, listed, explored.walkers, seed)
     differences = ensemble.between_regions(names[0]) if names else []

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import openmm
 import pytest
+from alanine import hopeless_frames, perturbed
 from openmm import app, unit
 
 from onestep_md.config import MoleculeTarget
@@ -43,11 +44,6 @@ def alanine():
 @pytest.fixture(scope="module")
 def reference(alanine):
     return PotentialEvaluator(alanine, "Reference")
-
-
-def perturbed(molecule, n, scale, seed=0):
-    noise = np.random.default_rng(seed).normal(scale=scale, size=(n, *molecule.positions.shape))
-    return molecule.positions + noise
 
 
 def segment(molecule, **changes):
@@ -106,14 +102,7 @@ def test_reduced_energy_is_inverse_in_temperature(alanine, reference):
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_hopeless_frames_are_infinite_and_leave_the_others_alone(alanine, platform):
     evaluator = PotentialEvaluator(alanine, platform)
-    x = np.repeat(alanine.positions[None], 9, axis=0)
-    x[1, 0] = x[1, -1]  # two atoms that are not bonded, at one place
-    x[2, 0, 0] = np.nan
-    x[3, 5] = np.inf
-    x[4] = 0.0
-    x[5] *= 1e200
-    x[6] *= 0.01  # everything on top of everything
-    x[7] *= 1e20
+    x = hopeless_frames(alanine)
     u, grad_u = evaluator.evaluate(x)
     assert not np.isnan(u).any() and np.isfinite(grad_u).all()
     assert np.isposinf(u[1:6]).all()

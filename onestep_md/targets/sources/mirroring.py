@@ -15,8 +15,8 @@ from openmm import app, unit
 from onestep_md.errors import TargetError
 from onestep_md.targets.checks import D_RESIDUES
 from onestep_md.targets.reference_energy import ReferenceEnergy
+from onestep_md.targets.sources.residue_stereo import find_hand
 
-_ARMS = ("N", "C", "CB")  # of CA, counterclockwise in L residues, seen from its hydrogen
 _SAME = 1e-6  # of an energy
 _ODD = 1e-4  # sine of a phase that is neither 0 nor 180 degrees
 
@@ -43,7 +43,8 @@ def reflect_d_residues(
         TargetError: the force field has terms that cannot be reflected.
     """
     mirrored = [
-        _is_d(residue, positions) and not _is_d_template(template.name)
+        find_hand({atom.name: atom.index for atom in residue.atoms()}, positions) == "D"
+        and not _is_d_template(template.name)
         for residue, template in zip(
             topology.residues(), forcefield.getMatchingTemplates(topology), strict=True
         )
@@ -58,14 +59,6 @@ def reflect_d_residues(
     residues = zip(topology.residues(), mirrored, strict=True)
     names = ", ".join(f"{residue.name}:{residue.id}" for residue, is_d in residues if is_d)
     return [f"D residues whose maps and odd torsions are those of L, reflected: {names}"]
-
-
-def _is_d(residue: app.topology.Residue, positions: np.ndarray) -> bool:
-    index = {atom.name: atom.index for atom in residue.atoms()}
-    if not {"CA", *_ARMS} <= index.keys():
-        return False
-    arms = positions[[index[name] for name in _ARMS]] - positions[index["CA"]]
-    return bool(np.linalg.det(arms) < 0.0)
 
 
 def _is_d_template(name: str) -> bool:

@@ -4,13 +4,15 @@ Residues are L, and atoms have the numbers of IUPAC, which tell HB2 from HB3 and
 Residues from mirrored templates have everything the other way round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from openmm import app
 
 from onestep_md.targets.checks import label
 from onestep_md.targets.sources.building import Isomer, Quad
 
+_ARMS = ("N", "C", "CB")  # of CA, counterclockwise in L residues, seen from its hydrogen
 _REMOTENESS = "ABGDEZH"  # Greek letters in names, from the backbone on
 # side chains with a branch at a tetrahedral atom; those that go round the other way than the
 # hydrogens of a methylene do, seen from the backbone
@@ -55,6 +57,19 @@ def find_isomer(
             unknown.append(label(atom))
     amides = tuple(_find_amides(topology, around))
     return Isomer(tuple(centres), amides, (cis,) * len(amides)), unknown
+
+
+def find_hand(index: Mapping[str, int], positions: np.ndarray) -> str | None:
+    """Tell a residue to be L or D by its alpha carbon; None if it has no CA, N, C or CB.
+
+    Args:
+        index: of its atoms, by their names.
+        positions: (atoms, 3) in nm.
+    """
+    if not {"CA", *_ARMS} <= index.keys():
+        return None
+    arms = positions[[index[name] for name in _ARMS]] - positions[index["CA"]]
+    return "L" if np.linalg.det(arms) > 0.0 else "D"
 
 
 def _order(centre: app.topology.Atom, arm: app.topology.Atom) -> tuple:

@@ -3,7 +3,7 @@
 import numpy as np
 import openmm
 import pytest
-from alanine import load, load_system
+from alanine import hopeless_frames, load, load_system, perturbed
 
 from onestep_md.errors import TargetError
 from onestep_md.targets.batched.evaluator import BatchedEvaluator
@@ -19,11 +19,6 @@ def alanine():
 @pytest.fixture(scope="module")
 def batched(alanine):
     return make_evaluator(alanine, "torch")
-
-
-def perturbed(molecule, n, scale=0.005):
-    noise = np.random.default_rng(0).normal(scale=scale, size=(n, *molecule.positions.shape))
-    return molecule.positions + noise
 
 
 def test_energies_are_those_of_openmm_in_double_precision(alanine, batched):
@@ -45,14 +40,7 @@ def test_a_row_has_the_same_digits_in_every_batch(alanine, batched, cuts):
 
 
 def test_hopeless_frames_are_infinite_and_leave_the_others_alone(alanine, batched):
-    x = np.repeat(alanine.positions[None], 9, axis=0)
-    x[1, 0] = x[1, -1]  # two atoms that are not bonded, at one place
-    x[2, 0, 0] = np.nan
-    x[3, 5] = np.inf
-    x[4] = 0.0
-    x[5] *= 1e200
-    x[6] *= 0.01  # everything on top of everything
-    x[7] *= 1e20
+    x = hopeless_frames(alanine)
     u, grad_u = batched.evaluate(x)
     assert not np.isnan(u).any() and np.isfinite(grad_u).all()
     assert np.isposinf(u[1:6]).all() and (grad_u[np.isinf(u)] == 0).all()
