@@ -17,7 +17,9 @@ return what they are given.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ from onestep_md.training.buffer import Configurations
 from onestep_md.training.chains import move_chains, weigh, weigh_proposals
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
-from onestep_md.training.schedule import draw_step_count, learning_rate
+from onestep_md.training.schedule import draw_step_count, langevin_due, learning_rate
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 from onestep_md.training.task import Keeper, Task
 
@@ -120,28 +122,27 @@ def train_step(
     index, drawn = state.buffer.draw(settings.regression_batch, generator)
     chains = drawn.map(learners.take_rows)
     # the one-step map is the cheapest to move chains by
-    kicks = langevin.draw(len(index), flow.dim, generator) if steps == 1 else None
+    moves = steps == 1 and langevin_due(settings.step_shares, generator)
+    kicks = langevin.draw(len(index), flow.dim, generator) if moves else None
     kicks = kicks and kicks.map(learners.take_rows)
     draws = regression.draw(settings, chart, len(index), generator)
     draws = draws and draws.map(learners.take_rows)
 
-    # ---- flow samples, and proposals for a part of the buffer, leave for the evaluators
+    # ---- flow samples leave for the evaluators, and proposals for the drawn chains after them
     s, log_det, score = flow.forward_with_score(z.float(), steps)
+    sent = [_send(s.detach(), chart, evaluators)]
     latent = flow.inverse(chains.s, steps)
     proposal = None
     if kicks:
         proposal = langevin.propose(flow, latent[0], chains.force, state.buffer.stride, *kicks)
-    states = torch.cat([s.detach(), *([proposal.s] if proposal else [])]).double()
-    with torch.no_grad():
-        x, log_det_chart = chart.to_x(states)
-    ticket = evaluators.submit(x.numpy())
+        sent.append(_send(proposal.s, chart, evaluators))
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     loss, regressed = regression.regress(state, settings, chart, chains, latent, draws)
     (loss / learners.world).backward()  # gradients are summed, and these are means
 
     # ---- the energies are back
-    u, grad_u = (torch.tensor(array) for array in evaluators.collect(ticket))
+    states, log_det_chart, u, grad_u = _receive(sent, evaluators)
     # towards the target with its rare wells emphasised; the weights that are reported undo it
     emphasis = chart.log_emphasis(states)
     force = chart.pull_back(states, grad_u)
@@ -174,6 +175,30 @@ def train_step(
     state.descend(spent)
     regressed = learners.gather(regressed[None]).mean(0)
     return _step_info(samples.log_w - wells[0], regressed, jumped, spent, steps)
+
+
+class _Sent(NamedTuple):
+    """States (n, dim), what the chart says of them (n,), and the ticket of their energies."""
+
+    states: Tensor
+    log_det_chart: Tensor
+    ticket: int
+
+
+def _send(s: Tensor, chart: Chart, evaluators: Evaluators) -> _Sent:
+    """Start the evaluators on states (n, dim)."""
+    states = s.double()
+    with torch.no_grad():
+        x, log_det_chart = chart.to_x(states)
+    return _Sent(states, log_det_chart, evaluators.submit(x.numpy()))
+
+
+def _receive(sent: Sequence[_Sent], evaluators: Evaluators) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All states, their chart's log-determinants, u and grad u, one after the other."""
+    energies = [evaluators.collect(each.ticket) for each in sent]
+    u, grad_u = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*energies, strict=True))
+    states, log_det_chart, _ = zip(*sent, strict=True)
+    return torch.cat(states), torch.cat(log_det_chart), u, grad_u
 
 
 def _step_info(
