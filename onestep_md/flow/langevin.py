@@ -40,9 +40,9 @@ class Proposal:
     """Proposed places of chains.
 
     Attributes:
-        s: (n, dim) the proposed states, F(z_new).
+        s: (n, dim) the proposed states, F(z_new), a function of z.
         z: (n, dim) the same in latent space.
-        log_det: (n,) log|det DF| there.
+        log_det: (n,) log|det DF| there, a function of z.
         log_det_old: (n,) log|det DF| at z_old, where they are now.
         drift_old: (n, dim) grad log pi there.
         noise: (n, dim) standard normal.
@@ -79,31 +79,30 @@ def propose(
         noise: (n, dim) from `draw`.
         full: from `draw`.
     """
-    z, noise = z.detach(), noise.to(z)
-    log_det_old, drift_old = _pull_back(flow, z, force)
+    z, noise = z.detach().requires_grad_(), noise.to(z)
+    s, log_det_old = flow(z, 1)
+    drift_old = _drift(z, s, log_det_old, force)
     length = stride if full else _SHORT * stride
-    new = z + 0.5 * length**2 * drift_old + length * noise
+    new = z.detach() + 0.5 * length**2 * drift_old + length * noise
     new = torch.cat([new[:, : flow.n_linear], wrap(new[:, flow.n_linear :])], dim=-1)
-    with torch.no_grad():
-        s, log_det = flow(new, 1)
-    return Proposal(s, new, log_det, log_det_old, drift_old, noise, length, full)
+    s, log_det = flow(new.requires_grad_(), 1)
+    return Proposal(s, new, log_det, log_det_old.detach(), drift_old, noise, length, full)
 
 
-def log_ratio(flow: Flow, proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
+def log_ratio(proposal: Proposal, rise: Tensor, force: Tensor) -> Tensor:
     """Logarithm (n,) of the Metropolis-Hastings ratio.
 
     Args:
-        flow: with the parameters that it had in `propose`.
-        proposal: what `propose` returned.
+        proposal: what `propose` returned; its graph is used up.
         rise: (n,) log p(s_new) - log p(s); -inf or nan is a rejection.
         force: (n, dim) grad log p at the proposed states.
     """
-    _, drift = _pull_back(flow, proposal.z, force)
+    drift = _drift(proposal.z, proposal.s, proposal.log_det, force)
     # the noise of the way back is -(noise + half), half = h/2 (drift_old + drift), so
     # log [pi(z_new) q(z|z_new) / (pi(z) q(z_new|z))] = d log pi - half . (noise + half/2)
     half = 0.5 * proposal.length * (proposal.drift_old + drift)
     back = (half * (proposal.noise + 0.5 * half)).sum(-1)
-    return rise + (proposal.log_det - proposal.log_det_old - back).double()
+    return rise + (proposal.log_det.detach() - proposal.log_det_old - back).double()
 
 
 def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,9 +115,7 @@ def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
     return toss.log() < log_ratio
 
 
-def _pull_back(flow: Flow, z: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
-    """log|det DF| at z, and the gradient in z of log pi = log p(F(z)) + log|det DF(z)|."""
-    z = z.detach().requires_grad_()
-    s, log_det = flow(z, 1)
+def _drift(z: Tensor, s: Tensor, log_det: Tensor, force: Tensor) -> Tensor:
+    """Gradient (n, dim) in z of log pi = log p(F(z)) + log|det DF(z)|, F(z) = s as a graph."""
     (drift,) = torch.autograd.grad((s * force.to(s)).sum() + log_det.sum(), z)
-    return log_det.detach(), drift
+    return drift

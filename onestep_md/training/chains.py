@@ -8,7 +8,6 @@ from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
 from onestep_md.flow import langevin
-from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Buffer, Configurations
 
 
@@ -61,7 +60,6 @@ def weigh(chart: Chart, at: Configurations, z: Tensor, log_det: Tensor) -> Weigh
 
 
 def weigh_proposals(
-    flow: Flow,
     chart: Chart,
     chains: Configurations,
     proposal: langevin.Proposal,
@@ -70,14 +68,12 @@ def weigh_proposals(
     """Weigh proposals and compute their acceptance ratios.
 
     Args:
-        flow: with the parameters of the proposal.
-        chart: its coordinates.
+        chart: coordinates of the flow.
         chains: where the chains are.
         proposal: where they may go.
         proposed: the same states with their energies.
     """
-    rise = proposed.log_p - chains.log_p
-    log_ratio = langevin.log_ratio(flow, proposal, rise, proposed.force)
+    log_ratio = langevin.log_ratio(proposal, proposed.log_p - chains.log_p, proposed.force)
     to = weigh(chart, proposed, proposal.z, proposal.log_det)
     return Proposals(to, log_ratio, proposal.full)
 

@@ -60,6 +60,7 @@ def regress(
     chart: Chart,
     chains: Configurations,
     latent: tuple[Tensor, Tensor],
+    influence: Tensor,
     draws: Draws | None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the weighted loss of drawn chains, and the regression losses (3,) for the log.
@@ -70,12 +71,13 @@ def regress(
         chart: coordinates of the flow.
         chains: n drawn ones.
         latent: their z (n, dim) and log|det DF| (n,) in the map of this step.
+        influence: (n,) of each in the likelihood, see `losses.chain_influence`.
         draws: random numbers from `draw`.
     """
-    likelihood = losses.negative_log_likelihood(*latent, state.flow.n_linear).mean()
+    likelihood = losses.negative_log_likelihood(*latent, state.flow.n_linear)
     matching, state_loss, volume_loss = _regression_losses(state, settings, chart, chains, draws)
     loss = (
-        settings.likelihood_weight * likelihood
+        settings.likelihood_weight * (influence.to(likelihood) * likelihood).mean()
         + settings.flow_weight * matching
         + settings.state_weight * state_loss
         + settings.volume_weight * volume_loss

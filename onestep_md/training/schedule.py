@@ -5,9 +5,6 @@ import math
 import torch
 
 STEP_COUNTS = (1, 2, 4, 8)
-# of all steps; jumps to flow samples do most, and a move costs half as much as the samples. At a
-# quarter of the one-step batches PLACEHOLDER
-_LANGEVIN = 0.25
 _WARMUP = 50  # steps of linearly rising learning rate
 _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 
@@ -15,15 +12,6 @@ _FINAL_RATE = 0.01  # of the initial learning rate, at the end of the cosine
 def draw_step_count(shares: tuple[float, ...], generator: torch.Generator) -> int:
     """K of the map that the next batch trains, one of STEP_COUNTS by its share."""
     return STEP_COUNTS[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))]
-
-
-def langevin_due(shares: tuple[float, ...], generator: torch.Generator) -> bool:
-    """Whether the drawn chains of this one-step batch move by Langevin, a quarter of all steps.
-
-    Fewer, where fewer batches are of one step.
-    """
-    chance = _LANGEVIN * sum(shares) / shares[0]
-    return bool(torch.rand((), generator=generator) < chance)
 
 
 def learning_rate(peak: float, step: int, steps: int) -> float:

@@ -35,7 +35,7 @@ from onestep_md.training.buffer import Configurations
 from onestep_md.training.chains import move_chains, weigh, weigh_proposals
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
-from onestep_md.training.schedule import draw_step_count, langevin_due, learning_rate
+from onestep_md.training.schedule import draw_step_count, learning_rate
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 from onestep_md.training.task import Keeper, Task
 
@@ -122,15 +122,14 @@ def train_step(
     index, drawn = state.buffer.draw(settings.regression_batch, generator)
     chains = drawn.map(learners.take_rows)
     # the one-step map is the cheapest to move chains by
-    moves = steps == 1 and langevin_due(settings.step_shares, generator)
-    kicks = langevin.draw(len(index), flow.dim, generator) if moves else None
+    kicks = langevin.draw(len(index), flow.dim, generator) if steps == 1 else None
     kicks = kicks and kicks.map(learners.take_rows)
     draws = regression.draw(settings, chart, len(index), generator)
     draws = draws and draws.map(learners.take_rows)
 
     # ---- flow samples leave for the evaluators, and proposals for the drawn chains after them
     s, log_det, score = flow.forward_with_score(z.float(), steps)
-    sent = [_send(s.detach(), chart, evaluators)]
+    sent = [_send(s, chart, evaluators)]
     latent = flow.inverse(chains.s, steps)
     proposal = None
     if kicks:
@@ -138,7 +137,9 @@ def train_step(
         sent.append(_send(proposal.s, chart, evaluators))
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
-    loss, regressed = regression.regress(state, settings, chart, chains, latent, draws)
+    places = weigh(chart, chains, *latent).map(learners.gather)
+    influence = learners.take_rows(losses.chain_influence(places.log_w))
+    loss, regressed = regression.regress(state, settings, chart, chains, latent, influence, draws)
     (loss / learners.world).backward()  # gradients are summed, and these are means
 
     # ---- the energies are back
@@ -163,10 +164,9 @@ def train_step(
         losses.energy(s, score, force[:n], learners.take_rows(influence) * known[:n]).backward()
 
     # ---- the drawn chains move on, before the flow changes
-    places = weigh(chart, chains, *latent).map(learners.gather)
     proposals = None
     if proposal:
-        proposals = weigh_proposals(flow, chart, chains, proposal, evaluated[n:])
+        proposals = weigh_proposals(chart, chains, proposal, evaluated[n:])
         proposals = proposals.map(learners.gather)
     jumped = move_chains(state.buffer, index, places, proposals, samples, generator)
 
@@ -187,16 +187,20 @@ class _Sent(NamedTuple):
 
 def _send(s: Tensor, chart: Chart, evaluators: Evaluators) -> _Sent:
     """Start the evaluators on states (n, dim)."""
-    states = s.double()
+    states = s.detach().double()
     with torch.no_grad():
         x, log_det_chart = chart.to_x(states)
     return _Sent(states, log_det_chart, evaluators.submit(x.numpy()))
 
 
-def _receive(sent: Sequence[_Sent], evaluators: Evaluators) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _receive(
+    sent: Sequence[_Sent], evaluators: Evaluators
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All states, their chart's log-determinants, u and grad u, one after the other."""
     energies = [evaluators.collect(each.ticket) for each in sent]
-    u, grad_u = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*energies, strict=True))
+    u, grad_u = (
+        torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*energies, strict=True)
+    )
     states, log_det_chart, _ = zip(*sent, strict=True)
     return torch.cat(states), torch.cat(log_det_chart), u, grad_u
 

@@ -151,6 +151,37 @@ def one_well(log_w):
     return losses.influence(log_w, torch.zeros(len(log_w)), torch.zeros(1))
 
 
+def test_weighted_likelihood_has_the_gradient_of_the_divergence(random_flow):
+    """The alpha-divergence of order 3/2 is E_p[w^(1/2)] up to constants, at fixed samples of p."""
+    flow, s = random_flow(N_LINEAR, N_CIRCULAR, scale=0.1), base(500)
+    z, log_det = flow.inverse(s, 1)
+    log_likelihood = -losses.negative_log_likelihood(z, log_det, N_LINEAR)
+    log_w = log_target(s) - log_likelihood
+    parameters = list(flow.parameters())
+
+    def gradient(loss):
+        found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+        return torch.cat([part.flatten() for part in found])
+
+    influence = losses.chain_influence(log_w.detach())
+    assert influence.max() < losses._HEAVY_CHAIN * influence.median()  # so that none is cut off
+    root = torch.exp(0.5 * (log_w - log_w.detach().median()))
+    torch.testing.assert_close(
+        gradient(-(influence * log_likelihood).mean()),
+        gradient(2.0 * root.mean()) / root.mean().detach(),
+    )
+
+
+def test_no_chain_has_more_than_some_influence():
+    log_w = torch.tensor([-50.0, 0.0, 0.0, 0.0, 2.0, 80.0, math.inf], dtype=torch.float64)
+    share = losses.chain_influence(log_w)
+    torch.testing.assert_close(share.mean(), torch.tensor(1.0, dtype=torch.float64))
+    share = share / share[1]
+    torch.testing.assert_close(share[4], torch.tensor(math.e, dtype=torch.float64))
+    assert share[0] < 1e-10
+    assert share[5] == share[6] == losses._HEAVY_CHAIN
+
+
 def test_energy_gradient_vanishes_for_the_exact_flow(identity):
     z = base(40)
     s, log_det, score = identity.forward_with_score(z, 1)
