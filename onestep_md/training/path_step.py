@@ -38,7 +38,6 @@ def path_step(
 ) -> StepInfo:
     """One optimizer step; `pretrained` is the sampler that cdds distils."""
     flow, generator = state.flow, state.generator
-    state.optimizer.zero_grad()
     z = chart.sample_base(settings.batch, generator).float()
     times = path_times(settings.grid, PATH_STEPS)
     if pretrained is not None:
@@ -61,7 +60,7 @@ def path_step(
         + _JACOBIAN_WEIGHT * stretch
     )
     loss.backward()
-    state.descend(spent)
+    state.descend([state.take_gradients()], spent)
     return StepInfo(
         loss_energy=spread,
         loss_flow=float(base_loss.detach()),

@@ -114,7 +114,6 @@ def train_step(
 ) -> StepInfo:
     """One optimizer step: energies in flight, consistency meanwhile, then their path gradient."""
     flow, generator = state.flow, state.generator
-    state.optimizer.zero_grad()
 
     # ---- every learner draws the random numbers of the whole batch, and takes its rows
     steps = draw_step_count(settings.step_shares, generator)
@@ -138,9 +137,11 @@ def train_step(
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     places = weigh(chart, chains, *latent).map(learners.gather)
-    influence = learners.take_rows(losses.chain_influence(places.log_w))
-    loss, regressed = regression.regress(state, settings, chart, chains, latent, influence, draws)
+    heard = learners.take_rows(losses.chain_influence(places.log_w))
+    loss, regressed = regression.regress(state, settings, chart, chains, latent, heard, draws)
     (loss / learners.world).backward()  # gradients are summed, and these are means
+    learners.sum_gradients(flow.parameters())
+    gradients = [state.take_gradients()]
 
     # ---- the energies are back
     states, log_det_chart, u, grad_u = _receive(sent, evaluators)
@@ -162,6 +163,8 @@ def train_step(
         state.walled += 1
     else:
         losses.energy(s, score, force[:n], learners.take_rows(influence) * known[:n]).backward()
+        learners.sum_gradients(flow.parameters())
+        gradients.append(state.take_gradients())
 
     # ---- the drawn chains move on, before the flow changes
     proposals = None
@@ -170,9 +173,8 @@ def train_step(
         proposals = proposals.map(learners.gather)
     jumped = move_chains(state.buffer, index, places, proposals, samples, generator)
 
-    learners.sum_gradients(flow.parameters())
     spent = len(u) * learners.world
-    state.descend(spent)
+    state.descend(gradients, spent)
     regressed = learners.gather(regressed[None]).mean(0)
     return _step_info(samples.log_w - wells[0], regressed, jumped, spent, steps)
 
