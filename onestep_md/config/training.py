@@ -124,8 +124,7 @@ class BufferTraining(_Training):
         ge=0,
         description="Weight of flow matching, the smallest step on the buffer. In cartesian "
         "coordinates flow matching and consistency take half of the time, and one step gains "
-        "nothing by them. For atenolol, of eleven rotatable torsions, they kept one step from "
-        "learning at all.",
+        "nothing by them; nor does it in atenolol, of eleven rotatable torsions.",
     )
     volume_weight: VolumeWeight
     volume_loss: VolumeLoss = "logdet"
