@@ -137,8 +137,8 @@ def train_step(
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     places = weigh(chart, chains, *latent).map(learners.gather)
-    heard = learners.take_rows(losses.chain_influence(places.log_w))
-    loss, regressed = regression.regress(state, settings, chart, chains, latent, heard, draws)
+    of_chains = learners.take_rows(losses.chain_influence(places.log_w))
+    loss, regressed = regression.regress(state, settings, chart, chains, latent, of_chains, draws)
     (loss / learners.world).backward()  # gradients are summed, and these are means
     learners.sum_gradients(flow.parameters())
     gradients = [state.take_gradients()]
