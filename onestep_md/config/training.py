@@ -46,7 +46,7 @@ class _Training(Section):
 
     steps: Annotated[
         types.Whole,
-        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 3000), (MOLECULES, 1200), (DENSITIES, 2000)),
+        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 2000), (MOLECULES, 1200), (DENSITIES, 2000)),
     ] = Field(ge=1, description="Optimizer steps, after train.pretraining.")
     batch: Annotated[types.Whole, depends((INTERNAL, 1024), (OTHERWISE, 512))] = Field(
         ge=1,

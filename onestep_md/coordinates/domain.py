@@ -63,6 +63,8 @@ class Domain(nn.Module):
 
     def has_inverted_centre(self, x: Tensor) -> Tensor:
         """Find conformations with a stereocentre of the opposite chirality."""
+        if not len(self.centres):
+            return _nowhere(x)
         centre, a, b, c = self.centres.T
         with torch.no_grad():
             u, v, w = (x[:, i] - x[:, centre] for i in (a, b, c))
@@ -70,6 +72,8 @@ class Domain(nn.Module):
 
     def has_turned_bond(self, x: Tensor) -> Tensor:
         """Find conformations with a held bond that is cis or trans unlike the input."""
+        if not len(self.held_bonds):
+            return _nowhere(x)
         with torch.no_grad():
             a, i, j, d = (x[:, column] for column in self.held_bonds.T)
             axis, one, other = j - i, a - i, d - j
@@ -81,7 +85,11 @@ class Domain(nn.Module):
     def has_torn_bond(self, x: Tensor) -> Tensor:
         """Find conformations with a loose bond that is too long or too short."""
         if not len(self.loose):
-            return x.new_zeros(len(x), dtype=torch.bool)
+            return _nowhere(x)
         i, j = self.loose.T
         stretch = (x[:, i] - x[:, j]).detach().norm(dim=-1) / self.loose_length
         return ((stretch < 1.0 / _STRETCH) | (stretch > _STRETCH)).any(-1)
+
+
+def _nowhere(x: Tensor) -> Tensor:
+    return x.new_zeros(len(x), dtype=torch.bool)

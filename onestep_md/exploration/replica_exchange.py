@@ -8,7 +8,7 @@ randomness comes from the seed and the place in the protocol, so the result does
 evaluators that run the segments.
 
 Torsions whose barriers are too high even for the hottest replica also turn by Monte Carlo after
-each round. A segment that ends outside of the domain, as another isomer, is undone.
+every fourth round. A segment that ends outside of the domain, as another isomer, is undone.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from onestep_md.targets.molecule import KB, Molecule
 
 MAX_FAILURES = 6  # failed segments in a row, each at half the time step of the one before
 REPORT_SECONDS = 0.5
+TURN_ROUNDS = 4  # between Monte Carlo turns; a handful of energies takes as long as a segment
 EXCHANGE, DYNAMICS, TURN = 0, 1, 2  # first spawn key of the random streams
 
 
@@ -86,7 +87,7 @@ def explore(
         if k >= plan.discarded:
             record.keep(ladder[0].walker, results[0], inside(results[0].frames))
             record.keep_energies(results, good)
-        if jumps.bonds:
+        if jumps.bonds and k % TURN_ROUNDS == 0:
             _jump(ladder, jumps, evaluators, inside, plan, k, record)
         ladder = _exchange(ladder, plan, k, record)
         if progress and (time.monotonic() - reported > REPORT_SECONDS or k + 1 == plan.rounds):
