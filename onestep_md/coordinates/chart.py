@@ -262,7 +262,37 @@ class AngleDecoder(nn.Module):
 
     def forward(self, circle: Tensor) -> Tensor:
         """Map angles (batch, n_circular) to torsions."""
-        return self.marginals.quantile(circle.double())[0].to(circle.dtype)
+        return _Quantile.apply(circle, self.marginals)[0]
+
+
+class _Quantile(torch.autograd.Function):
+    """`Marginals.quantile`, whose slope is one over its density."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(circle: Tensor, marginals: Marginals) -> tuple[Tensor, Tensor]:
+        angles, log_density = marginals.quantile(circle.double())
+        return angles.to(circle.dtype), torch.exp(-log_density).to(circle.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Marginals], output: tuple) -> None:
+        circle, ctx.marginals = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+        ctx.save_for_forward(circle)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient * slope, None
+
+    @staticmethod
+    def jvp(ctx, change: Tensor, _: None) -> tuple[Tensor, None]:
+        # of the input alone, so that it can be differentiated
+        (circle,) = ctx.saved_tensors
+        log_density = ctx.marginals.quantile(circle.double())[1]
+        return change * torch.exp(-log_density).to(change.dtype), None
 
 
 def find_puckers(coordinates: InternalCoordinates, q: Tensor) -> frozenset[int]:

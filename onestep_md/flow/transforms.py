@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import wrap
+from onestep_md.flow import moebius
 from onestep_md.flow.spline import spline_forward, spline_inverse, spline_parameter_count
 
 _AFFINE_PARAMETERS = 2
@@ -70,10 +71,6 @@ def bounded(x: Tensor, largest: float) -> Tensor:
 def circle_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Map angles by Moebius transformations of orders 1, 2, ..., H and a rotation.
 
-    Order k acts on k x and is lifted back: y = x - (2/k) arg(1 - conj(w) e^{ikx}), |w| < 1. Its
-    displacement is periodic, so it is a bijection of the circle for every k, it is its own
-    inverse up to w -> -w, and dy/dx = (1 - |w|^2) / |1 - conj(w) e^{ikx}|^2.
-
     Args:
         x: (batch, n) angles in radians.
         raw: (batch, n, 2 H + 1) raw parameters.
@@ -82,37 +79,19 @@ def circle_forward(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         y (batch, n) in [-pi, pi) and log |dy/dx| (batch, n).
     """
     centres, rotation = _circle_parameters(raw)
-    log_slope = torch.zeros_like(x)
-    for order, (a, b) in enumerate(centres, start=1):
-        x, change = _moebius(x, a, b, order)
-        log_slope = log_slope + change
+    x, log_slope = moebius.transform(x, centres, range(1, centres.shape[1] + 1))
     return wrap(x + rotation), log_slope
 
 
 def circle_inverse(y: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Invert `circle_forward`; the returned log-derivative is that of the FORWARD map."""
     centres, rotation = _circle_parameters(raw)
-    y = y - rotation
-    log_slope = torch.zeros_like(y)
-    for order, (a, b) in reversed(list(enumerate(centres, start=1))):
-        y, change = _moebius(y, -a, -b, order)
-        log_slope = log_slope - change
-    return wrap(y), log_slope
+    x, log_slope = moebius.transform(y - rotation, -centres, range(centres.shape[1], 0, -1))
+    return wrap(x), -log_slope
 
 
-def _circle_parameters(raw: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-    """Centres w = a + i b inside the unit disc, one per order, and the rotation."""
-    pairs = raw[..., :-1].unflatten(-1, (-1, 2))
-    radius = torch.sqrt(pairs.square().sum(-1, keepdim=True) + 1e-12)
-    centres = pairs * (_MAX_RADIUS * torch.tanh(radius) / radius)
-    return [pair.unbind(-1) for pair in centres.unbind(-2)], raw[..., -1]
-
-
-def _moebius(x: Tensor, a: Tensor, b: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    cosine, sine = torch.cos(order * x), torch.sin(order * x)
-    # 1 - conj(w) e^{ikx} = real - i imaginary, real > 0 because |w| < 1
-    real = 1.0 - a * cosine - b * sine
-    imaginary = a * sine - b * cosine
-    y = x + (2.0 / order) * torch.atan2(imaginary, real)
-    log_slope = torch.log1p(-(a * a + b * b)) - torch.log(real.square() + imaginary.square())
-    return y, log_slope
+def _circle_parameters(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres (2, H, batch, n) inside the unit disc, their parts first, and the rotation."""
+    pairs = raw[..., :-1].unflatten(-1, (-1, 2)).permute(3, 2, 0, 1).contiguous()
+    radius = torch.sqrt(pairs.square().sum(0) + 1e-12)
+    return pairs * (_MAX_RADIUS * torch.tanh(radius) / radius), raw[..., -1]

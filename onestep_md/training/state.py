@@ -85,7 +85,7 @@ class TrainState:
             evaluations: energies that they cost.
         """
         for parameter, *parts in zip(self.flow.parameters(), *gradients, strict=True):
-            parameter.grad = torch.stack(parts).sum(0)
+            parameter.grad = sum(parts[1:], parts[0])
         self.optimizer.step()
         self.optimizer.zero_grad()
         # a young average forgets faster, so that it does not remember the identity

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from onestep_md.coordinates.chart import AngleDecoder
 from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smooth_density
 
 
@@ -116,3 +117,21 @@ def test_emphases_of_several_torsions_multiply():
         RareWells.fit(angles[:, k : k + 1]).log_emphasis(angles[:, k : k + 1]) for k in (0, 1)
     ]
     torch.testing.assert_close(rare.log_emphasis(angles), single[0] + single[1])
+
+
+def test_the_decoder_of_angles_has_the_derivatives_of_the_quantile():
+    generator = torch.Generator().manual_seed(3)
+    angles = 2.0 * torch.randn(500, 2, generator=generator, dtype=torch.float64)
+    weight = torch.full((500,), 1.0 / 500, dtype=torch.float64)
+    marginals = Marginals.fit(torch.remainder(angles + math.pi, 2 * math.pi) - math.pi, weight)
+    s = 6.2 * torch.rand(50, 2, generator=generator, dtype=torch.float64) - 3.1
+    tangent = torch.randn(50, 2, generator=generator, dtype=torch.float64)
+    found = []
+    for function in (AngleDecoder(marginals), lambda s: marginals.quantile(s)[0]):
+        s.requires_grad_()
+        value, pushed = torch.func.jvp(function, (s,), (tangent,))
+        by_value = torch.autograd.grad((function(s) * tangent).sum(), s)[0]
+        by_pushed = torch.autograd.grad(pushed.square().sum(), s)[0]
+        found.append((value, pushed, by_value, by_pushed))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-12)
