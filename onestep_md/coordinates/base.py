@@ -59,11 +59,7 @@ class Chart(nn.Module, ABC):
         with torch.enable_grad():
             s = s.detach().requires_grad_()
             x, log_det = self.to_x(s)
-            inside = log_det.isfinite()
-            work = (x * grad_u).flatten(1).sum(-1)
-            log_p = torch.where(inside, log_det, 0.0) - work
-            (force,) = torch.autograd.grad(log_p.sum(), s)
-        return torch.where(inside[:, None], force, 0.0)
+        return pull_back_along(s, x, log_det, grad_u)
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """Pull back gradients at x, which may differ from `to_x(s)` by a rigid motion."""
@@ -115,6 +111,23 @@ class Chart(nn.Module, ABC):
         line = torch.randn(n, self.n_linear, generator=generator, dtype=torch.float64)
         circle = torch.rand(n, self.n_circular, generator=generator, dtype=torch.float64)
         return torch.cat([line, (2.0 * circle - 1.0) * math.pi], dim=-1)
+
+
+def pull_back_along(s: Tensor, x: Tensor, log_det: Tensor, grad_u: Tensor) -> Tensor:
+    """Compute the gradient of -u(x(s)) + log|det dx/ds|, as `Chart.pull_back`.
+
+    Args:
+        s: (batch, dim) states, of which x and log_det (batch,) are a graph; it is used up.
+        x: configurations.
+        log_det: -inf outside the chart.
+        grad_u: du/dx at x.
+    """
+    inside = log_det.isfinite()
+    with torch.enable_grad():
+        work = (x * grad_u).flatten(1).sum(-1)
+        log_p = torch.where(inside, log_det, 0.0) - work
+    (force,) = torch.autograd.grad(log_p.sum(), s)
+    return torch.where(inside[:, None], force, 0.0)
 
 
 class Whitening(NamedTuple):

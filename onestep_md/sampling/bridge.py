@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, pull_back_along
 from onestep_md.distributed.pool import Energies
 from onestep_md.estimators.estimate import Estimate
 from onestep_md.exploration.annealing import anneal_from
@@ -152,28 +152,17 @@ class LatentEnergy:
             with torch.enable_grad():
                 x, log_det = self._map(latent)
             pending.append((latent, x, log_det, self.evaluators.submit(x.detach().numpy())))
-        found = [
-            _pull_back(latent, x, log_det, *self.evaluators.collect(ticket))
-            for latent, x, log_det, ticket in pending
-        ]
-        energy, gradient = zip(*found, strict=True)
+        energy, gradient = [], []
+        for latent, x, log_det, ticket in pending:
+            u, grad_u = self.evaluators.collect(ticket)
+            e = u - log_det.detach().numpy()
+            outside = ~np.isfinite(e)
+            force = pull_back_along(latent, x, log_det, torch.from_numpy(fill_gradients(grad_u)))
+            energy.append(np.where(outside, np.inf, e))
+            gradient.append(np.where(outside[:, None], 0.0, -force.numpy()))
         return np.concatenate(energy), np.concatenate(gradient)
 
     def _map(self, z: Tensor) -> tuple[Tensor, Tensor]:
         s, log_det = self.flow(z, 1)
         x, log_det_chart = self.chart.to_x(s)
         return x, log_det + log_det_chart
-
-
-def _pull_back(
-    z: Tensor, x: Tensor, log_det: Tensor, u: np.ndarray, grad_u: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """e(z) and its gradient, from x and log|det dx/dz| in a graph of z, and u and grad u at x."""
-    energy = u - log_det.detach().numpy()
-    inside = torch.from_numpy(np.isfinite(energy))
-    with torch.enable_grad():
-        work = (x * torch.from_numpy(fill_gradients(grad_u))).flatten(1).sum(-1)
-        total = torch.where(inside, work - log_det, 0.0).sum()
-    (gradient,) = torch.autograd.grad(total, z)
-    outside = ~inside.numpy()
-    return np.where(outside, np.inf, energy), np.where(outside[:, None], 0.0, gradient.numpy())

@@ -19,12 +19,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from onestep_md.config import BufferTraining, Train
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, pull_back_along
 from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import PoolError
@@ -144,10 +143,9 @@ def train_step(
     gradients = [state.take_gradients()]
 
     # ---- the energies are back
-    states, log_det_chart, u, grad_u = _receive(sent, evaluators)
+    states, log_det_chart, u, force = _receive(sent, evaluators)
     # towards the target with its rare wells emphasised; the weights that are reported undo it
     emphasis = chart.log_emphasis(states)
-    force = chart.pull_back(states, grad_u)
     known = ~force.isnan().any(-1)  # the others have an energy and no gradient
     force = torch.where(known[:, None], force, 0.0)
     evaluated, n = Configurations(states, log_det_chart - u + emphasis, force), len(z)
@@ -180,31 +178,32 @@ def train_step(
 
 
 class _Sent(NamedTuple):
-    """States (n, dim), what the chart says of them (n,), and the ticket of their energies."""
+    """States (n, dim), what the chart makes of them in a graph, and the ticket of energies."""
 
     states: Tensor
+    x: Tensor
     log_det_chart: Tensor
     ticket: int
 
 
 def _send(s: Tensor, chart: Chart, evaluators: Evaluators) -> _Sent:
     """Start the evaluators on states (n, dim)."""
-    states = s.detach().double()
-    with torch.no_grad():
-        x, log_det_chart = chart.to_x(states)
-    return _Sent(states, log_det_chart, evaluators.submit(x.numpy()))
+    states = s.detach().double().requires_grad_()
+    x, log_det_chart = chart.to_x(states)
+    return _Sent(states, x, log_det_chart, evaluators.submit(x.detach().numpy()))
 
 
 def _receive(
     sent: Sequence[_Sent], evaluators: Evaluators
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All states, their chart's log-determinants, u and grad u, one after the other."""
-    energies = [evaluators.collect(each.ticket) for each in sent]
-    u, grad_u = (
-        torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*energies, strict=True)
-    )
-    states, log_det_chart, _ = zip(*sent, strict=True)
-    return torch.cat(states), torch.cat(log_det_chart), u, grad_u
+    """All states, their chart's log-determinants, u and forces, one after the other."""
+    received = []
+    for states, x, log_det_chart, ticket in sent:
+        u, grad_u = map(torch.from_numpy, evaluators.collect(ticket))
+        force = pull_back_along(states, x, log_det_chart, grad_u)
+        received.append((states.detach(), log_det_chart.detach(), u, force))
+    states, log_det_chart, u, force = map(torch.cat, zip(*received, strict=True))
+    return states, log_det_chart, u, force
 
 
 def _step_info(
