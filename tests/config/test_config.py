@@ -113,7 +113,7 @@ def test_density_of_a_python_function(write, function):
 def test_defaults_of_molecules_that_come_without_a_system(target):
     (config,) = load_configs({"target": {"temperature": 300.0, **target}}).values()
     train = config.train
-    assert (train.steps, train.regression_batch, train.likelihood_weight) == (3000, 512, 1.0)
+    assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 512, 1.0)
     assert train.learning_rate == 1.5e-3
     assert train.flow_weight == train.state_weight == train.volume_weight == 0.0
     assert train.step_shares == (12.0, 2.0, 1.0, 0.5)
