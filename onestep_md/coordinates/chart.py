@@ -22,6 +22,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.base import Chart, Whitening, beyond_half_turn, wrap_torsions
@@ -283,6 +284,7 @@ class _Quantile(torch.autograd.Function):
         ctx.save_for_forward(circle)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return gradient * slope, None

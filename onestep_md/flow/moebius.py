@@ -8,14 +8,15 @@ up to w -> -w. With w = a + i b, c + i s = e^{ikx} and m = |1 - conj(w) e^{ikx}|
     dy/dx = (1 - |w|^2) / m,  dy/da = 2 (s - b) / (k m),  dy/db = 2 (a - c) / (k m),
     d log m = (2 k (a s - b c) dx + 2 (a - c) da + 2 (b - s) db) / m.
 
-A transformation of a thousand angles takes a microsecond, and so does each node of a graph:
-differentiated term by term, these maps were a third of the time of a training step.
+A call of torch on a thousand angles takes some eight microseconds, whatever it computes.
+Differentiated term by term, these maps made a third of the calls of a training step.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def transform(x: Tensor, centres: Tensor, orders: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -63,6 +64,7 @@ class _Moebius(torch.autograd.Function):
         ctx.save_for_forward(x, centres)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, by_y: Tensor, by_slope: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         centres, circle = ctx.saved_tensors
         (a, b), (cosine, sine) = centres, circle

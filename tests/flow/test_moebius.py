@@ -69,3 +69,10 @@ def test_opposite_centres_in_the_opposite_order_go_back(inputs):
     back, log_back = moebius.transform(y, -centres, WAYS[1])
     torch.testing.assert_close(back, x, rtol=0, atol=1e-13)
     torch.testing.assert_close(log_back, -log_slope, rtol=0, atol=1e-12)
+
+
+def test_second_derivatives_are_refused_rather_than_wrong(inputs):
+    y, _ = moebius.transform(*inputs, WAYS[0])
+    (gradient,) = torch.autograd.grad(y.sum(), inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="not require grad"):
+        torch.autograd.grad(gradient.sum(), inputs[0])
