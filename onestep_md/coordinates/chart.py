@@ -40,6 +40,7 @@ from onestep_md.coordinates.marginals import (
     circular_mean,
     is_rotatable,
 )
+from onestep_md.coordinates.ring_closure import RingClosure
 
 _HARMONICS = 3  # of every rotatable torsion in the regression of the stiff coordinates
 _RIDGE = 80.0  # penalty of the regression, in frames without any trend
@@ -71,6 +72,7 @@ class MolecularChart(Chart):
         whitening: Whitening,
         marginals: Marginals,
         rare_wells: RareWells,
+        closure: RingClosure | None = None,
     ):
         """Take what `fit` finds.
 
@@ -81,6 +83,7 @@ class MolecularChart(Chart):
             whitening: of the residuals of the stiff coordinates, L.
             marginals: of the rotatable torsions.
             rare_wells: of the rotatable torsions.
+            closure: of a large ring; the others are linear in the state without it.
         """
         super().__init__()
         self.coordinates = coordinates
@@ -94,7 +97,7 @@ class MolecularChart(Chart):
         self.register_buffer("mix", whitening.mix)
         self.register_buffer("unmix", whitening.unmix)
         self.register_buffer("log_det_mix", whitening.log_det)
-        self.marginals, self.rare_wells = marginals, rare_wells
+        self.marginals, self.rare_wells, self.closure = marginals, rare_wells, closure
 
     @classmethod
     def fit(
@@ -195,11 +198,13 @@ class MolecularChart(Chart):
         """Map states to internal coordinates q (batch, dim), and log|det dq/ds| (batch,)."""
         circle, log_density = self.marginals.quantile(s[:, self.n_linear :])
         line = waves(circle) @ self.slope + s[:, : self.n_linear] @ self.mix.T
+        if self.closure:
+            line = self.closure.close(line)
         q = s.new_empty(len(s), self.coordinates.dim)
         q[:, self.line] = self.centre + line
         q[:, self.circle] = circle
         # ds = 2 pi p(q) dq on circles, so log|dq/ds| = -log(2 pi p)
-        log_stretch = self.log_det_mix - log_density.sum(-1)
+        log_stretch = self._log_det_line - log_density.sum(-1)
         outside = beyond_half_turn(line, self.is_stiff_torsion)
         return q, torch.where(outside, -torch.inf, log_stretch)
 
@@ -226,9 +231,15 @@ class MolecularChart(Chart):
         """Invert `to_internal`; the same log|det dq/ds|."""
         angles = q[:, self.circle]
         deviation = wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
+        if self.closure:
+            deviation = self.closure.open(deviation)
         line = (deviation - waves(angles) @ self.slope) @ self.unmix.T
         circle, log_density = self.marginals.cumulative(angles)
-        return torch.cat([line, circle], dim=-1), self.log_det_mix - log_density.sum(-1)
+        return torch.cat([line, circle], dim=-1), self._log_det_line - log_density.sum(-1)
+
+    @property
+    def _log_det_line(self) -> Tensor:
+        return self.log_det_mix - self.closure.log_det if self.closure else self.log_det_mix
 
     def pull_back_frames(self, s: Tensor, x: Tensor, grad_u: Tensor) -> Tensor:
         """Pull back gradients of conformations in any orientation.

@@ -51,6 +51,7 @@ from onestep_md.coordinates.marginals import (
     circular_mean,
     rare_emphasis,
 )
+from onestep_md.coordinates.ring_closure import RingClosure, find_closures
 from onestep_md.coordinates.ring_conformers import (
     estimate_covariances,
     find_conformers,
@@ -107,6 +108,7 @@ class RingChart(Chart):
         q: Tensor,
         turning: Tensor,
         rings: Tensor,
+        cycles: Sequence[Sequence[int]],
         power: float = POWER,
     ) -> "RingChart":
         """Fit the chart.
@@ -116,6 +118,7 @@ class RingChart(Chart):
             q: (frames, dim) internal coordinates of frames at the target temperature.
             turning: (dim,) which coordinates are torsions that turn or have several wells.
             rings: (dim,) which coordinates are made of atoms of the rings with several conformers.
+            cycles: the atoms of these rings.
             power: of the marginals of the other torsions, as in `MolecularChart.fit`.
         """
         torsions = (turning & rings).nonzero().squeeze(-1)
@@ -136,18 +139,30 @@ class RingChart(Chart):
             [torch.where(is_torsion, circular_mean(group), group.mean(0)) for group in groups]
         )
         deviation = wrap_torsions(q[:, line] - centres[label], is_torsion)
+        places = torch.stack([q[label == c][0] for c in range(len(means))])
+        places[:, line] = centres
+        closures = find_closures(coordinates, places, line, cycles)
+        for c, closure in enumerate(closures or ()):
+            deviation[label == c] = closure.open(deviation[label == c])
         features = waves(q[:, circle])
         _, slope, _ = regress(features, deviation - weight @ deviation, weight)
         residual = deviation - features @ slope
         middles = torch.stack([residual[label == c].mean(0) for c in range(len(means))])
         covariances = estimate_covariances(residual - middles[label], label, weight, rings[line])
         marginals = Marginals.fit(q[:, circle], weight, power)
+        placed: list[RingClosure | None] = [None] * len(means)
+        if closures:
+            pairs = zip(closures, middles.clone(), strict=True)
+            placed = [closure.shifted(middle) for closure, middle in pairs]
+            middles[:, closures[0].bound] = 0.0
         conformers = [
             MolecularChart(
                 coordinates, circle, centre, slope, Whitening.from_covariance(covariance),
-                marginals, rare_wells,
+                marginals, rare_wells, closure,
             )
-            for centre, covariance in zip(centres + middles, covariances, strict=True)
+            for centre, covariance, closure in zip(
+                centres + middles, covariances, placed, strict=True
+            )
         ]  # fmt: skip
         away = wrap(q[:, torsions] - means[label])
         return cls(conformers, shares, torsions, means, away.std(0), emphasis)
@@ -322,10 +337,10 @@ def fit_chart(
         return one
     # on frames that neither was fitted to: the parts have many more parameters
     first, second = q.chunk(2)
-    parts = RingChart.fit(coordinates, first, turning, in_ring, power=1.0)
+    parts = RingChart.fit(coordinates, first, turning, in_ring, rings, power=1.0)
     whole = MolecularChart.fit(coordinates, first, puckers, power=1.0)
     gain = parts.log_likelihood(second).mean() - whole.log_likelihood(second).mean()
-    return RingChart.fit(coordinates, q, turning, in_ring) if gain > LEAST_GAIN else one
+    return RingChart.fit(coordinates, q, turning, in_ring, rings) if gain > LEAST_GAIN else one
 
 
 def find_arcs(u: Tensor, edges: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from onestep_md.coordinates.line_marginals import LineMarginals
 from onestep_md.coordinates.marginals import Marginals, RareWells
 from onestep_md.coordinates.positions import PositionChart
 from onestep_md.coordinates.ring_chart import RingChart
+from onestep_md.coordinates.ring_closure import RingClosure
 from onestep_md.coordinates.scales import Scales
 from onestep_md.coordinates.zmatrix import ZMatrix
 
@@ -37,6 +38,7 @@ def chart_facts(chart: Chart) -> dict:
             "density": chart.marginals.density,
             "cdf": chart.marginals.cdf,
             "log_emphasis": chart.rare_wells.table,
+            "closure": dict(chart.closure.named_buffers()) if chart.closure else None,
         }
     if isinstance(chart, RingChart):
         return {
@@ -117,6 +119,7 @@ def _molecular_chart_of(facts: dict) -> MolecularChart:
         _whitening_of(facts),
         Marginals(facts["density"], facts["cdf"]),
         RareWells(facts["log_emphasis"]),
+        RingClosure(**facts["closure"]) if facts.get("closure") else None,  # none in older files
     )
 
 

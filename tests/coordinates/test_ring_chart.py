@@ -125,7 +125,7 @@ def test_weights_of_labels_have_a_mean_of_one(coordinates, frames, rings):
     angle = torch.where(torch.arange(len(q)) % 3 == 0, 0.8, -0.8) + 0.4 * noise
     q = q.index_copy(1, methyl, angle[:, None])
     turning = torch.zeros(coordinates.dim, dtype=torch.bool).index_fill(0, methyl, True)
-    chart = RingChart.fit(coordinates, q, turning, turning)
+    chart = RingChart.fit(coordinates, q, turning, turning, rings)
     s = chart.sample_base(20_000, torch.Generator().manual_seed(5))
     x, log_det = chart.to_x(s)
     drawn, log_dx = coordinates.from_cartesian(x)
@@ -165,7 +165,7 @@ def test_rare_conformers_are_emphasised(chart, coordinates, frames, rings):
     kept = torch.cat([(~second).nonzero().squeeze(-1), second.nonzero().squeeze(-1)[:250]])
     turning = torch.zeros(coordinates.dim, dtype=torch.bool).index_fill(0, chart.torsions, True)
     in_ring = torch.isin(coordinates.members, torch.tensor(rings[0])).all(-1)
-    chart = RingChart.fit(coordinates, q[kept], turning, in_ring)
+    chart = RingChart.fit(coordinates, q[kept], turning, in_ring, rings)
     share = 250 / len(kept)
     boosted = math.sqrt(0.1 / share) * share
     assert chart.shares[1] == pytest.approx(boosted / (boosted + 1 - share), abs=1e-9)
