@@ -10,7 +10,8 @@ conformer, at g = g0,
     y = J_r d + J_b e + 1/2 (d, e_0)^T H (d, e_0),   e_0 = -J_b^{-1} J_r d,
 
 take their places. y is linear in the deviations e of b, which leaves an inverse in closed form,
-and a volume, |det J_b|, that does not change.
+and a volume, |det J_b|, that does not change, whatever the last term is: in it d is bounded, so
+that what lies far from a conformer is not sent farther.
 """
 
 import itertools
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from onestep_md.coordinates.internal import InternalCoordinates
 
 _SMALLEST = 8  # atoms of a ring; smaller ones have fewer soft torsions than angles that depend
-_FAR = 0.8  # rad; farther from the middle of a conformer second order is no better than none
+_FAR = 0.8  # rad; bound of d in the second order
 _LEAST_LEVER = 0.05  # singular value of J_b below which three torsions do not close a ring
 
 
