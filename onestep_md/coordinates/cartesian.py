@@ -72,6 +72,3 @@ class CartesianChart(AugmentedChart):
         position = self.basis @ s[:, : self.free].unflatten(-1, (-1, self.space))
         auxiliary = s[:, self.free :].unflatten(-1, (-1, self.space))
         return torch.stack([position, auxiliary], dim=2)
-
-    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
-        return torch.cat([-self.sigma * grad_u, -s[:, self.free :]], dim=-1)

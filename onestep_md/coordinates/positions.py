@@ -110,11 +110,6 @@ class PositionChart(AugmentedChart):
         turn = kabsch_rotation(self.to_x(z.double())[0], self.to_x(s.double())[0])
         return (states @ turn).flatten(1).to(z)
 
-    def pull_back(self, s: Tensor, grad_u: Tensor) -> Tensor:
-        force = torch.cat([-(self.spread.T @ grad_u).flatten(1), -s[:, self.free :]], dim=-1)
-        outside = ~self.coordinates.domain.contains(self.to_x(s)[0])
-        return torch.where(outside[:, None], 0.0, force)
-
 
 def _make_alike(covariance: Tensor, group: list[int]) -> None:
     """Average (n, n) in place over the exchanges of a group of atoms."""

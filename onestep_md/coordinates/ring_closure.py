@@ -64,12 +64,13 @@ class RingClosure(nn.Module):
         self.register_buffer("linear", linear)
         self.register_buffer("quadratic", quadratic)
         self.log_det = float(torch.linalg.slogdet(lever)[1])
+        self._inverse = torch.linalg.inv(lever)
 
     def close(self, line: Tensor) -> Tensor:
         """Replace y by b in deviations (batch, coordinates); log|det| of this is -`log_det`."""
         moved = line + self.offset
         d = moved[:, self.free]
-        e = (moved[:, self.bound] - self._bend(d)) @ torch.linalg.inv(self.lever).T
+        e = (moved[:, self.bound] - self._bend(d)) @ self._inverse.T
         return line.index_copy(1, self.bound, e + d @ self.linear.T)
 
     def open(self, line: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from onestep_md.coordinates.base import Chart
+from onestep_md.coordinates.base import Chart, pull_back_along
 from onestep_md.distributed.pool import Evaluators
 
 
@@ -35,11 +35,11 @@ class ChartEnergy:
         self.chart, self.evaluators = chart, evaluators
 
     def evaluate(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        states = torch.from_numpy(s)
-        with torch.no_grad():
+        states = torch.tensor(s, requires_grad=True)
+        with torch.enable_grad():
             x, log_det = self.chart.to_x(states)
-        u, grad_u = self.evaluators.evaluate(x.numpy())
-        force = self.chart.pull_back(states, torch.from_numpy(grad_u)).numpy()
-        energy = u - log_det.numpy()
+        u, grad_u = self.evaluators.evaluate(x.detach().numpy())
+        force = pull_back_along(states, x, log_det, torch.from_numpy(grad_u)).numpy()
+        energy = u - log_det.detach().numpy()
         inside = np.isfinite(energy)
         return np.where(inside, energy, np.inf), np.where(inside[:, None], -force, 0.0)

@@ -8,6 +8,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
+
 
 @dataclass(frozen=True)
 class RandomMolecule:
@@ -16,6 +18,18 @@ class RandomMolecule:
     elements: list[str]
     bonds: list[tuple[int, int]]
     frames: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def coordinates(molecule):
+    """Internal coordinates of the `molecule` of a module."""
+    return build_internal_coordinates(molecule)
+
+
+@pytest.fixture(scope="module")
+def rings(molecule):
+    """Atoms of its rings that have shapes to sample."""
+    return find_molecule_isomers(molecule).rings
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import AngleDecoder
+from onestep_md.coordinates.angle_decoder import AngleDecoder
 from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smooth_density
 
 

@@ -8,7 +8,6 @@ import torch
 
 from onestep_md.config import load_config
 from onestep_md.coordinates.chart import MolecularChart
-from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.coordinates.ring_chart import RingChart, fit_chart
 from onestep_md.kinds import load_target
 from onestep_md.sampling.chart_file import chart_facts, chart_of
@@ -20,16 +19,6 @@ SHARE = 0.3  # of the second chair
 @pytest.fixture(scope="module")
 def molecule():
     return load_target(load_config(SYSTEMS / "methylcyclohexane.yaml")).molecule
-
-
-@pytest.fixture(scope="module")
-def coordinates(molecule):
-    return build_internal_coordinates(molecule)
-
-
-@pytest.fixture(scope="module")
-def rings(molecule):
-    return find_molecule_isomers(molecule).rings
 
 
 def make_frames(coordinates, positions, rings, n=4000):

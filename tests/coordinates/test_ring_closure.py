@@ -9,7 +9,6 @@ from onestep_md.config import load_config
 from onestep_md.coordinates.base import Whitening
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.marginals import Marginals, RareWells
-from onestep_md.coordinates.molecule import build_internal_coordinates, find_molecule_isomers
 from onestep_md.coordinates.ring_closure import (
     find_closures,
     find_dependent_angles,
@@ -25,16 +24,6 @@ SYSTEMS = Path(__file__).parents[2] / "systems"
 def molecule():
     """A ring of fifteen atoms."""
     return load_target(load_config(SYSTEMS / "cyclic-pentapeptide.yaml")).molecule
-
-
-@pytest.fixture(scope="module")
-def coordinates(molecule):
-    return build_internal_coordinates(molecule)
-
-
-@pytest.fixture(scope="module")
-def rings(molecule):
-    return find_molecule_isomers(molecule).rings
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 import torch
 
-from onestep_md.coordinates.chart import AngleDecoder, MolecularChart
+from onestep_md.coordinates.angle_decoder import AngleDecoder
+from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.internal import InternalCoordinates
 from onestep_md.coordinates.marginals import Marginals
 from onestep_md.coordinates.zmatrix import build_zmatrix
