@@ -134,7 +134,7 @@ class Whitening(NamedTuple):
     """The matrix mix = D^{1/2} C^{1/2} of n coordinates of variances D and correlations C.
 
     Attributes:
-        mix: (n, n).
+        mix: (n, n), or several of them stacked, as all others.
         unmix: (n, n) its inverse.
         log_det: its log-determinant.
     """
@@ -152,6 +152,22 @@ class Whitening(NamedTuple):
         root = eigenvalues.clamp(min=1e-8).sqrt()
         mix = scale[:, None] * (vectors * root) @ vectors.T
         return cls(mix, (vectors / root) @ vectors.T / scale, scale.log().sum() + root.log().sum())
+
+
+def multiply_each(rows: Tensor, matrices: Tensor, which: Tensor) -> Tensor:
+    """Multiply every vector (batch, n) by the one of matrices (c, m, n) that it belongs to.
+
+    Args:
+        rows: the vectors.
+        matrices: far fewer than vectors, so that none is copied for each of these.
+        which: (batch,) numbers of matrices.
+    """
+    if len(matrices) == 1:
+        return rows @ matrices[0].T
+    order = which.argsort()
+    counts = torch.bincount(which, minlength=len(matrices)).tolist()
+    parts = zip(rows[order].split(counts), matrices, strict=True)
+    return torch.cat([part @ matrix.T for part, matrix in parts])[order.argsort()]
 
 
 def wrap(angle: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ they undo every other difference from the target.
 
 log|det dx/ds| is the sum of the z-matrix part and these two parts, all in float64. The regression
 adds nothing: it shifts stiff coordinates by a function of the torsions.
+
+Conformers of rings, see `ring_chart`, have a mu and an L each.
 """
 
 import copy
@@ -25,7 +27,13 @@ from torch import Tensor, nn
 
 from onestep_md.coordinates.alignment import kabsch_rotation
 from onestep_md.coordinates.angle_decoder import AngleDecoder
-from onestep_md.coordinates.base import Chart, Whitening, beyond_half_turn, wrap_torsions
+from onestep_md.coordinates.base import (
+    Chart,
+    Whitening,
+    beyond_half_turn,
+    multiply_each,
+    wrap_torsions,
+)
 from onestep_md.coordinates.dense import (
     jacobian,
     length_gradients,
@@ -79,11 +87,11 @@ class MolecularChart(Chart):
         Args:
             coordinates: the z-matrix map of the molecule.
             circle: (n_circular,) which internal coordinates are rotatable torsions.
-            centre, slope: mu (n_linear,) and A (harmonics, n_linear).
-            whitening: of the residuals of the stiff coordinates, L.
+            centre, slope: mu (conformers, n_linear) and A (harmonics, n_linear).
+            whitening: of the residuals of the stiff coordinates of each conformer, L.
             marginals: of the rotatable torsions.
             rare_wells: of the rotatable torsions.
-            closure: of a large ring; the others are linear in the state without it.
+            closure: of a large ring; stiff coordinates are linear in the state without it.
         """
         super().__init__()
         self.coordinates = coordinates
@@ -133,7 +141,9 @@ class MolecularChart(Chart):
         shift, slope, covariance = regress(waves(angles), deviation, weight)
         marginals = Marginals.fit(angles, weight, power)
         whitening = Whitening.from_covariance(covariance)
-        return cls(coordinates, circle, centre - shift, slope, whitening, marginals, rare_wells)
+        one = Whitening(*(part[None] for part in whitening))
+        middle = (centre - shift)[None]
+        return cls(coordinates, circle, middle, slope, one, marginals, rare_wells)
 
     @property
     def n_linear(self) -> int:
@@ -171,7 +181,8 @@ class MolecularChart(Chart):
         others = torch.zeros(self.n_linear + self.n_circular, 3, dtype=torch.float64)
         others[self.n_linear :, 0] = 1.0
         stiff = self.is_stiff_torsion.nonzero().squeeze(-1)
-        others[stiff, 1], others[stiff, 2] = self.centre[stiff].sin(), self.centre[stiff].cos()
+        middle = self.centre[0, stiff]
+        others[stiff, 1], others[stiff, 2] = middle.sin(), middle.cos()
         return torch.cat([kinds.double(), others], dim=-1)
 
     def __str__(self) -> str:
@@ -194,17 +205,23 @@ class MolecularChart(Chart):
         x, log_det = self.coordinates.to_cartesian(q)
         return x, log_det + log_stretch
 
-    def to_internal(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Map states to internal coordinates q (batch, dim), and log|det dq/ds| (batch,)."""
+    def to_internal(self, s: Tensor, conformer: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map states of conformers (batch,) to internal coordinates q (batch, dim).
+
+        Returns:
+            q, and log|det dq/ds| (batch,); conformers are the first one where none are given.
+        """
+        conformer = _first(s) if conformer is None else conformer
         circle, log_density = self.marginals.quantile(s[:, self.n_linear :])
-        line = waves(circle) @ self.slope + s[:, : self.n_linear] @ self.mix.T
+        spread = multiply_each(s[:, : self.n_linear], self.mix, conformer)
+        line = waves(circle) @ self.slope + spread
         if self.closure:
-            line = self.closure.close(line)
+            line = self.closure.close(line, conformer)
         q = s.new_empty(len(s), self.coordinates.dim)
-        q[:, self.line] = self.centre + line
+        q[:, self.line] = self.centre[conformer] + line
         q[:, self.circle] = circle
         # ds = 2 pi p(q) dq on circles, so log|dq/ds| = -log(2 pi p)
-        log_stretch = self._log_det_line - log_density.sum(-1)
+        log_stretch = self._log_det_line[conformer] - log_density.sum(-1)
         outside = beyond_half_turn(line, self.is_stiff_torsion)
         return q, torch.where(outside, -torch.inf, log_stretch)
 
@@ -222,20 +239,23 @@ class MolecularChart(Chart):
         s, log_stretch = self.from_internal(q)
         return s, log_det + log_stretch
 
-    def log_likelihood(self, q: Tensor) -> Tensor:
+    def log_likelihood(self, q: Tensor, conformer: Tensor | None = None) -> Tensor:
         """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
-        s, log_stretch = self.from_internal(q)
+        s, log_stretch = self.from_internal(q, conformer)
         return self.log_base(s) - log_stretch
 
-    def from_internal(self, q: Tensor) -> tuple[Tensor, Tensor]:
+    def from_internal(self, q: Tensor, conformer: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Invert `to_internal`; the same log|det dq/ds|."""
+        conformer = _first(q) if conformer is None else conformer
         angles = q[:, self.circle]
-        deviation = wrap_torsions(q[:, self.line] - self.centre, self.is_stiff_torsion)
+        deviation = wrap_torsions(q[:, self.line] - self.centre[conformer], self.is_stiff_torsion)
         if self.closure:
-            deviation = self.closure.open(deviation)
-        line = (deviation - waves(angles) @ self.slope) @ self.unmix.T
+            deviation = self.closure.open(deviation, conformer)
+        residual = deviation - waves(angles) @ self.slope
+        line = multiply_each(residual, self.unmix, conformer)
         circle, log_density = self.marginals.cumulative(angles)
-        return torch.cat([line, circle], dim=-1), self._log_det_line - log_density.sum(-1)
+        log_stretch = self._log_det_line[conformer] - log_density.sum(-1)
+        return torch.cat([line, circle], dim=-1), log_stretch
 
     @property
     def _log_det_line(self) -> Tensor:
@@ -262,6 +282,11 @@ class MolecularChart(Chart):
         """Compute the logarithm (batch,) of the emphasis of the wells that states are in."""
         torsions, _ = self.marginals.quantile(s[:, self.n_linear :].double())
         return self.rare_wells.log_emphasis(torsions)
+
+
+def _first(rows: Tensor) -> Tensor:
+    """Give every row (batch, n) the first conformer (batch,)."""
+    return torch.zeros(len(rows), dtype=torch.long)
 
 
 def find_puckers(coordinates: InternalCoordinates, q: Tensor) -> frozenset[int]:

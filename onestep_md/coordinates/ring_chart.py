@@ -1,11 +1,12 @@
-r"""The chart of a molecule whose rings have several conformers: one molecular chart for each.
+r"""The chart of a molecule whose rings have several conformers: one more angle chooses among them.
 
 The torsions of a ring depend on each other, as it has to close. Independent marginals of torsions
 with several wells would hardly ever close it. Within one conformer of the rings, every ring
 torsion has one well, and closure is nearly linear: a Gaussian with the covariance of that
 conformer closes. So the state has one more angle u, the label. Conformer c of share pi_c owns an
-arc of length 2 pi pi_c of its circle, and on this arc the other coordinates are those of the chart
-of c, which counts the ring torsions among the stiff coordinates.
+arc of length 2 pi pi_c of its circle, and on this arc the other coordinates are those of a
+molecular chart with the middle and the covariance of c, which counts the ring torsions among the
+stiff coordinates.
 
 Any x belongs to every conformer, with the probabilities
 
@@ -21,8 +22,7 @@ the joint density are exact weights of x.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ from onestep_md.coordinates.marginals import (
     circular_mean,
     rare_emphasis,
 )
-from onestep_md.coordinates.ring_closure import RingClosure, find_closures
+from onestep_md.coordinates.ring_closure import find_closure
 from onestep_md.coordinates.ring_conformers import (
     estimate_covariances,
     find_conformers,
@@ -76,7 +76,7 @@ class RingChart(Chart):
 
     def __init__(
         self,
-        conformers: Sequence[MolecularChart],
+        molecular: MolecularChart,
         shares: Tensor,
         torsions: Tensor,
         means: Tensor,
@@ -86,14 +86,14 @@ class RingChart(Chart):
         """Take what `fit` finds.
 
         Args:
-            conformers: a chart for each; all have the same stiff coordinates and marginals.
+            molecular: the chart of the other coordinates, with all conformers.
             shares: (conformers,) pi, of sum one.
             torsions: (n,) numbers of the internal coordinates that are torsions of rings.
             means, widths: (conformers, n) mu and (n,) sigma in rad.
             emphasis: (conformers,) logarithms of the emphasis of training on the rare ones.
         """
         super().__init__()
-        self.conformers = nn.ModuleList(conformers)
+        self.molecular = molecular
         self.register_buffer("shares", shares)
         self.register_buffer("edges", shares.cumsum(0)[:-1])
         self.register_buffer("torsions", torsions)
@@ -141,59 +141,53 @@ class RingChart(Chart):
         deviation = wrap_torsions(q[:, line] - centres[label], is_torsion)
         places = torch.stack([q[label == c][0] for c in range(len(means))])
         places[:, line] = centres
-        closures = find_closures(coordinates, places, line, cycles)
-        for c, closure in enumerate(closures or ()):
-            deviation[label == c] = closure.open(deviation[label == c])
+        closure = find_closure(coordinates, places, line, cycles)
+        if closure:
+            deviation = closure.open(deviation, label)
         features = waves(q[:, circle])
         _, slope, _ = regress(features, deviation - weight @ deviation, weight)
         residual = deviation - features @ slope
         middles = torch.stack([residual[label == c].mean(0) for c in range(len(means))])
         covariances = estimate_covariances(residual - middles[label], label, weight, rings[line])
-        marginals = Marginals.fit(q[:, circle], weight, power)
-        placed: list[RingClosure | None] = [None] * len(means)
-        if closures:
-            pairs = zip(closures, middles.clone(), strict=True)
-            placed = [closure.shifted(middle) for closure, middle in pairs]
-            middles[:, closures[0].bound] = 0.0
-        conformers = [
-            MolecularChart(
-                coordinates, circle, centre, slope, Whitening.from_covariance(covariance),
-                marginals, rare_wells, closure,
-            )
-            for centre, covariance, closure in zip(
-                centres + middles, covariances, placed, strict=True
-            )
-        ]  # fmt: skip
+        whitenings = [Whitening.from_covariance(covariance) for covariance in covariances]
+        if closure:
+            closure = closure.shifted(middles.clone())
+            middles[:, closure.bound] = 0.0
+        molecular = MolecularChart(
+            coordinates,
+            circle,
+            centres + middles,
+            slope,
+            Whitening(*(torch.stack(parts) for parts in zip(*whitenings, strict=True))),
+            Marginals.fit(q[:, circle], weight, power),
+            rare_wells,
+            closure,
+        )
         away = wrap(q[:, torsions] - means[label])
-        return cls(conformers, shares, torsions, means, away.std(0), emphasis)
-
-    @property
-    def parts(self) -> Sequence[MolecularChart]:
-        """The charts of the conformers."""
-        return cast("Sequence[MolecularChart]", self.conformers)
+        return cls(molecular, shares, torsions, means, away.std(0), emphasis)
 
     @property
     def coordinates(self) -> InternalCoordinates:
         """The z-matrix map of the molecule."""
-        return self.parts[0].coordinates
+        return self.molecular.coordinates
 
     @property
     def n_linear(self) -> int:
         """Number of stiff coordinates."""
-        return self.parts[0].n_linear
+        return self.molecular.n_linear
 
     @property
     def n_circular(self) -> int:
         """Number of rotatable torsions outside of the rings, and the label."""
-        return self.parts[0].n_circular + 1
+        return self.molecular.n_circular + 1
 
     def __str__(self) -> str:
-        return f"{self.parts[0]}, {len(self.conformers)} conformers of rings"
+        return f"{self.molecular}, {len(self.shares)} conformers of rings"
 
     def to_x(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Map states (batch, dim) to conformations, as `MolecularChart.to_x`."""
         label = self._labels(s)
-        q, log_stretch = self._each(label, s[:, :-1], MolecularChart.to_internal)
+        q, log_stretch = self.molecular.to_internal(s[:, :-1], label)
         x, log_det = self.coordinates.to_cartesian(q)
         return x, log_det + log_stretch + self._log_label(q, label)
 
@@ -233,7 +227,7 @@ class RingChart(Chart):
     @property
     def angle_decoder(self) -> nn.Module:
         """A copy of the map from angles (batch, n_circular) to torsions, those of rings, too."""
-        return LabelDecoder(self.parts[0].angle_decoder, self.edges.clone(), self.means.clone())
+        return LabelDecoder(self.molecular.angle_decoder, self.edges.clone(), self.means.clone())
 
     @property
     def angle_sources(self) -> Tensor:
@@ -242,12 +236,15 @@ class RingChart(Chart):
 
     def log_likelihood(self, q: Tensor) -> Tensor:
         """Compute the log-density of the base per volume of internal coordinates (batch, dim)."""
-        each = [conformer.log_likelihood(q) for conformer in self.parts]
+        each = [
+            self.molecular.log_likelihood(q, torch.full((len(q),), c))
+            for c in range(len(self.shares))
+        ]
         return torch.logsumexp(torch.stack(each, dim=-1) + self.shares.log(), dim=-1)
 
     def log_emphasis(self, s: Tensor) -> Tensor:
         """Compute the logarithm (batch,) of the emphasis of wells and conformers of states."""
-        return self.parts[0].log_emphasis(s[:, :-1]) + self.emphasis[self._labels(s)]
+        return self.molecular.log_emphasis(s[:, :-1]) + self.emphasis[self._labels(s)]
 
     def _labels(self, s: Tensor) -> Tensor:
         """Find the conformers (batch,) of states."""
@@ -274,26 +271,9 @@ class RingChart(Chart):
     def _with_label(self, q: Tensor, log_det: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Complete a state by its label, and the log-determinant of x by that of the rest."""
         label = find_arcs(u, self.edges)
-        s, log_stretch = self._each(label, q, MolecularChart.from_internal)
+        s, log_stretch = self.molecular.from_internal(q, label)
         log_det = log_det + log_stretch + self._log_label(q, label)
         return torch.cat([s, u[:, None]], dim=-1), log_det
-
-    def _each(
-        self,
-        label: Tensor,
-        rows: Tensor,
-        function: Callable[[MolecularChart, Tensor], tuple[Tensor, Tensor]],
-    ) -> tuple[Tensor, Tensor]:
-        """Apply a function of a molecular chart to the rows (batch, n) of each conformer."""
-        chosen = [(label == c).nonzero().squeeze(-1) for c in range(len(self.conformers))]
-        parts = [
-            function(conformer, rows[at])
-            for conformer, at in zip(self.parts, chosen, strict=True)
-            if len(at) or conformer is self.parts[0]  # also of no rows at all
-        ]
-        back = torch.argsort(torch.cat(chosen))
-        first, second = (torch.cat(column)[back] for column in zip(*parts, strict=True))
-        return first, second
 
 
 class LabelDecoder(nn.Module):

@@ -21,6 +21,7 @@ import networkx
 import torch
 from torch import Tensor, nn
 
+from onestep_md.coordinates.base import multiply_each
 from onestep_md.coordinates.internal import InternalCoordinates
 
 _SMALLEST = 8  # atoms of a ring; smaller ones have fewer soft torsions than angles that depend
@@ -34,10 +35,12 @@ class RingClosure(nn.Module):
     Attributes:
         bound: (3,) which coordinates are b.
         free: (n,) which others y depends on.
-        offset: (coordinates,) deviations where the map starts: d = line + offset.
-        lever: (3, 3) J_b.
-        linear: (3, n) -J_b^{-1} J_r.
-        quadratic: (3, n, n) the matrix between d and d, twice the second-order part of y.
+        offset: (conformers, coordinates) deviations where the map starts: d = line + offset.
+        lever: (conformers, 3, 3) J_b.
+        linear: (conformers, 3, n) -J_b^{-1} J_r.
+        quadratic: (conformers, 3, n, n) the matrix between d and d, twice the second-order part
+            of y.
+        log_det: (conformers,) log|det| of `open`.
     """
 
     bound: Tensor
@@ -63,39 +66,40 @@ class RingClosure(nn.Module):
         self.register_buffer("lever", lever)
         self.register_buffer("linear", linear)
         self.register_buffer("quadratic", quadratic)
-        self.log_det = float(torch.linalg.slogdet(lever)[1])
+        self.log_det = torch.linalg.slogdet(lever)[1]
         self._inverse = torch.linalg.inv(lever)
 
-    def close(self, line: Tensor) -> Tensor:
-        """Replace y by b in deviations (batch, coordinates); log|det| of this is -`log_det`."""
-        moved = line + self.offset
+    def close(self, line: Tensor, conformer: Tensor) -> Tensor:
+        """Replace y by b in deviations (batch, coordinates) from conformers (batch,)."""
+        moved = line + self.offset[conformer]
         d = moved[:, self.free]
-        e = (moved[:, self.bound] - self._bend(d)) @ self._inverse.T
-        return line.index_copy(1, self.bound, e + d @ self.linear.T)
+        e = _times(self._inverse[conformer], moved[:, self.bound] - self._bend(d, conformer))
+        return line.index_copy(1, self.bound, e + _times(self.linear[conformer], d))
 
-    def open(self, line: Tensor) -> Tensor:
+    def open(self, line: Tensor, conformer: Tensor) -> Tensor:
         """Replace b by y, the inverse of `close`."""
-        d = line[:, self.free] + self.offset[self.free]
-        y = (line[:, self.bound] - d @ self.linear.T) @ self.lever.T + self._bend(d)
-        return line.index_copy(1, self.bound, y - self.offset[self.bound])
+        offset = self.offset[conformer]
+        d = line[:, self.free] + offset[:, self.free]
+        e = line[:, self.bound] - _times(self.linear[conformer], d)
+        y = _times(self.lever[conformer], e) + self._bend(d, conformer)
+        return line.index_copy(1, self.bound, y - offset[:, self.bound])
 
     def shifted(self, offset: Tensor) -> "RingClosure":
-        """Return the same map with another offset."""
+        """Return the same map with other offsets."""
         return RingClosure(self.bound, self.free, offset, self.lever, self.linear, self.quadratic)
 
-    def _bend(self, d: Tensor) -> Tensor:
-        n = len(self.free)
+    def _bend(self, d: Tensor, conformer: Tensor) -> Tensor:
         d = _FAR * torch.tanh(d / _FAR)
-        product = (d @ self.quadratic.reshape(-1, n).T).unflatten(1, (-1, n))
-        return 0.5 * (product * d[:, None]).sum(-1)
+        product = multiply_each(d, self.quadratic.flatten(1, 2), conformer)
+        return 0.5 * _times(product.unflatten(1, (-1, d.shape[1])), d)
 
 
-def find_closures(
+def find_closure(
     coordinates: InternalCoordinates,
     middles: Tensor,
     line: Tensor,
     rings: Sequence[Sequence[int]],
-) -> list[RingClosure] | None:
+) -> RingClosure | None:
     """Expand the dependent angles of a large ring about the middle of each conformer.
 
     Args:
@@ -120,18 +124,14 @@ def find_closures(
     bound = torch.tensor(choices[int(torch.stack(levers).argmax())])
     free = torch.ones(len(used), dtype=torch.bool).index_fill(0, bound, False)
     free = free.nonzero().squeeze(-1)
-    closures = []
-    for jacobian, hessian in zip(first, second, strict=True):
-        linear = -torch.linalg.solve(jacobian[:, bound], jacobian[:, free])
-        # how all move with d, to first order
-        along = hessian.new_zeros(len(used), len(free))
-        along[free, torch.arange(len(free))], along[bound] = 1.0, linear
-        quadratic = along.T @ hessian @ along
-        none = torch.zeros(len(line), dtype=torch.float64)
-        closures.append(
-            RingClosure(used[bound], used[free], none, jacobian[:, bound], linear, quadratic)
-        )
-    return closures
+    lever = first[:, :, bound]
+    linear = -torch.linalg.solve(lever, first[:, :, free])
+    # how all move with d, to first order
+    along = second.new_zeros(len(middles), len(used), len(free))
+    along[:, free, torch.arange(len(free))], along[:, bound] = 1.0, linear
+    quadratic = along.mT[:, None] @ second @ along[:, None]
+    offset = middles.new_zeros(len(middles), len(line))
+    return RingClosure(used[bound], used[free], offset, lever, linear, quadratic)
 
 
 def find_dependent_angles(
@@ -182,3 +182,8 @@ def _derivatives(
     ]
     second = torch.stack(rows, dim=1).unflatten(1, (len(triples), -1))
     return first.detach()[:, :, used], second, used
+
+
+def _times(matrices: Tensor, rows: Tensor) -> Tensor:
+    """Multiply vectors (batch, n) by matrices (batch, m, n)."""
+    return (matrices @ rows[..., None]).squeeze(-1)

@@ -43,7 +43,7 @@ def chart_facts(chart: Chart) -> dict:
     if isinstance(chart, RingChart):
         return {
             "kind": "rings",
-            "conformers": [chart_facts(conformer) for conformer in chart.parts],
+            "molecular": chart_facts(chart.molecular),
             "shares": chart.shares,
             "torsions": chart.torsions,
             "means": chart.means,
@@ -91,9 +91,9 @@ def chart_of(facts: dict) -> Chart:
     if kind == "molecule":
         return _molecular_chart_of(facts)
     if kind == "rings":
-        conformers = [_molecular_chart_of(each) for each in facts["conformers"]]
+        molecular = facts["molecular"] if "molecular" in facts else _stack(facts["conformers"])
         names = ("shares", "torsions", "means", "widths", "emphasis")
-        return RingChart(conformers, *(facts[name] for name in names))
+        return RingChart(_molecular_chart_of(molecular), *(facts[name] for name in names))
     if kind == "positions":
         coordinates = _coordinates_of(facts["coordinates"])
         return PositionChart(coordinates, facts["spread"], facts["gather"], facts["log_volume"])
@@ -111,6 +111,8 @@ def chart_of(facts: dict) -> Chart:
 
 
 def _molecular_chart_of(facts: dict) -> MolecularChart:
+    if facts["centre"].ndim == 1:
+        facts = _stack([facts])
     return MolecularChart(
         _coordinates_of(facts["coordinates"]),
         facts["circle"],
@@ -121,6 +123,22 @@ def _molecular_chart_of(facts: dict) -> MolecularChart:
         RareWells(facts["log_emphasis"]),
         RingClosure(**facts["closure"]) if facts.get("closure") else None,  # none in older files
     )
+
+
+def _stack(charts: list[dict]) -> dict:
+    """Join the facts of conformers that have a chart each, as in files of 2026-11 and before."""
+
+    def stacked(parts: list[dict], names: tuple[str, ...]) -> dict:
+        return {
+            **parts[0],
+            **{name: torch.stack([part[name] for part in parts]) for name in names},
+        }
+
+    facts = stacked(charts, ("centre", "mix", "unmix", "log_det_mix"))
+    closures = [chart["closure"] for chart in charts if chart.get("closure")]
+    if closures:
+        facts["closure"] = stacked(closures, ("offset", "lever", "linear", "quadratic"))
+    return facts
 
 
 def _whitening_facts(chart: MolecularChart | FlatChart) -> dict:

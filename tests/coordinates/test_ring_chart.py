@@ -179,6 +179,17 @@ def test_a_file_holds_it(chart):
         assert torch.equal(first, second)
 
 
+def test_files_with_a_chart_of_each_conformer_are_read(chart):
+    facts = chart_facts(chart)
+    joint = facts.pop("molecular")
+    names = ("centre", "mix", "unmix", "log_det_mix")
+    each = [{**joint, **{name: joint[name][c] for name in names}} for c in range(2)]
+    s = chart.sample_base(50, torch.Generator().manual_seed(9))
+    again = chart_of({**facts, "conformers": each})
+    for first, second in zip(chart.to_x(s), again.to_x(s), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_rings_of_one_conformer_have_no_label(coordinates, frames, rings):
     q, second = frames
     assert isinstance(fit_chart(coordinates, q[~second], rings), MolecularChart)

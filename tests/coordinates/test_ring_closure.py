@@ -10,7 +10,7 @@ from onestep_md.coordinates.base import Whitening
 from onestep_md.coordinates.chart import MolecularChart
 from onestep_md.coordinates.marginals import Marginals, RareWells
 from onestep_md.coordinates.ring_closure import (
-    find_closures,
+    find_closure,
     find_dependent_angles,
     measure_angles,
 )
@@ -38,8 +38,7 @@ def line(coordinates):
 
 @pytest.fixture(scope="module")
 def closure(coordinates, middle, line, rings):
-    (closure,) = find_closures(coordinates, middle, line, rings)
-    return closure
+    return find_closure(coordinates, middle, line, rings)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +53,9 @@ def chart(coordinates, middle, closure):
     return MolecularChart(
         coordinates,
         torch.zeros(0, dtype=torch.long),
-        middle[0],
+        middle,
         torch.zeros(0, coordinates.dim, dtype=torch.float64),
-        Whitening.from_covariance(torch.diag(width**2)),
+        Whitening(*(part[None] for part in Whitening.from_covariance(torch.diag(width**2)))),
         Marginals.fit(none.reshape(5, 0), torch.full((5,), 0.2, dtype=torch.float64)),
         RareWells.fit(none.reshape(5, 0)),
         closure,
@@ -75,6 +74,21 @@ def deviations(coordinates, closure, scale, n=200):
     return width * noise
 
 
+def close(closure, moved):
+    return closure.close(moved, torch.zeros(len(moved), dtype=torch.long))
+
+
+def one_conformer_facts(chart):
+    """Facts as files of November 2026 hold them, in which no chart has several conformers."""
+
+    def first(facts, *names):
+        return {**facts, **{name: facts[name][0] for name in names}}
+
+    facts = first(chart_facts(chart), "centre", "mix", "unmix", "log_det_mix")
+    closure = first(facts["closure"], "offset", "lever", "linear", "quadratic")
+    return {**facts, "closure": closure}
+
+
 def test_three_angles_of_a_ring_are_no_coordinates(coordinates, rings):
     (ring,) = rings
     triples = find_dependent_angles(coordinates, ring)
@@ -88,7 +102,7 @@ def test_dependent_angles_stay_to_second_order(coordinates, middle, line, rings,
     start = measure_angles(coordinates.to_cartesian(middle)[0], triples)
     bent = []
     for scale in (0.04, 0.02):
-        moved = middle + closure.close(deviations(coordinates, closure, scale))
+        moved = middle + close(closure, deviations(coordinates, closure, scale))
         angles = measure_angles(coordinates.to_cartesian(moved)[0], triples)
         bent.append((angles - start).square().mean().sqrt())
     assert 6.0 < bent[0] / bent[1] < 10.0  # of third order: 8
@@ -100,17 +114,23 @@ def test_angles_follow_their_coordinates(coordinates, middle, rings, closure):
     y = 0.01 * torch.eye(3, dtype=torch.float64)
     moved = torch.zeros(3, coordinates.dim, dtype=torch.float64)
     moved[:, closure.bound] = y
-    angles = measure_angles(coordinates.to_cartesian(middle + closure.close(moved))[0], triples)
+    angles = measure_angles(coordinates.to_cartesian(middle + close(closure, moved))[0], triples)
     torch.testing.assert_close(angles - start, y, rtol=0, atol=5e-4)
 
 
-def test_open_inverts_close(coordinates, closure):
-    generator = torch.Generator().manual_seed(1)
-    offset = 0.1 * torch.randn(coordinates.dim, generator=generator, dtype=torch.float64)
-    shifted = closure.shifted(offset)
+def test_open_inverts_close_in_each_conformer(coordinates, line, middle, rings, closure):
+    offset = 0.1 * torch.randn(
+        2, coordinates.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    both = find_closure(coordinates, middle.expand(2, -1), line, rings).shifted(offset)
     moved = deviations(coordinates, closure, 0.5)
     moved[:, closure.bound] = 0.1
-    torch.testing.assert_close(shifted.open(shifted.close(moved)), moved, rtol=0, atol=1e-11)
+    conformer = torch.arange(len(moved)) % 2
+    closed = both.close(moved, conformer)
+    torch.testing.assert_close(both.open(closed, conformer), moved, rtol=0, atol=1e-11)
+    for c in range(2):
+        alone = close(closure.shifted(offset[c : c + 1]), moved[conformer == c])
+        torch.testing.assert_close(closed[conformer == c], alone, rtol=0, atol=1e-12)
 
 
 def test_the_volume_of_a_chart_is_that_of_its_dense_jacobian(chart):
@@ -126,13 +146,14 @@ def test_the_volume_of_a_chart_is_that_of_its_dense_jacobian(chart):
     torch.testing.assert_close(log_det_back, log_det[inside], rtol=0, atol=1e-9)
 
 
-def test_a_file_holds_it(chart):
-    again = chart_of(chart_facts(chart))
+@pytest.mark.parametrize("form", [chart_facts, one_conformer_facts])
+def test_a_file_holds_it(chart, form):
+    again = chart_of(form(chart))
     s = chart.sample_base(5, torch.Generator().manual_seed(3))
     for own, other in zip(chart.to_x(s), again.to_x(s), strict=True):
         torch.testing.assert_close(own, other, rtol=0, atol=0)
 
 
 def test_small_rings_have_none(coordinates, middle, line):
-    assert find_closures(coordinates, middle, line, [range(6)]) is None
-    assert find_closures(coordinates, middle, line, []) is None
+    assert find_closure(coordinates, middle, line, [range(6)]) is None
+    assert find_closure(coordinates, middle, line, []) is None
