@@ -10,6 +10,7 @@
     python -m onestep_md.benchmark weights runs/gmm9
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark energies           # OpenMM beside batches by torch
+    python -m onestep_md.benchmark learner            # training steps, by K
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
     python -m onestep_md.benchmark gpu --minutes 10   # what only a GPU can show
 
@@ -232,6 +233,18 @@ def energies(
     from onestep_md.benchmark.energies import measure_energies
 
     for line in measure_energies(systems):
+        print(line)
+
+
+@app.command()
+def learner(
+    systems: Annotated[list[Path] | None, typer.Argument(help="YAML files.")] = None,
+) -> None:
+    """Training steps per CPU second by K, beside what their matrix products alone would take."""
+    from onestep_md.benchmark.learner import measure_learner
+
+    names = ("alanine", "trialanine", "thymidine", "gmm9")
+    for line in measure_learner(systems or [Path(f"systems/{name}.yaml") for name in names]):
         print(line)
 
 
