@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onestep_md.exploration import mala
-
 _ADAPTATION = 0.1  # of the logarithm of the stride, per step of training
+_FIRST_STRIDE, _ACCEPTANCE = 0.3, 0.4
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,14 @@ class Buffer:
 
     Attributes:
         chains: where they are; states and forces in float32, log-densities in float64.
-        stride: length of their Langevin proposals, in widths of the flow's base.
+        stride: h of their moves, see `crank_nicolson`.
     """
 
     def __init__(self, start: Configurations):
         self.chains = Configurations(
             start.s.float().clone(), start.log_p.double().clone(), start.force.float().clone()
         )
-        self.stride = mala.optimal_step(start.s.shape[1])
+        self.stride = _FIRST_STRIDE
 
     def __len__(self) -> int:
         return len(self.chains.s)
@@ -79,8 +78,8 @@ class Buffer:
 
     def adapt(self, accepted: Tensor) -> None:
         """Bring the stride nearer to the best fraction of accepted proposals (n,)."""
-        excess = float(accepted.double().mean()) - mala.TARGET_ACCEPTANCE
-        self.stride *= math.exp(_ADAPTATION * excess)
+        excess = float(accepted.double().mean()) - _ACCEPTANCE
+        self.stride = min(1.0, self.stride * math.exp(_ADAPTATION * excess))
 
     def state(self) -> dict[str, Tensor | float]:
         """Tensors and primitives for a checkpoint."""
@@ -93,5 +92,5 @@ class Buffer:
     def from_state(cls, state: dict) -> "Buffer":
         """Rebuild a buffer from `state()`."""
         buffer = cls(Configurations(state["s"], state["log_p"], state["force"]))
-        buffer.stride = state["stride"]
+        buffer.stride = min(1.0, state["stride"])  # of older runs, whose moves were others
         return buffer

@@ -1,4 +1,4 @@
-"""How the buffer's chains move: a Langevin step each, then jumps to flow samples."""
+"""How the buffer's chains move: a step in latent space each, then jumps to flow samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from onestep_md.coordinates.base import Chart
-from onestep_md.flow import langevin
 from onestep_md.training.buffer import Buffer, Configurations
 
 
@@ -34,55 +33,28 @@ class Weighted:
         )
 
 
-@dataclass(frozen=True)
-class Proposals:
-    """Evaluated Langevin proposals of all drawn chains.
-
-    Attributes:
-        to: where they lead.
-        log_ratio: (n,) logarithms of their Metropolis-Hastings ratios.
-        full: whether they have the whole stride.
-    """
-
-    to: Weighted
-    log_ratio: Tensor
-    full: bool
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Proposals":
-        """Apply a function to all tensors."""
-        return Proposals(self.to.map(function), function(self.log_ratio), self.full)
-
-
 def weigh(chart: Chart, at: Configurations, z: Tensor, log_det: Tensor) -> Weighted:
     """Weigh configurations F(z), with log_det (n,) the log|det DF| at z (n, dim)."""
     log_base = chart.log_base(z.detach().double())
     return Weighted(at, at.log_p - log_base + log_det.detach().double())
 
 
-def weigh_proposals(
-    chart: Chart,
-    chains: Configurations,
-    proposal: langevin.Proposal,
-    proposed: Configurations,
-) -> Proposals:
-    """Weigh proposals and compute their acceptance ratios.
+def accept(log_ratio: Tensor, generator: torch.Generator) -> Tensor:
+    """True (n,) with probability min(1, ratio); false where the ratio is no number.
 
-    Args:
-        chart: coordinates of the flow.
-        chains: where the chains are.
-        proposal: where they may go.
-        proposed: the same states with their energies.
+    Moves that leave the base invariant, and flow samples, which do not depend on where the chains
+    are, have the ratio of the importance weights.
     """
-    log_ratio = langevin.log_ratio(proposal, proposed.log_p - chains.log_p, proposed.force)
-    to = weigh(chart, proposed, proposal.z, proposal.log_det)
-    return Proposals(to, log_ratio, proposal.full)
+    toss = torch.rand(len(log_ratio), generator=generator, dtype=torch.float64)
+    return toss.log() < log_ratio
 
 
 def move_chains(
     buffer: Buffer,
     index: Tensor,
     chains: Weighted,
-    proposals: Proposals | None,
+    proposals: Weighted | None,
+    whole: bool,
     samples: Weighted,
     generator: torch.Generator,
 ) -> Tensor:
@@ -92,7 +64,8 @@ def move_chains(
         buffer: changed in place.
         index: (n,) which chains were drawn.
         chains: where these are.
-        proposals: their Langevin proposals, if there are any.
+        proposals: where they may go, if anywhere.
+        whole: whether these have the whole stride.
         samples: flow samples; they take the places of chains, one for one.
         generator: source of the acceptances.
 
@@ -100,12 +73,12 @@ def move_chains(
         Which chains (m,) have jumped, of the m that had a flow sample to jump to.
     """
     if proposals:
-        accepted = langevin.accept(proposals.log_ratio, generator)
-        if proposals.full:
+        accepted = accept(proposals.log_w - chains.log_w, generator)
+        if whole:
             buffer.adapt(accepted)
-        chains = proposals.to.where(accepted, chains)
+        chains = proposals.where(accepted, chains)
     m = min(len(chains.log_w), len(samples.log_w))
-    jumped = langevin.accept(samples.log_w[:m] - chains.log_w[:m], generator)
+    jumped = accept(samples.log_w[:m] - chains.log_w[:m], generator)
     buffer.replace(index, chains.at)
     buffer.replace(index[:m][jumped], samples.at[:m][jumped])
     return jumped

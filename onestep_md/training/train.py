@@ -4,8 +4,8 @@ Each step does two things at once. Flow samples of a K-step map, K drawn from {1
 their way through the evaluators, while the learner regresses the small steps on the buffer (flow
 matching) and makes big steps agree with two half steps of the teacher (state and volume
 consistency). Then the energies arrive: their path gradient sharpens the K-step map itself, and
-the buffer, whose configurations are Markov chains, moves on: a Langevin move of each drawn one in
-the latent space of the K-step map, then a jump to a flow sample with the ratio of importance
+the buffer, whose configurations are Markov chains, moves on: a step of each drawn one in the
+latent space of the one-step map, then a jump to a flow sample, both with the ratio of importance
 weights (Gabrie, Rotskoff and Vanden-Eijnden, arXiv 2105.12603). The order of arithmetic does not
 depend on timing, so the same seed gives the same run on any number of evaluators.
 
@@ -27,11 +27,11 @@ from onestep_md.coordinates.base import Chart, pull_back_along
 from onestep_md.distributed.learners import Alone, Learners
 from onestep_md.distributed.pool import Evaluators
 from onestep_md.errors import PoolError
-from onestep_md.flow import langevin, losses
+from onestep_md.flow import crank_nicolson, losses
 from onestep_md.flow.base import Flow
 from onestep_md.training import regression
 from onestep_md.training.buffer import Configurations
-from onestep_md.training.chains import move_chains, weigh, weigh_proposals
+from onestep_md.training.chains import move_chains, weigh
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
@@ -120,7 +120,7 @@ def train_step(
     index, drawn = state.buffer.draw(settings.regression_batch, generator)
     chains = drawn.map(learners.take_rows)
     # the one-step map is the cheapest to move chains by
-    kicks = langevin.draw(len(index), flow.dim, generator) if steps == 1 else None
+    kicks = crank_nicolson.draw(len(index), flow.dim, generator) if steps == 1 else None
     kicks = kicks and kicks.map(learners.take_rows)
     draws = regression.draw(settings, chart, len(index), generator)
     draws = draws and draws.map(learners.take_rows)
@@ -129,10 +129,11 @@ def train_step(
     s, log_det, score = flow.forward_with_score(z.float(), steps)
     sent = [_send(s, chart, evaluators)]
     latent = flow.inverse(chains.s, steps)
-    proposal = None
     if kicks:
-        proposal = langevin.propose(flow, latent[0], chains.force, state.buffer.stride, *kicks)
-        sent.append(_send(proposal.s, chart, evaluators))
+        with torch.no_grad():
+            near = crank_nicolson.propose(latent[0], flow.n_linear, state.buffer.stride, kicks)
+            moved = flow(near, steps)
+        sent.append(_send(moved[0], chart, evaluators))
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     places = weigh(chart, chains, *latent).map(learners.gather)
@@ -166,10 +167,10 @@ def train_step(
 
     # ---- the drawn chains move on, before the flow changes
     proposals = None
-    if proposal:
-        proposals = weigh_proposals(chart, chains, proposal, evaluated[n:])
-        proposals = proposals.map(learners.gather)
-    jumped = move_chains(state.buffer, index, places, proposals, samples, generator)
+    if kicks:
+        proposals = weigh(chart, evaluated[n:], near, moved[1]).map(learners.gather)
+    whole = bool(kicks and kicks.full)
+    jumped = move_chains(state.buffer, index, places, proposals, whole, samples, generator)
 
     spent = len(u) * learners.world
     state.descend(gradients, spent)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from onestep_md.training.buffer import Buffer, Configurations
-from onestep_md.training.chains import Proposals, Weighted, move_chains
+from onestep_md.training.chains import Weighted, accept, move_chains
 
 ALWAYS, NEVER = math.inf, -math.inf
 
@@ -21,25 +21,20 @@ def weighted(place, log_w):
     return Weighted(at(place, len(log_w)).at, log_w)
 
 
-def moved(proposals, samples):
+def moved(proposals, samples, whole=True):
     """A buffer of six chains at 0 after a move of the last four, and which of these jumped."""
     buffer, index = Buffer(at(0, 6).at), torch.arange(2, 6)
     before = buffer.stride
     generator = torch.Generator().manual_seed(0)
-    jumped = move_chains(buffer, index, at(0, 4), proposals, samples, generator)
+    jumped = move_chains(buffer, index, at(0, 4), proposals, whole, samples, generator)
     chains = buffer.chains
     assert torch.equal(chains.log_p, chains.s[:, 0].double())
     assert torch.equal(chains.force, -chains.s)
     return chains.s[:, 0].tolist(), jumped.tolist(), buffer.stride / before
 
 
-def proposals_to(place, log_ratio, full=True):
-    log_ratio = torch.tensor(log_ratio, dtype=torch.float64)
-    return Proposals(at(place, len(log_ratio)), log_ratio, full)
-
-
 def test_accepted_proposals_and_heavy_samples_take_the_places_of_chains():
-    proposals = proposals_to(1, [ALWAYS, ALWAYS, NEVER, NEVER])
+    proposals = weighted(1, [100.0, 100.0, NEVER, NEVER])
     samples = weighted(2, [NEVER, ALWAYS, NEVER, ALWAYS])
     places, jumped, _ = moved(proposals, samples)
     assert places == [0, 0, 1, 2, 0, 2]
@@ -58,14 +53,20 @@ def test_more_samples_than_chains_leave_the_rest_unused():
 
 
 def test_a_jump_leaves_from_where_the_proposal_has_led():
-    proposals = proposals_to(1, [ALWAYS] * 4)
-    heavy = Proposals(weighted(1, [ALWAYS] * 4), proposals.log_ratio, True)
-    assert moved(proposals, weighted(2, [50.0] * 4))[0] == [0, 0, 2, 2, 2, 2]
-    assert moved(heavy, weighted(2, [50.0] * 4))[0] == [0, 0, 1, 1, 1, 1]
+    assert moved(weighted(1, [10.0] * 4), weighted(2, [50.0] * 4))[0] == [0, 0, 2, 2, 2, 2]
+    assert moved(weighted(1, [90.0] * 4), weighted(2, [50.0] * 4))[0] == [0, 0, 1, 1, 1, 1]
 
 
 def test_only_proposals_of_the_whole_stride_adapt_it():
     samples = weighted(2, [NEVER])
-    assert moved(proposals_to(1, [ALWAYS] * 4), samples)[2] > 1.0
-    assert moved(proposals_to(1, [NEVER] * 4), samples)[2] < 1.0
-    assert moved(proposals_to(1, [ALWAYS] * 4, full=False), samples)[2] == 1.0
+    assert moved(weighted(1, [ALWAYS] * 4), samples)[2] > 1.0
+    assert moved(weighted(1, [NEVER] * 4), samples)[2] < 1.0
+    assert moved(weighted(1, [ALWAYS] * 4), samples, whole=False)[2] == 1.0
+
+
+def test_what_has_no_weight_is_rejected():
+    generator = torch.Generator().manual_seed(0)
+    ratio = torch.tensor([-math.inf, math.nan, 1e3, 1e3], dtype=torch.float64)
+    assert accept(ratio, generator).tolist() == [False, False, True, True]
+    none = torch.full((3,), -math.inf, dtype=torch.float64)
+    assert not accept(none - torch.zeros(3).double(), generator).any()
