@@ -19,6 +19,7 @@ from onestep_md.results.molecule import dynamics_regions
 from onestep_md.results.torsions import reported_torsions
 from onestep_md.run_folder import machine_line
 from onestep_md.stages import open_pool
+from onestep_md.targets.molecule import Molecule
 
 
 def write_reference(config: Config, path: Path) -> None:
@@ -48,13 +49,19 @@ def write_reference(config: Config, path: Path) -> None:
         for region in regions
     ]
     settings = {
-        "fingerprint": molecule.fingerprint.as_dict(),
+        "fingerprint": identify(molecule),
         "exploration": config.exploration.model_dump(mode="json"),
         "seed": config.seed,
         "evaluations": exploration.evaluations,
         "regions": found,
     }
     write_json(path, settings)
+
+
+def identify(molecule: Molecule) -> dict:
+    """Say which molecule a file is of, without the notes, which may name folders of a machine."""
+    facts = molecule.fingerprint.as_dict()
+    return {name: fact for name, fact in facts.items() if name != "notes"}
 
 
 def summary(run: Path, reference_path: Path) -> list[str]:

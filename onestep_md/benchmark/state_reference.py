@@ -18,6 +18,7 @@ import numpy as np
 import openmm
 
 from onestep_md.analysis.records.free_energies import FreeEnergies
+from onestep_md.benchmark.reference import identify
 from onestep_md.config import Config, load_config, load_states
 from onestep_md.estimators.correlation import import_pymbar, statistical_inefficiency, thin
 from onestep_md.estimators.estimate import Estimate, z_score
@@ -88,7 +89,7 @@ def write_state_reference(system: Path, states: Path, path: Path, duration: floa
     write_json(
         path,
         {
-            "fingerprint": chosen[0].target.fingerprint.as_dict(),
+            "fingerprint": identify(chosen[0].target.molecule),
             "exploration": config.exploration.model_dump(mode="json"),
             "seed": SEED,
             "states": {
