@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 _ADAPTATION = 0.1  # of the logarithm of the stride, per step of training
-_FIRST_STRIDE, _ACCEPTANCE = 0.3, 0.4
+_FIRST_STRIDE = 0.3
+_ACCEPTANCE = 0.4  # of proposals, that the stride is led to
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def move_chains(
     index: Tensor,
     chains: Weighted,
     proposals: Weighted | None,
-    whole: bool,
+    full: bool,
     samples: Weighted,
     generator: torch.Generator,
 ) -> Tensor:
@@ -65,7 +65,7 @@ def move_chains(
         index: (n,) which chains were drawn.
         chains: where these are.
         proposals: where they may go, if anywhere.
-        whole: whether these have the whole stride.
+        full: whether these have the whole stride.
         samples: flow samples; they take the places of chains, one for one.
         generator: source of the acceptances.
 
@@ -74,7 +74,7 @@ def move_chains(
     """
     if proposals:
         accepted = accept(proposals.log_w - chains.log_w, generator)
-        if whole:
+        if full:
             buffer.adapt(accepted)
         chains = proposals.where(accepted, chains)
     m = min(len(chains.log_w), len(samples.log_w))

@@ -169,8 +169,8 @@ def train_step(
     proposals = None
     if kicks:
         proposals = weigh(chart, evaluated[n:], near, moved[1]).map(learners.gather)
-    whole = bool(kicks and kicks.full)
-    jumped = move_chains(state.buffer, index, places, proposals, whole, samples, generator)
+    full = bool(kicks and kicks.full)
+    jumped = move_chains(state.buffer, index, places, proposals, full, samples, generator)
 
     spent = len(u) * learners.world
     state.descend(gradients, spent)

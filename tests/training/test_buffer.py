@@ -51,6 +51,10 @@ def test_stride_follows_the_acceptance():
     for _ in range(10):
         buffer.adapt(torch.zeros(9))
     assert buffer.stride < start
+    for _ in range(100):
+        buffer.adapt(torch.ones(9))
+    assert buffer.stride == 1.0  # independent of where the chain was
+    assert Buffer.from_state({**buffer.state(), "stride": 1.7}).stride == 1.0
 
 
 def test_state_round_trip():

@@ -21,12 +21,12 @@ def weighted(place, log_w):
     return Weighted(at(place, len(log_w)).at, log_w)
 
 
-def moved(proposals, samples, whole=True):
+def moved(proposals, samples, full=True):
     """A buffer of six chains at 0 after a move of the last four, and which of these jumped."""
     buffer, index = Buffer(at(0, 6).at), torch.arange(2, 6)
     before = buffer.stride
     generator = torch.Generator().manual_seed(0)
-    jumped = move_chains(buffer, index, at(0, 4), proposals, whole, samples, generator)
+    jumped = move_chains(buffer, index, at(0, 4), proposals, full, samples, generator)
     chains = buffer.chains
     assert torch.equal(chains.log_p, chains.s[:, 0].double())
     assert torch.equal(chains.force, -chains.s)
@@ -61,7 +61,7 @@ def test_only_proposals_of_the_whole_stride_adapt_it():
     samples = weighted(2, [NEVER])
     assert moved(weighted(1, [ALWAYS] * 4), samples)[2] > 1.0
     assert moved(weighted(1, [NEVER] * 4), samples)[2] < 1.0
-    assert moved(weighted(1, [ALWAYS] * 4), samples, whole=False)[2] == 1.0
+    assert moved(weighted(1, [ALWAYS] * 4), samples, full=False)[2] == 1.0
 
 
 def test_what_has_no_weight_is_rejected():
