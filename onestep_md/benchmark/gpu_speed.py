@@ -113,10 +113,16 @@ def step_seconds(
     model: Model, settings: BufferTraining, count: int, evaluators: Evaluators
 ) -> float:
     """Time a training step for K = `count`, in seconds."""
+    return time_call(training_step(model, settings, count, evaluators))
+
+
+def training_step(
+    model: Model, settings: BufferTraining, count: int, evaluators: Evaluators
+) -> Callable[[], object]:
+    """Return a function that takes a training step for K = `count`."""
     shares = tuple(float(count == k) for k in STEP_COUNTS)
     settings = settings.model_copy(update={"step_shares": shares})
-    chart, alone = model.chart, Alone()
-    return time_call(lambda: train_step(model.state, settings, chart, evaluators, alone))
+    return lambda: train_step(model.state, settings, model.chart, evaluators, Alone())
 
 
 def likelihood_seconds(model: Model, settings: BufferTraining) -> float:

@@ -13,19 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from onestep_md.benchmark.gpu_models import FreeEvaluators
-from onestep_md.benchmark.gpu_speed import prepare_model
-from onestep_md.config import BufferTraining, load_config
-from onestep_md.distributed.learners import Alone
+from onestep_md.benchmark.gpu_speed import prepare_model, training_step
+from onestep_md.config import load_config
 from onestep_md.run_folder import machine, machine_line
-from onestep_md.sampling.model import Model
 from onestep_md.training.schedule import STEP_COUNTS
-from onestep_md.training.train import train_step
 
 _ROUNDS, _CALLS = 3, 3  # the best of some rounds of some steps each
-_SIDE, _PRODUCTS = (
-    256,
-    50,
-)  # matrices by which the machine is rated, and how many of their products
+_SIDE = 256  # of the matrices by which the machine is rated
+_PRODUCTS = 50  # of these
 
 
 def measure_learner(files: Sequence[Path]) -> list[str]:
@@ -48,8 +43,7 @@ def measure_learner(files: Sequence[Path]) -> list[str]:
         settings = config.buffer_training
         model = prepare_model(config, "cpu")
         for count in STEP_COUNTS:
-            shares = tuple(float(count == k) for k in STEP_COUNTS)
-            step = _step(model, settings.model_copy(update={"step_shares": shares}))
+            step = training_step(model, settings, count, FreeEvaluators())
             products, calls = count_work(step)
             seconds = _cpu_seconds(step)
             lines.append(
@@ -93,10 +87,6 @@ class _Counter(TorchDispatchMode):
         if count:
             self.operations += count(*args, **kwargs, out_val=out)
         return out
-
-
-def _step(model: Model, settings: BufferTraining) -> Callable[[], object]:
-    return lambda: train_step(model.state, settings, model.chart, FreeEvaluators(), Alone())
 
 
 def _cpu_seconds(work: Callable[[], object]) -> float:
