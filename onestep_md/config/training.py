@@ -99,7 +99,7 @@ class BufferTraining(_Training):
         depends(
             (ATOMS, (8.0, 1.0, 1.0, 0.0)),
             (FLAT, (1.0, 1.0, 1.0, 1.0)),
-            (DESCRIBED, (12.0, 2.0, 1.0, 0.5)),
+            (DESCRIBED, (24.0, 2.0, 1.0, 0.5)),
             (OTHERWISE, (2.0, 1.0, 1.0, 1.0)),
         ),
     ] = Field(

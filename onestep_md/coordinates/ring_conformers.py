@@ -8,6 +8,9 @@ from onestep_md.coordinates.marginals import circular_mean, find_wells
 
 _FEWEST = 8  # frames of a conformer; those of rarer ones belong to the nearest
 _MOST = 64  # conformers
+# frames per coordinate of rings that a conformer shares with all; of 1, 4 and 16 the best for the
+# likelihood of unseen frames of a cyclic pentapeptide
+_SHARED = 4
 _ROUNDS = 5  # in which conformers and their means are fitted in turn
 
 
@@ -61,12 +64,13 @@ def estimate_covariances(
     ring = residual[:, rings] / scale
     _, slope, rest = regress(ring, residual[:, others] - weight @ residual[:, others], weight)
     pooled, n = torch.cov(ring.T, aweights=weight).reshape(len(rings), -1), len(rings)
+    shared = _SHARED * n
     covariances = []
     for c in range(int(label.max()) + 1):
         inside = label == c
         own = torch.cov(ring[inside].T, aweights=weight[inside]).reshape(n, n)
-        # as if n more frames varied as all do: few frames of its own span too few directions
-        own = (inside.sum() * own.nan_to_num() + n * pooled) / (inside.sum() + n)
+        # as if more frames varied as all do: few frames of its own span too few directions
+        own = (inside.sum() * own.nan_to_num() + shared * pooled) / (inside.sum() + shared)
         # (R, others) = (scale, B^T) R / scale + (0, e)
         joint = residual.new_zeros(n, len(in_ring))
         joint[:, rings], joint[:, others] = torch.diag(scale), slope

@@ -66,10 +66,11 @@ def force_trust(s1: Tensor, force: Tensor, n_linear: int) -> Tensor:
     """Fraction (n_linear,) of the force in the velocity target of `flow_matching`.
 
     Two unbiased targets, with the mean squares |f + s_1|^2 (force) and 2 (ordinary): near 1 for a
-    nearly Gaussian coordinate, near 0 for one with narrow modes, whose forces are large.
+    nearly Gaussian coordinate, near 0 for one with narrow modes, whose forces are large, and 0
+    where no force is known.
     """
-    square = (force[:, :n_linear] + s1[:, :n_linear]).square().mean(0)
-    return 2.0 / (2.0 + square)
+    square = (force[:, :n_linear] + s1[:, :n_linear]).square().nanmean(0)
+    return (2.0 / (2.0 + square)).nan_to_num(0.0)
 
 
 def flow_matching(
@@ -86,16 +87,17 @@ def flow_matching(
         flow: the step map.
         z: (batch, dim) base samples.
         s1: (batch, dim) target configurations.
-        force: (batch, dim) grad log p at s1.
+        force: (batch, dim) grad log p at s1, nan where it is not known.
         t: (batch,) flow times.
         trust: (n_linear,) fraction of the force in the target, see `force_trust`.
     """
     n = flow.n_linear
+    trust = torch.where(force.isnan().any(-1, keepdim=True), 0.0, trust)
     s = path_point(z, s1, t, n)
     moved, _ = flow.step(s, t, MIN_STEP)
     velocity = difference(moved, s, n) / MIN_STEP
     cosine, sine = (f(0.5 * math.pi * t).unsqueeze(-1) for f in (torch.cos, torch.sin))
-    by_force = cosine * (force[:, :n] + s1[:, :n])
+    by_force = cosine * (force[:, :n].nan_to_num() + s1[:, :n])
     ordinary = cosine * s1[:, :n] - sine * z[:, :n]
     line = 0.5 * math.pi * (trust * by_force + (1.0 - trust) * ordinary)
     target = torch.cat([line, wrap(s1[:, n:] - z[:, n:])], dim=-1)
@@ -204,9 +206,10 @@ def energy(s: Tensor, score: Tensor, force: Tensor, influence: Tensor) -> Tensor
     Args:
         s: (batch, dim) flow samples, differentiable in the parameters.
         score: (batch, dim) grad log q at s, parameters held fixed.
-        force: (batch, dim) grad log p at s.
+        force: (batch, dim) grad log p at s, nan where it is not known.
         influence: (batch,) from `influence`.
     """
+    known = ~force.isnan().any(-1)
     # a clash has no influence but perhaps an infinite force
-    pull = (influence.unsqueeze(-1) * (score - force)).nan_to_num(0.0, 0.0, 0.0)
+    pull = ((influence * known).unsqueeze(-1) * (score - force)).nan_to_num(0.0, 0.0, 0.0)
     return (pull.to(s.dtype) * s).sum()

@@ -25,7 +25,7 @@ class Configurations:
     Attributes:
         s: (n, dim) in flow coordinates.
         log_p: (n,) log-density that training samples, in flow coordinates, up to a constant.
-        force: (n, dim) grad log p of the target in flow coordinates.
+        force: (n, dim) grad log p of the target in flow coordinates, nan where it is not known.
     """
 
     s: Tensor

@@ -127,13 +127,14 @@ def train_step(
 
     # ---- flow samples leave for the evaluators, and proposals for the drawn chains after them
     s, log_det, score = flow.forward_with_score(z.float(), steps)
-    sent = [_send(s, chart, evaluators)]
+    sent = [_send(s, chart, evaluators, True)]
     latent = flow.inverse(chains.s, steps)
     if kicks:
         with torch.no_grad():
             near = crank_nicolson.propose(latent[0], flow.n_linear, state.buffer.stride, kicks)
             moved = flow(near, steps)
-        sent.append(_send(moved[0], chart, evaluators))
+        # only the regression reads forces of chains
+        sent.append(_send(moved[0], chart, evaluators, draws is not None))
 
     # ---- meanwhile: small steps on the buffer, big steps against two half steps
     places = weigh(chart, chains, *latent).map(learners.gather)
@@ -147,8 +148,6 @@ def train_step(
     states, log_det_chart, u, force = _receive(sent, evaluators)
     # towards the target with its rare wells emphasised; the weights that are reported undo it
     emphasis = chart.log_emphasis(states)
-    known = ~force.isnan().any(-1)  # the others have an energy and no gradient
-    force = torch.where(known[:, None], force, 0.0)
     evaluated, n = Configurations(states, log_det_chart - u + emphasis, force), len(z)
     # where the chart ends, the density is negligible; where the target ends, it need not be
     outside = (u[:n].isposinf() & log_det_chart[:n].isfinite()).double()
@@ -161,7 +160,7 @@ def train_step(
     if learners.gather(outside).mean() > OUTSIDE:
         state.walled += 1
     else:
-        losses.energy(s, score, force[:n], learners.take_rows(influence) * known[:n]).backward()
+        losses.energy(s, score, force[:n], learners.take_rows(influence)).backward()
         learners.sum_gradients(flow.parameters())
         gradients.append(state.take_gradients())
 
@@ -187,9 +186,9 @@ class _Sent(NamedTuple):
     ticket: int
 
 
-def _send(s: Tensor, chart: Chart, evaluators: Evaluators) -> _Sent:
-    """Start the evaluators on states (n, dim)."""
-    states = s.detach().double().requires_grad_()
+def _send(s: Tensor, chart: Chart, evaluators: Evaluators, with_force: bool) -> _Sent:
+    """Start the evaluators on states (n, dim); forces need a graph of the chart."""
+    states = s.detach().double().requires_grad_(with_force)
     x, log_det_chart = chart.to_x(states)
     return _Sent(states, x, log_det_chart, evaluators.submit(x.detach().numpy()))
 
@@ -197,11 +196,13 @@ def _send(s: Tensor, chart: Chart, evaluators: Evaluators) -> _Sent:
 def _receive(
     sent: Sequence[_Sent], evaluators: Evaluators
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All states, their chart's log-determinants, u and forces, one after the other."""
+    """Return all states, their chart's log-determinants, u and forces, nan if not known."""
     received = []
     for states, x, log_det_chart, ticket in sent:
         u, grad_u = map(torch.from_numpy, evaluators.collect(ticket))
-        force = pull_back_along(states, x, log_det_chart, grad_u)
+        force = torch.full_like(states, torch.nan)
+        if states.requires_grad:
+            force = pull_back_along(states, x, log_det_chart, grad_u)
         received.append((states.detach(), log_det_chart.detach(), u, force))
     states, log_det_chart, u, force = map(torch.cat, zip(*received, strict=True))
     return states, log_det_chart, u, force

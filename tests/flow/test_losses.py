@@ -70,6 +70,33 @@ def test_flow_matching_target_points_along_the_path(identity):
     )
 
 
+def test_flow_matching_takes_the_ordinary_target_where_no_force_is_known(identity):
+    z, s1, t = base(6), base(6, seed=1), torch.rand(6).double()
+    force, trust = 3.0 * base_force(s1), torch.full((N_LINEAR,), 0.5).double()
+
+    def matching(force, trust):
+        return losses.flow_matching(identity, z, s1, force, t, trust)
+
+    by_both, ordinary = matching(force, trust), matching(force, 0.0 * trust)
+    force[2:] = torch.nan
+    torch.testing.assert_close(matching(force, trust)[:2], by_both[:2])
+    torch.testing.assert_close(matching(force, trust)[2:], ordinary[2:])
+    torch.testing.assert_close(
+        losses.force_trust(s1, force, N_LINEAR), losses.force_trust(s1[:2], force[:2], N_LINEAR)
+    )
+    assert (losses.force_trust(s1[2:], force[2:], N_LINEAR) == 0.0).all()
+
+
+def test_samples_without_a_force_do_not_pull():
+    s = base(4).requires_grad_()
+    score, force = base(4, seed=1), base(4, seed=2)
+    force[1, 0] = torch.nan
+    losses.energy(s, score, force, torch.full((4,), 0.25).double()).backward()
+    pull = 0.25 * (score - force)
+    pull[1] = 0.0
+    torch.testing.assert_close(s.grad, pull)
+
+
 def test_both_velocity_targets_have_the_same_mean_and_trust_finds_the_quieter():
     """N(mu, v) on the line: given the state on the path, both targets agree on average."""
     v, mu, t = 0.05, 0.7, 0.4
