@@ -116,7 +116,7 @@ def test_defaults_of_molecules_that_come_without_a_system(target):
     assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 512, 1.0)
     assert train.learning_rate == 1.5e-3
     assert train.flow_weight == train.state_weight == train.volume_weight == 0.0
-    assert train.step_shares == (12.0, 2.0, 1.0, 0.5)
+    assert train.step_shares == (24.0, 2.0, 1.0, 0.5)
     assert config.dynamics.duration == 2000.0
     values = {"target": {"temperature": 300.0, **target}, "flow": {"coordinates": "cartesian"}}
     (config,) = load_configs(values).values()
