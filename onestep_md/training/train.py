@@ -200,9 +200,10 @@ def _receive(
     received = []
     for states, x, log_det_chart, ticket in sent:
         u, grad_u = map(torch.from_numpy, evaluators.collect(ticket))
-        force = torch.full_like(states, torch.nan)
         if states.requires_grad:
             force = pull_back_along(states, x, log_det_chart, grad_u)
+        else:
+            force = torch.full_like(states, torch.nan)
         received.append((states.detach(), log_det_chart.detach(), u, force))
     states, log_det_chart, u, force = map(torch.cat, zip(*received, strict=True))
     return states, log_det_chart, u, force
