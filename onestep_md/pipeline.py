@@ -5,12 +5,15 @@ trained in turn, and sampled one by one, each in a run folder of its own. Every 
 result in the run folder, so that `--resume` repeats nothing that is done.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from onestep_md.analysis.records.folder import read_results
 from onestep_md.analysis.report.page import write_report
+from onestep_md.budget import Budget, check_budget
 from onestep_md.config import Config, several_text
 from onestep_md.distributed.pool import Evaluators, present
 from onestep_md.distributed.shared import SharedEvaluators
@@ -52,9 +55,11 @@ class Job:
     folder: Path
 
 
-def check(configs: dict[str, Config], local: bool) -> None:
+def check(configs: dict[str, Config], local: bool, minutes: float | None) -> None:
     """Validate everything short of computing: print targets, one energy of each, and the plan."""
     display = Display()
+    if Budget.open(Path(), minutes, resumed=False):
+        check_budget(list(configs.values()))
     for config in configs.values():
         target = load_target(config)
         asked = config.cluster.platform
@@ -78,10 +83,17 @@ def check(configs: dict[str, Config], local: bool) -> None:
             f"      {explored}{training:.2g} energy evaluations in training, "
             f"{sampling:.2g} for the results"
         )
+        if minutes:
+            display.say(f"      --minutes {minutes:g} changes the first two, by a measurement")
 
 
 def run(
-    configs: dict[str, Config], folder: Path, resume: bool, local: bool, address: str | None
+    configs: dict[str, Config],
+    folder: Path,
+    resume: bool,
+    local: bool,
+    address: str | None,
+    minutes: float | None = None,
 ) -> None:
     """Run all stages; everything that is already in the folder is reused.
 
@@ -91,8 +103,13 @@ def run(
         resume: continue what is there.
         local: compute energies in this process.
         address: of a Ray cluster, see `open_evaluators`.
+        minutes: of a new run; how long it explores and trains is chosen by them.
     """
     check_folder(folder, resume)
+    budget = Budget.open(folder, minutes, resume)
+    if budget:
+        check_budget(list(configs.values()))
+        configs = {name: budget.apply(config) for name, config in configs.items()}
     config = next(iter(configs.values()))
     hardware.prepare(config.cluster, local)
     jobs = [
@@ -104,27 +121,41 @@ def run(
         "  Continue with --resume."
     )
     with interruptible(message), session(config.cluster, local, address):
-        _run_stages(config, jobs, folder, local, address)
+        _run_stages(config, jobs, folder, local, address, budget)
 
 
 def _run_stages(
-    config: Config, jobs: Sequence[Job], folder: Path, local: bool, address: str | None
+    config: Config,
+    jobs: list[Job],
+    folder: Path,
+    local: bool,
+    address: str | None,
+    budget: Budget | None,
 ) -> None:
     targets = [job.target for job in jobs]
     start = read_start(config, targets[0], folder)
-    pool = open_pool(config, targets, local, address, recorded_platform(jobs[0].folder))
-    resources = hardware.resources(config.cluster, pool)
-    resumed = (folder / "config.yaml").exists()
-    if not resumed:  # only now: an error before this point leaves no half-made run folder behind
-        _keep_origins(jobs, folder, resources)
-    display = Display(folder / "log.txt")
-    try:
+    with ExitStack() as stack:
+        pool = open_pool(config, targets, local, address, recorded_platform(jobs[0].folder))
+        stack.callback(lambda: pool.close())  # the last one, if there are several
+        resources = hardware.resources(config.cluster, pool)
+        resumed = (folder / "config.yaml").exists()
+        explored = (folder / EXPLORATION_FILE).exists()
+        # only now: an error before this point leaves no half-made run folder behind
+        if not resumed:
+            if budget:
+                budget = budget.plan_exploration(config, targets[0], pool)
+                config, jobs = _within(budget, jobs)
+            _keep_origins(jobs, folder, resources, budget)
+        display = Display(folder / "log.txt")
+        stack.callback(display.stop)
         for line in (line for target in targets for line in target.describe()):
             display.say(line)
         display.say(
             f"evaluators: {present(pool)} on {pool.platform}; "
             f"{hardware.describe(config.cluster, local)}, float32, weights in float64"
         )
+        if budget:
+            display.say(str(budget))
         keep_start(config, folder)
         teacher = _load_teacher(config, targets[0])
         evaluators, models, seconds = _divide_pool(pool, jobs), {}, {}
@@ -141,31 +172,26 @@ def _run_stages(
         saved = keeper.restore()
         if saved:
             display.say(f"continuing from {saved}")
-        if resumed:  # only after the checkpoint matched: another run is left untouched
-            _keep_origins(jobs, folder, resources)
+        if budget and "train" not in budget.chosen:
+            before = seconds[jobs[0].name] if explored else 0.0
+            budget = budget.plan_training(config, tasks[0], before)
+            config, jobs = _within(budget, jobs)
+            display.say(str(budget))
+        if resumed or budget:  # only after the checkpoint matched: another run is left untouched
+            _keep_origins(jobs, folder, resources, budget)
         if any(task.state.step < config.train.steps for task in tasks):
             _train(config, jobs, models, tasks, keeper, teacher, pool, display)
             if config.cluster.learners > 1:  # the pool had to leave its CPUs to the learners
                 pool = open_pool(config, targets, local, address, pool.platform)
                 evaluators = [pool]
         for job, energies in zip(jobs, evaluators, strict=True):
-            model = models[job.name]
-            save_sampler(job.folder, model)
             display.say(f"\n{job.name}" if len(jobs) > 1 else "")
-            job.target.write_results(
-                job.config, model, energies, job.folder, display, seconds[job.name]
-            )
-            if job.config.sample.refine:
-                sampler = sampler_of(model)
-                refine_run(job.config, job.target, sampler, energies, job.folder, display)
+            _write_results(job, models[job.name], energies, seconds[job.name], display)
         if pool.repairs:
             display.say(
                 f"evaluators: {pool.repairs} jobs were lost with an evaluator, or overdue, "
                 "and done again; no result is missing"
             )
-    finally:
-        pool.close()
-        display.stop()
     for job in jobs:
         display.say(f"report: {write_report(job.folder)}")
     if len(jobs) > 1:
@@ -174,12 +200,23 @@ def _run_stages(
     display.close()
 
 
-def _keep_origins(jobs: Sequence[Job], folder: Path, resources: dict) -> None:
+def _within(budget: Budget, jobs: list[Job]) -> tuple[Config, list[Job]]:
+    """The configuration and the only job of a run with what its budget has chosen."""
+    (job,) = jobs
+    config = budget.apply(job.config)
+    return config, [dataclasses.replace(job, config=config)]
+
+
+def _keep_origins(
+    jobs: Sequence[Job], folder: Path, resources: dict, budget: Budget | None
+) -> None:
     """Keep what the run is made from, and the list of targets where there are several."""
     for job in jobs:
         keep_origin(job.folder, job.config, job.target, resources)
     if len(jobs) > 1:
         write_text(folder / "config.yaml", several_text([job.config for job in jobs]))
+    if budget:
+        budget.keep(folder)
 
 
 def _divide_pool(pool: Evaluators, jobs: Sequence[Job]) -> list[Evaluators]:
@@ -275,6 +312,16 @@ def _report_training(task: Task, several: bool, display: Display) -> None:
         )
     for text in task.evaluators.gaps.warnings():
         display.say(f"WARNING {text}")
+
+
+def _write_results(
+    job: Job, model: Model, evaluators: Evaluators, seconds: float, display: Display
+) -> None:
+    """Keep the sampler and write what its samples tell; the exploration took so many seconds."""
+    save_sampler(job.folder, model)
+    job.target.write_results(job.config, model, evaluators, job.folder, display, seconds)
+    if job.config.sample.refine:
+        refine_run(job.config, job.target, sampler_of(model), evaluators, job.folder, display)
 
 
 def summary(folder: Path, names: list[str]) -> list[str]:

@@ -38,6 +38,13 @@ def run(
             "keys of another one are left out.",
         ),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time of the whole run, without sample.refine: exploration.duration and "
+            "train.steps are chosen by the speed of this machine.",
+        ),
+    ] = None,
     address: Address = None,
     local: Local = False,
     check: Annotated[
@@ -57,9 +64,9 @@ def run(
     from onestep_md import pipeline  # torch, ray and openmm only from here on
 
     if check:
-        pipeline.check(configs, local)
+        pipeline.check(configs, local, minutes)
     else:
-        pipeline.run(configs, folder, resume, local, address)
+        pipeline.run(configs, folder, resume, local, address, minutes)
 
 
 if __name__ == "__main__":

@@ -289,6 +289,7 @@ def train(
     resume: bool = False,
     local: bool = True,
     address: str | None = None,
+    minutes: float | None = None,
 ) -> BoltzmannSampler:
     """Train a sampler from beginning to end, as `python -m onestep_md.run` does, and return it.
 
@@ -300,6 +301,7 @@ def train(
         resume: continue what is in the run folder.
         local: compute energies in this process, without Ray.
         address: of a Ray cluster, where not `local`.
+        minutes: of the whole run; exploration.duration and train.steps are chosen by them.
 
     Raises:
         ConfigError: all mistakes of the configuration at once.
@@ -308,7 +310,7 @@ def train(
     """
     configs = load_configs(config, overrides)
     out = Path(out)
-    pipeline.run(configs, out, resume, local, address)
+    pipeline.run(configs, out, resume, local, address, minutes)
     if len(configs) > 1:
         raise RunFolderError(f"{out} holds several samplers; load one: {', '.join(configs)}")
     return load(out, local, address, trust=True)  # it has run what lies there

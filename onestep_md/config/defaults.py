@@ -29,7 +29,6 @@ class Facts:
     kind: str = "molecule"  # of the target
     name: str | None = None  # of a benchmark density
     ligand: bool = False  # whether a molecule is given as target.smiles or target.file
-    peptide: bool = False  # whether it is given as target.peptide
     temperature: float | None = None  # of a molecule, in K
     coordinates: str = "internal"
     base: str | None = None  # of a molecule in cartesian coordinates
@@ -67,10 +66,6 @@ class When(NamedTuple):
 
 MOLECULES = When("for molecules", lambda facts: facts.molecule)
 LIGANDS = When("for target.smiles and target.file", lambda facts: facts.ligand)
-DESCRIBED = When(
-    "for target.smiles, target.file and target.peptide in internal coordinates",
-    lambda facts: (facts.ligand or facts.peptide) and not facts.cartesian,
-)
 DENSITIES = When("for densities", lambda facts: not facts.molecule)
 PARTICLE_DENSITIES = When(
     f"for densities of particles ({', '.join(PARTICLES)})", lambda facts: facts.name in PARTICLES
@@ -86,9 +81,9 @@ PARTICLES_IN_SPACE = When(
 )
 FLAT = When("in flat coordinates", lambda facts: facts.coordinates == "flat")
 CARTESIAN = When("in cartesian coordinates", lambda facts: facts.cartesian)
-DESCRIBED_BUFFER = When(
-    f"for train.method: buffer {DESCRIBED.words}",
-    lambda facts: DESCRIBED.holds(facts) and facts.method == "buffer",
+INTERNAL_BUFFER = When(
+    f"for train.method: buffer {INTERNAL.words}",
+    lambda facts: INTERNAL.holds(facts) and facts.method == "buffer",
 )
 CARTESIAN_BUFFER = When(
     "for train.method: buffer in cartesian coordinates",
@@ -153,7 +148,6 @@ def facts_of(values: Mapping[str, Any]) -> Facts:
         kind=kind if kind in KINDS else "molecule",
         name=name if isinstance(name, str) else None,
         ligand=bool(get("target", "smiles") or get("target", "file")),
-        peptide=bool(get("target", "peptide")),
         temperature=float(temperature) if hot else None,
         base=get("flow", "base"),
         method=get("train", "method") or "buffer",

@@ -15,10 +15,10 @@ from onestep_md.config.defaults import (
     BRIDGE_MOVES,
     CARTESIAN,
     COORDINATES_OF_TARGET,
-    DESCRIBED,
     FEWEST_PARTICLES,
     FEWEST_SAMPLES,
     FROM_RUN,
+    INTERNAL,
     LADDER,
     METHOD_OF_EXPLORATION,
     ONE_STEP_SAMPLES,
@@ -41,7 +41,7 @@ class Dynamics(Section):
     temperatures: Annotated[types.Temperatures, LADDER] = Field(
         description="Temperature of each replica of a molecule, rising from target.temperature."
     )
-    duration: Annotated[types.Picoseconds, depends((DESCRIBED, 2000.0), (OTHERWISE, 500.0))] = (
+    duration: Annotated[types.Picoseconds, depends((INTERNAL, 2000.0), (OTHERWISE, 500.0))] = (
         Field(gt=0, description="Simulated time of each replica, equilibration included.")
     )
     equilibration: types.Picoseconds = Field(

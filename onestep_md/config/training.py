@@ -10,10 +10,9 @@ from onestep_md.config.defaults import (
     CARTESIAN,
     CARTESIAN_BUFFER,
     DENSITIES,
-    DESCRIBED,
-    DESCRIBED_BUFFER,
     FLAT,
     INTERNAL,
+    INTERNAL_BUFFER,
     MOLECULES,
     OTHERWISE,
     depends,
@@ -22,7 +21,7 @@ from onestep_md.config.section import Choice, Section
 
 VolumeWeight = Annotated[
     types.Number,
-    depends((CARTESIAN_BUFFER, 0.0), (DESCRIBED_BUFFER, 0.0), (OTHERWISE, 0.02)),
+    depends((CARTESIAN_BUFFER, 0.0), (INTERNAL_BUFFER, 0.0), (OTHERWISE, 0.02)),
     Field(
         ge=0,
         description="Weight of volume consistency, see train.volume_loss and train.flow_weight.",
@@ -46,7 +45,7 @@ class _Training(Section):
 
     steps: Annotated[
         types.Whole,
-        depends((CARTESIAN_BUFFER, 60), (DESCRIBED, 2000), (MOLECULES, 1200), (DENSITIES, 2000)),
+        depends((CARTESIAN_BUFFER, 60), (ATOMS, 1200), (OTHERWISE, 2000)),
     ] = Field(ge=1, description="Optimizer steps, after train.pretraining.")
     batch: Annotated[types.Whole, depends((INTERNAL, 1024), (OTHERWISE, 512))] = Field(
         ge=1,
@@ -54,7 +53,7 @@ class _Training(Section):
         "chains come on top.",
     )
     learning_rate: Annotated[
-        types.Number, depends((CARTESIAN, 2.5e-4), (DESCRIBED, 1.5e-3), (OTHERWISE, 1e-3))
+        types.Number, depends((CARTESIAN, 2.5e-4), (INTERNAL, 1.5e-3), (OTHERWISE, 1e-3))
     ] = Field(
         gt=0,
         le=1,
@@ -62,15 +61,13 @@ class _Training(Section):
         "cartesian coordinates have; less is taken where the base is nearly exact. In cartesian "
         "coordinates some runs diverge at 7e-4.",
     )
-    regression_batch: Annotated[
-        types.Whole, depends((ATOMS, 64), (DESCRIBED, 512), (MOLECULES, 256), (DENSITIES, 512))
-    ] = Field(
+    regression_batch: Annotated[types.Whole, depends((ATOMS, 64), (OTHERWISE, 512))] = Field(
         ge=1,
         description="Configurations of the buffer, or of simulated paths, that are learned from, "
         "and moved, per step.",
     )
     state_weight: Annotated[
-        types.Number, depends((CARTESIAN_BUFFER, 0.0), (DESCRIBED_BUFFER, 0.0), (OTHERWISE, 0.1))
+        types.Number, depends((CARTESIAN_BUFFER, 0.0), (INTERNAL_BUFFER, 0.0), (OTHERWISE, 0.1))
     ] = Field(
         ge=0,
         description="Weight of state consistency, one step against two half steps, see "
@@ -99,7 +96,7 @@ class BufferTraining(_Training):
         depends(
             (ATOMS, (8.0, 1.0, 1.0, 0.0)),
             (FLAT, (1.0, 1.0, 1.0, 1.0)),
-            (DESCRIBED, (24.0, 2.0, 1.0, 0.5)),
+            (INTERNAL, (24.0, 2.0, 1.0, 0.5)),
             (OTHERWISE, (2.0, 1.0, 1.0, 1.0)),
         ),
     ] = Field(
@@ -113,13 +110,11 @@ class BufferTraining(_Training):
         "four times as high; three quarters of them train K = 1, the others follow "
         "train.step_shares.",
     )
-    # the particles of an annealing are many independent samples, so their likelihood counts;
-    # half a nanosecond has few independent frames, and it counts little
-    likelihood_weight: Annotated[
-        types.Number, depends((DESCRIBED, 1.0), (MOLECULES, 0.1), (DENSITIES, 1.0))
-    ] = Field(ge=0, description="Weight of the likelihood of buffer configurations.")
+    likelihood_weight: Annotated[types.Number, depends((ATOMS, 0.1), (OTHERWISE, 1.0))] = Field(
+        ge=0, description="Weight of the likelihood of buffer configurations."
+    )
     flow_weight: Annotated[
-        types.Number, depends((CARTESIAN, 0.0), (DESCRIBED, 0.0), (OTHERWISE, 0.01))
+        types.Number, depends((CARTESIAN, 0.0), (INTERNAL, 0.0), (OTHERWISE, 0.01))
     ] = Field(
         ge=0,
         description="Weight of flow matching, the smallest step on the buffer. In cartesian "

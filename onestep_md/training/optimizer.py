@@ -30,7 +30,7 @@ class Optimizer:
             inside = parameter.ndim == 2 and bool(parameter.any())
             (matrices if muon and inside else others).append(parameter)
         self._parts: dict[str, torch.optim.Optimizer]
-        self._parts = {"adam": torch.optim.Adam(others, betas=_BETAS)}
+        self._parts = {"adam": torch.optim.Adam(others, betas=_BETAS, foreach=True)}
         if matrices:
             self._parts["muon"] = torch.optim.Muon(matrices, momentum=_MOMENTUM, weight_decay=0.0)
         self.rate = rate

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Buffer
@@ -90,10 +91,8 @@ class TrainState:
         self.optimizer.zero_grad()
         # a young average forgets faster, so that it does not remember the identity
         decay = min(_TEACHER_DECAY, (1 + self.step) / (10 + self.step))
-        for average, parameter in zip(
-            self.teacher.parameters(), self.flow.parameters(), strict=True
-        ):
-            average.lerp_(parameter, 1.0 - decay)
+        average = get_ema_multi_avg_fn(decay)
+        average(list(self.teacher.parameters()), list(self.flow.parameters()), self.step)
         self.step += 1
         self.evaluations += evaluations
 

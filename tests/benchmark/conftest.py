@@ -47,8 +47,8 @@ def compute(func, args, kwargs):
     stays = there if wanted is None else torch.device(wanted).type == "meta"
     if not stays:
         return out
-    if name.endswith("_"):
-        return args[0]
+    if name.endswith("_"):  # those of lists of tensors return nothing
+        return args[0] if func._schema.returns else None
     return tree_map(lambda leaf: Elsewhere(leaf) if type(leaf) is torch.Tensor else leaf, out)
 
 

@@ -110,7 +110,7 @@ def test_density_of_a_python_function(write, function):
         {"peptide": "ACE-ALA-NME", "forcefield": ["amber99sbildn.xml"]},
     ],
 )
-def test_defaults_of_molecules_that_come_without_a_system(target):
+def test_defaults_of_molecules(target):
     (config,) = load_configs({"target": {"temperature": 300.0, **target}}).values()
     train = config.train
     assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 512, 1.0)
@@ -126,7 +126,7 @@ def test_defaults_of_molecules_that_come_without_a_system(target):
 @pytest.mark.parametrize(
     ("kind", "weight", "train"),
     [
-        ("molecule", 0.1, (1200, 1024, 256, 8192, (2, 1, 1, 1))),
+        ("molecule", 1.0, (2000, 1024, 512, 8192, (24, 2, 1, 0.5))),
         ("atoms", 0.1, (60, 512, 64, 2048, (8, 1, 1, 0))),
         ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
         ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
@@ -150,11 +150,14 @@ def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
 def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     config = load_config(write(KINDS[kind]), [f"train.method={method}"])
     train, equivariant = config.train, kind in ("atoms", "particles")
-    alone = equivariant and method == "buffer"  # paths have nothing to begin with
+    buffer = method == "buffer"  # paths have nothing to begin with
+    alone = buffer and (equivariant or kind == "molecule")
     assert (train.state_weight, train.volume_weight) == ((0, 0) if alone else (0.1, 0.02))
-    if method == "buffer":
-        assert (train.pretraining, train.flow_weight) == ((3000, 0) if alone else (0, 0.01))
-    assert train.learning_rate == (2.5e-4 if equivariant else 1e-3)
+    if buffer:
+        assert train.pretraining == (3000 if equivariant else 0)
+        assert train.flow_weight == (0 if alone else 0.01)
+    rates = {"atoms": 2.5e-4, "particles": 2.5e-4, "molecule": 1.5e-3}
+    assert train.learning_rate == rates.get(kind, 1e-3)
     sizes = {"atoms": (6, 32), "particles": (10, 48)}
     assert (config.flow.layers, config.flow.width) == sizes.get(kind, (8, 96))
     by = "dynamics" if kind == "molecule" else "annealing"

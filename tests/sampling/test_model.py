@@ -18,17 +18,22 @@ SYSTEMS = Path(__file__).parents[2] / "systems"
 
 
 @pytest.mark.parametrize(
-    ("system", "digest"),
+    ("system", "overrides", "digest"),
     [
-        ("alanine", "87fdfb53a544620b6417c839f1bc0f9fd1404a6ea90edd72f3e13385bf16c5e7"),
-        ("alanine-quick", "a189d62ebc68d704960c75f2ae56a009e991e929a0b394e542b06ee19d3a9e5d"),
-        ("gmm9", "c2e434da2c0b41129f29fdfd84ddc3f39bb3834f619a3fe23a1a44c77a42ad8e"),
+        (
+            "alanine",
+            ["exploration.duration=1000"],
+            "87fdfb53a544620b6417c839f1bc0f9fd1404a6ea90edd72f3e13385bf16c5e7",
+        ),
+        ("alanine-quick", [], "a189d62ebc68d704960c75f2ae56a009e991e929a0b394e542b06ee19d3a9e5d"),
+        ("gmm9", [], "c2e434da2c0b41129f29fdfd84ddc3f39bb3834f619a3fe23a1a44c77a42ad8e"),
     ],
 )
-def test_explorations_of_older_runs_keep_their_key(system, digest):
+def test_explorations_of_older_runs_keep_their_key(system, overrides, digest):
     target = Mock()
     target.fingerprint.identity = "T"
-    assert exploration_key(load_config(SYSTEMS / f"{system}.yaml"), target) == digest
+    config = load_config(SYSTEMS / f"{system}.yaml", overrides)
+    assert exploration_key(config, target) == digest
 
 
 @functools.cache
