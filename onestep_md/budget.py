@@ -23,7 +23,7 @@ from onestep_md.files import write_json
 from onestep_md.progress import Display
 from onestep_md.sampling.target import Target
 from onestep_md.training.likelihood import Likelihood
-from onestep_md.training.schedule import STEP_COUNTS
+from onestep_md.training.schedule import STEP_COUNTS, only_map
 from onestep_md.training.state import TrainState, start_state
 from onestep_md.training.task import Task
 from onestep_md.training.train import train_step
@@ -62,15 +62,13 @@ class Budget:
         """Begin a budget, or go on with that of the run folder; None where there is none.
 
         Raises:
-            ConfigError: it is no number of minutes, or a resumed run gets another one.
+            ConfigError: a resumed run gets another one.
         """
         path, began = folder / _FILE, time.monotonic()
-        if minutes is not None and not 1.0 <= minutes < math.inf:
-            raise ConfigError(f"--minutes {minutes:g}: give a number of minutes, 1 or more.")
         if not resumed:
             return None if minutes is None else cls(minutes, began)
         stored = json.loads(path.read_text()) if path.exists() else None
-        if minutes and (stored is None or stored["minutes"] != minutes):
+        if minutes is not None and (stored is None or stored["minutes"] != minutes):
             given = f"--minutes {stored['minutes']:g}" if stored else "no --minutes"
             raise ConfigError(
                 f"--minutes {minutes:g}: {folder} was begun with {given}, and a budget is divided "
@@ -144,12 +142,14 @@ class Budget:
         return dataclasses.replace(self, chosen=self.chosen | {section: keys})
 
 
-def check_budget(configs: Sequence[Config]) -> None:
-    """Refuse a run whose time cannot be divided.
+def check_budget(minutes: float, configs: Sequence[Config]) -> None:
+    """Refuse what is no time, and a run whose time cannot be divided.
 
     Raises:
-        ConfigError: it has several targets or learners, or no buffer to learn from.
+        ConfigError: there are several targets or learners, or no buffer to learn from.
     """
+    if not 1.0 <= minutes < math.inf:
+        raise ConfigError(f"--minutes {minutes:g}: give a number of minutes, 1 or more.")
     cluster, train = configs[0].cluster, configs[0].train
     faults = {
         "several targets": len(configs) > 1,
@@ -192,8 +192,7 @@ def _fresh(state: TrainState, seed: int) -> TrainState:
 
 
 def _train_once(task: Task, config: Config, steps: int) -> None:
-    shares = tuple(float(k == steps) for k in STEP_COUNTS)
-    settings = config.buffer_training.model_copy(update={"step_shares": shares})
+    settings = only_map(config.buffer_training, steps)
     train_step(task.state, settings, task.chart, task.evaluators, Alone())
 
 

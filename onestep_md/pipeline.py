@@ -58,8 +58,8 @@ class Job:
 def check(configs: dict[str, Config], local: bool, minutes: float | None) -> None:
     """Validate everything short of computing: print targets, one energy of each, and the plan."""
     display = Display()
-    if Budget.open(Path(), minutes, resumed=False):
-        check_budget(list(configs.values()))
+    if minutes is not None:
+        check_budget(minutes, list(configs.values()))
     for config in configs.values():
         target = load_target(config)
         asked = config.cluster.platform
@@ -108,7 +108,7 @@ def run(
     check_folder(folder, resume)
     budget = Budget.open(folder, minutes, resume)
     if budget:
-        check_budget(list(configs.values()))
+        check_budget(budget.minutes, list(configs.values()))
         configs = {name: budget.apply(config) for name, config in configs.items()}
     config = next(iter(configs.values()))
     hardware.prepare(config.cluster, local)

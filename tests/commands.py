@@ -3,10 +3,13 @@
 import importlib
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
+import torch
 
 from onestep_md.command_line import main
+from onestep_md.training.checkpoint import latest_checkpoint
 
 # a run on a density that has every stage and learns next to nothing
 TINY = [
@@ -30,3 +33,15 @@ def run_command(module: str, *arguments: object, expect: int = 0) -> str:
         main(lambda: app([str(part) for part in arguments]))
     assert (stopped.value.code or 0) == expect, said.getvalue()
     return said.getvalue()
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    payload = torch.load(latest_checkpoint(folder / "checkpoints"), weights_only=True)
+    return payload["state"]["flow"] | {"buffer": payload["state"]["buffer"]["s"]}
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    ours, theirs = weights_of(a), weights_of(b)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name

@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from commands import TINY, run_command
+from commands import TINY, assert_same_state, run_command
 
 from onestep_md import budget
 from onestep_md.budget import Budget
@@ -14,7 +13,6 @@ from onestep_md.config import load_config
 from onestep_md.errors import ConfigError
 from onestep_md.kinds import load_target
 from onestep_md.stages import open_pool
-from onestep_md.training.checkpoint import latest_checkpoint
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 DENSITY = SYSTEMS / "gmm9.yaml"
@@ -25,11 +23,6 @@ SETTINGS = [part for option in TIMED for part in ("--set", option)]
 def take(monkeypatch, seconds: float) -> None:
     """Let everything that is timed take so long."""
     monkeypatch.setattr(budget, "_seconds", lambda action, most=0: seconds)
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    stored = torch.load(latest_checkpoint(folder / "checkpoints"), weights_only=True)
-    return stored["state"]["flow"]
 
 
 def test_training_takes_what_is_left_and_is_the_run_of_its_own_configuration(
@@ -51,8 +44,7 @@ def test_training_takes_what_is_left_and_is_the_run_of_its_own_configuration(
     assert load_config(folder / "config.yaml").train.steps == steps
 
     run_command("run", folder / "config.yaml", "--out", again, "--local")
-    ours, theirs = weights_of(folder), weights_of(again)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_state(folder, again)
 
     command = ("run", DENSITY, "--out", folder, "--local", "--resume", *SETTINGS)
     for option in ((), ("--minutes", 3)):  # as it stands in the script of a queue

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from commands import assert_same_state
 
 import onestep_md
 from onestep_md.analysis.records.folder import read_results
-from onestep_md.training.checkpoint import latest_checkpoint
 
 ROOT = Path(__file__).parents[1]
 QUICK = ROOT / "systems" / "alanine-quick.yaml"
@@ -55,18 +54,6 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "quick"
     run("run", QUICK, "--out", folder, "--local", *settings())
     return folder
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    payload = torch.load(latest_checkpoint(folder / "checkpoints"), weights_only=True)
-    return payload["state"]["flow"] | {"buffer": payload["state"]["buffer"]["s"]}
-
-
-def assert_same_state(a: Path, b: Path) -> None:
-    ours, theirs = weights_of(a), weights_of(b)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert torch.equal(ours[name], theirs[name]), name
 
 
 def test_run_folder_is_complete_and_consistent(finished):

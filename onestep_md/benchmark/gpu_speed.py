@@ -25,7 +25,7 @@ from onestep_md.kinds.molecule import MoleculeTarget, load_molecule_target
 from onestep_md.sampling.model import Model
 from onestep_md.stages import open_pool
 from onestep_md.training.likelihood import Likelihood
-from onestep_md.training.schedule import STEP_COUNTS
+from onestep_md.training.schedule import only_map
 from onestep_md.training.train import train_step
 
 SPEED, FEED = "speed", "evaluators"
@@ -120,8 +120,7 @@ def training_step(
     model: Model, settings: BufferTraining, count: int, evaluators: Evaluators
 ) -> Callable[[], object]:
     """Return a function that takes a training step for K = `count`."""
-    shares = tuple(float(count == k) for k in STEP_COUNTS)
-    settings = settings.model_copy(update={"step_shares": shares})
+    settings = only_map(settings, count)
     return lambda: train_step(model.state, settings, model.chart, evaluators, Alone())
 
 

@@ -150,7 +150,8 @@ def test_defaults_that_depend_on_the_kind(write, kind, weight, train):
 def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     config = load_config(write(KINDS[kind]), [f"train.method={method}"])
     train, equivariant = config.train, kind in ("atoms", "particles")
-    buffer = method == "buffer"  # paths have nothing to begin with
+    buffer = method == "buffer"
+    # paths have nothing to begin with
     alone = buffer and (equivariant or kind == "molecule")
     assert (train.state_weight, train.volume_weight) == ((0, 0) if alone else (0.1, 0.02))
     if buffer:
