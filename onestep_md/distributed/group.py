@@ -8,11 +8,11 @@ training step has several of each, with Jacobian-vector products among them. The
 added up once per step instead.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 _stores: list[dist.TCPStore] = []  # of this process, the first learner: open until it ends
 
@@ -59,9 +59,8 @@ class Group:
         _together(dist.all_gather, blocks, rows)
         return torch.cat(blocks)
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Add up the gradients of all learners in place, in one message."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients]).cpu()
         _together(dist.all_reduce, flat)
         for gradient, total in zip(

@@ -5,10 +5,10 @@ generators, but computes only its rows: results depend on the number of learners
 summation alone. `Alone` is a single learner, `group.Group` several on torch.distributed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from onestep_md.interruption import StopRequest
 
@@ -32,7 +32,7 @@ class Learners(Protocol):
     def gather(self, rows: Tensor) -> Tensor:
         """Join the rows (n / world, ...) of all learners in order, (n, ...); collective."""
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Add up the gradients of all learners in place; collective."""
 
     def stop_requested(self) -> bool:
@@ -59,7 +59,7 @@ class Alone:
         """All rows."""
         return rows
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Leave them: they are complete."""
 
     def stop_requested(self) -> bool:

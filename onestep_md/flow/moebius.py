@@ -30,7 +30,7 @@ def transform(x: Tensor, centres: Tensor, orders: Sequence[int]) -> tuple[Tensor
     Returns:
         y (batch, n), not wrapped, and log dy/dx (batch, n).
     """
-    y, log_slope, _ = _Moebius.apply(x, centres, orders)
+    y, log_slope, *_ = _Moebius.apply(x, centres, orders)
     return y, log_slope
 
 
@@ -40,54 +40,54 @@ class _Moebius(torch.autograd.Function):
     @staticmethod
     def forward(
         x: Tensor, centres: Tensor, orders: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         n, parts = len(orders), centres.flatten(0, 1).unbind()
         waves = [x] * (2 * n)
         for k in orders:
             a, b = parts[k - 1], parts[n + k - 1]
-            cosine, sine = torch.cos(k * x), torch.sin(k * x)
+            phase = k * x
+            cosine, sine = torch.cos(phase), torch.sin(phase)
             waves[k - 1], waves[n + k - 1] = cosine, sine
             # 1 - conj(w) e^{ikx} = real - i imaginary, real > 0 because |w| < 1
             real = 1.0 - torch.addcmul(a * cosine, b, sine)
             imaginary = torch.addcmul(a * sine, b, cosine, value=-1.0)
             x = torch.add(x, torch.atan2(imaginary, real), alpha=2.0 / k)
         circle = torch.stack(waves).unflatten(0, (2, -1))
-        square = centres.square().sum(0)
-        return x, torch.log((1.0 - square) / _modulus(square, centres, circle)).sum(0), circle
+        left = 1.0 - centres.square().sum(0)
+        modulus = 2.0 - left - 2.0 * (centres * circle).sum(0)  # 1 + |w|^2 - 2 (a c + b s)
+        return x, torch.log(left / modulus).sum(0), circle, left, modulus
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Sequence[int]], output: tuple) -> None:
         x, centres, ctx.orders = inputs
-        circle = output[2]
-        ctx.mark_non_differentiable(circle)
-        ctx.save_for_backward(centres, circle)
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(centres, *output[2:])
         ctx.save_for_forward(x, centres)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_y: Tensor, by_slope: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
-        centres, circle = ctx.saved_tensors
+    def backward(ctx, by_y: Tensor, by_slope: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+        centres, circle, left, modulus = ctx.saved_tensors
         (a, b), (cosine, sine) = centres, circle
-        square = centres.square().sum(0)
-        modulus = _modulus(square, centres, circle)
-        slope = (1.0 - square) / modulus
         weight = 2.0 * by_slope / modulus
-        count = torch.arange(1, len(slope) + 1).to(by_y)[:, None, None]
+        count = torch.arange(1, len(left) + 1).to(by_y)[:, None, None]
         turns = (-count * weight * (a * sine - b * cosine)).unbind()
-        slopes = slope.unbind()
+        slopes = (left / modulus).unbind()
         ahead = [by_y] * len(slopes)
         for k in reversed(ctx.orders):
             ahead[k - 1] = by_y
             by_y = torch.addcmul(turns[k - 1], by_y, slopes[k - 1])
         pull = 2.0 * torch.stack(ahead) / (count * modulus)
-        shrink = 2.0 * by_slope / (1.0 - square)
+        shrink = 2.0 * by_slope / left
         p, q = sine - b, a - cosine
         by_a = pull * p - weight * q - shrink * a
         by_b = pull * q + weight * p - shrink * b
         return by_y, torch.stack([by_a, by_b]), None
 
     @staticmethod
-    def jvp(ctx, d_x: Tensor, d_centres: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
+    def jvp(
+        ctx, d_x: Tensor, d_centres: Tensor, _: None
+    ) -> tuple[Tensor, Tensor, None, None, None]:
         # of the inputs alone, so that it can be differentiated
         x, centres = ctx.saved_tensors
         d_log = torch.zeros_like(d_x)
@@ -102,9 +102,4 @@ class _Moebius(torch.autograd.Function):
             )
             d_x = (left * d_x + (2.0 / k) * (p * d_a + q * d_b)) / modulus
             x = x + (2.0 / k) * torch.atan2(imaginary, real)
-        return d_x, d_log, None
-
-
-def _modulus(square: Tensor, centres: Tensor, circle: Tensor) -> Tensor:
-    """Compute m (H, batch, n) from |w|^2, w and e^{ikx}."""
-    return 1.0 + square - 2.0 * (centres * circle).sum(0)
+        return d_x, d_log, None, None, None

@@ -101,9 +101,7 @@ class CouplingLayer(nn.Module):
     """
 
     is_kept: Tensor
-    kept: Tensor
     moved: Tensor
-    order: Tensor
 
     def __init__(
         self,
@@ -115,11 +113,7 @@ class CouplingLayer(nn.Module):
     ):
         super().__init__()
         self.register_buffer("is_kept", kept, persistent=False)
-        for name, chosen in {"kept": kept, "moved": ~kept}.items():
-            self.register_buffer(name, chosen.nonzero().squeeze(-1), persistent=False)
-        # where the coordinates are in [kept | moved]
-        order = torch.argsort(torch.cat([self.kept, self.moved]))
-        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("moved", (~kept).nonzero().squeeze(-1), persistent=False)
         self.n_moved_line = int((~kept[:n_linear]).sum())
         self.per_line, self.per_circle = line_parameter_count(bins), circle_parameter_count(orders)
         self.conditioner = make(self.per_line, self.per_circle)
@@ -133,18 +127,15 @@ class CouplingLayer(nn.Module):
         on_line, on_circle = (
             (line_inverse, circle_inverse) if inverse else (line_forward, circle_forward)
         )
+        line, circle = moved.split([n, angles], -1)
+        of_line, of_circle = raw.split([n * self.per_line, angles * self.per_circle], -1)
         parts = []
         if n or not angles:  # of a single coordinate every other layer moves nothing
-            line = raw[:, : n * self.per_line].unflatten(-1, (n, self.per_line))
-            parts.append(on_line(moved[:, :n], line))
+            parts.append(on_line(line, of_line.unflatten(-1, (n, self.per_line))))
         if angles:
-            circle = raw[:, n * self.per_line :].unflatten(-1, (angles, self.per_circle))
-            parts.append(on_circle(moved[:, n:], circle))
+            parts.append(on_circle(circle, of_circle.unflatten(-1, (angles, self.per_circle))))
         new, log_slope = zip(*parts, strict=True)
         return torch.cat(new, -1), torch.cat(log_slope, -1)
-
-    def _merge(self, s: Tensor, new: Tensor) -> Tensor:
-        return torch.cat([s.index_select(1, self.kept), new], -1).index_select(1, self.order)
 
     def forward(
         self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor, inverse: bool
@@ -155,7 +146,7 @@ class CouplingLayer(nn.Module):
         """
         raw = self._raw_parameters(s, seen, clock, d)
         new, log_slope = self._transform(s.index_select(1, self.moved), raw, inverse)
-        return self._merge(s, new), log_slope.sum(-1)
+        return s.index_copy(1, self.moved, new), log_slope.sum(-1)
 
     def forward_with_score(
         self, s: Tensor, seen: Tensor, clock: Tensor, d: Tensor, score: Tensor
@@ -175,14 +166,16 @@ class CouplingLayer(nn.Module):
         """
         raw, moved = self._raw_parameters(s, seen, clock, d), s.index_select(1, self.moved)
         new, log_slope = self._transform(moved, raw, inverse=False)
-        by_moved, by_raw = torch.autograd.grad(  # the slope of affine maps does not depend on x_m
-            log_slope.sum(), (moved, raw), retain_graph=True, materialize_grads=True
+        (by_moved,) = torch.autograd.grad(  # the slope of affine maps does not depend on x_m
+            log_slope.sum(), moved, retain_graph=True, materialize_grads=True
         )
         ahead = (score.index_select(1, self.moved) - by_moved) * torch.exp(-log_slope.detach())
-        (turn,) = torch.autograd.grad(new, raw, ahead, retain_graph=True)
-        (through,) = torch.autograd.grad(raw, s, by_raw + turn, retain_graph=True)
-        score = self._merge(score - through, ahead)
-        return self._merge(s, new), log_slope.sum(-1), score
+        # to x_m too, which is not read
+        (through,) = torch.autograd.grad(
+            (new, log_slope), s, (ahead, torch.ones_like(log_slope)), retain_graph=True
+        )
+        score = (score - through).index_copy(1, self.moved, ahead)
+        return s.index_copy(1, self.moved, new), log_slope.sum(-1), score
 
 
 class CouplingFlow(Flow):

@@ -13,9 +13,9 @@ import torch
 from onestep_md.config import BufferTraining
 from onestep_md.flow import losses
 from onestep_md.interruption import StopRequest
+from onestep_md.training.gradients import GRADIENT_NORM
 from onestep_md.training.monitor import LOG_EVERY, append_row, forget_rows_after
 from onestep_md.training.schedule import draw_step_count, learning_rate
-from onestep_md.training.state import GRADIENT_NORM
 from onestep_md.training.task import Keeper, Task
 
 # The first part trains one step alone: at the full rate, maps of many steps throw it back. They

@@ -22,6 +22,7 @@ from onestep_md.distributed.pool import Evaluators
 from onestep_md.flow import losses
 from onestep_md.flow.base import Flow
 from onestep_md.flow.paths import log_sampling, log_variance, path_times, simulate, states_at
+from onestep_md.training.gradients import clip, gradients_of
 from onestep_md.training.state import StepInfo, TrainState, batch_ess, log_weight_spread
 
 PATH_STEPS = 32
@@ -59,8 +60,7 @@ def path_step(
         + volume_weight * volume_loss
         + _JACOBIAN_WEIGHT * stretch
     )
-    loss.backward()
-    state.descend([state.take_gradients()], spent)
+    state.descend([clip(gradients_of(loss, flow))], spent)
     return StepInfo(
         loss_energy=spread,
         loss_flow=float(base_loss.detach()),

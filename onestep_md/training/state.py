@@ -13,7 +13,6 @@ from onestep_md.flow.base import Flow
 from onestep_md.training.buffer import Buffer
 from onestep_md.training.optimizer import Optimizer
 
-GRADIENT_NORM = 1.0
 _TEACHER_DECAY = 0.998
 
 
@@ -64,25 +63,15 @@ class TrainState:
         self.walled = saved.get("walled", 0)  # runs from before it was counted
         self.evaluations, self.seconds = saved["evaluations"], saved["seconds"]
 
-    def take_gradients(self) -> list[Tensor]:
-        """Take the gradients from the parameters, clipped by their common norm."""
-        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), GRADIENT_NORM)
-        gradients = [
-            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            for parameter in self.flow.parameters()
-        ]
-        self.optimizer.zero_grad()
-        return gradients
-
     @torch.no_grad()
     def descend(self, gradients: Sequence[list[Tensor]], evaluations: int) -> None:
         """Step along the sum of gradients; the teacher follows.
 
         Args:
-            gradients: of the losses, as `take_gradients` returns them. Each is clipped by itself:
-                where few samples have a weight, the energy's is ten times as long as that of the
-                likelihood and nearly all noise (atenolol: the cosine of two batches is 0.04 and
-                0.29). Under a common norm it leaves nothing of the other; some runs diverged.
+            gradients: of the losses, clipped each by itself: where few samples have a weight, the
+                energy's is ten times as long as that of the likelihood and nearly all noise
+                (atenolol: the cosine of two batches is 0.04 and 0.29). Under a common norm it
+                leaves nothing of the other; some runs diverged.
             evaluations: energies that they cost.
         """
         for parameter, *parts in zip(self.flow.parameters(), *gradients, strict=True):

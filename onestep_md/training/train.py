@@ -32,6 +32,7 @@ from onestep_md.flow.base import Flow
 from onestep_md.training import regression
 from onestep_md.training.buffer import Configurations
 from onestep_md.training.chains import move_chains, weigh
+from onestep_md.training.gradients import clip, gradients_of, start_gradients
 from onestep_md.training.monitor import Monitor
 from onestep_md.training.path_step import path_step
 from onestep_md.training.schedule import draw_step_count, learning_rate
@@ -140,9 +141,8 @@ def train_step(
     places = weigh(chart, chains, *latent).map(learners.gather)
     of_chains = learners.take_rows(losses.chain_influence(places.log_w))
     loss, regressed = regression.regress(state, settings, chart, chains, latent, of_chains, draws)
-    (loss / learners.world).backward()  # gradients are summed, and these are means
-    learners.sum_gradients(flow.parameters())
-    gradients = [state.take_gradients()]
+    # gradients are summed over the learners, and these are means
+    of_loss = start_gradients(loss / learners.world, flow)
 
     # ---- the energies are back
     states, log_det_chart, u, force = _receive(sent, evaluators)
@@ -157,12 +157,15 @@ def train_step(
     # every rare well has an emphasis of its own
     wells = learners.gather(emphasis[:n]), chart.log_emphasis(drawn.s.double())
     influence = losses.influence(samples.log_w, *wells)
+    gradients = []
     if learners.gather(outside).mean() > OUTSIDE:
         state.walled += 1
     else:
-        losses.energy(s, score, force[:n], learners.take_rows(influence)).backward()
-        learners.sum_gradients(flow.parameters())
-        gradients.append(state.take_gradients())
+        energy = losses.energy(s, score, force[:n], learners.take_rows(influence))
+        gradients.append(gradients_of(energy, flow))
+    gradients.append(of_loss.result())
+    for part in gradients:
+        learners.sum_gradients(part)
 
     # ---- the drawn chains move on, before the flow changes
     proposals = None
@@ -172,7 +175,7 @@ def train_step(
     jumped = move_chains(state.buffer, index, places, proposals, full, samples, generator)
 
     spent = len(u) * learners.world
-    state.descend(gradients, spent)
+    state.descend([clip(part) for part in gradients], spent)
     regressed = learners.gather(regressed[None]).mean(0)
     return _step_info(samples.log_w - wells[0], regressed, jumped, spent, steps)
 

@@ -6,6 +6,7 @@ import torch
 
 from onestep_md.benchmark import learner
 from onestep_md.benchmark.learner import count_work, measure_learner
+from onestep_md.training import train
 
 SYSTEMS = Path(__file__).parents[2] / "systems"
 
@@ -19,6 +20,15 @@ def test_products_and_calls_are_counted_forwards_and_backwards():
     products, calls = count_work(work)
     assert products == 3 * 5 * 7 * 2  # and the gradient in a
     assert calls >= 4
+
+
+def test_what_a_second_thread_computes_is_counted():
+    network, x = torch.nn.Linear(5, 7, bias=False), torch.ones(3, 5)
+
+    def work():
+        train.start_gradients(network(x).sum(), network).result()
+
+    assert count_work(work)[0] == 3 * 5 * 7 * 2
 
 
 def test_each_k_has_a_row(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from onestep_md.coordinates.angle_decoder import AngleDecoder
+from onestep_md.coordinates.base import wrap
 from onestep_md.coordinates.marginals import Marginals, RareWells, is_rotatable, smooth_density
 
 
@@ -119,19 +120,53 @@ def test_emphases_of_several_torsions_multiply():
     torch.testing.assert_close(rare.log_emphasis(angles), single[0] + single[1])
 
 
-def test_the_decoder_of_angles_has_the_derivatives_of_the_quantile():
+@pytest.fixture
+def decoded():
+    """Marginals of two torsions, one of them with an almost empty barrier, and their decoder."""
     generator = torch.Generator().manual_seed(3)
-    angles = 2.0 * torch.randn(500, 2, generator=generator, dtype=torch.float64)
-    weight = torch.full((500,), 1.0 / 500, dtype=torch.float64)
-    marginals = Marginals.fit(torch.remainder(angles + math.pi, 2 * math.pi) - math.pi, weight)
-    s = 6.2 * torch.rand(50, 2, generator=generator, dtype=torch.float64) - 3.1
+    wide = 2.0 * torch.randn(500, 1, generator=generator, dtype=torch.float64)
+    narrow = wells((-1.0, 300), (2.0, 200), width=0.1)
+    marginals = Marginals.fit(wrap(torch.cat([wide, narrow], -1)), equal(narrow))
+    return marginals, AngleDecoder(marginals)
+
+
+def test_networks_see_the_torsions_of_the_chart(decoded):
+    marginals, decoder = decoded
+    s = (6.2831 * (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000) - 3.1415
+    exact = marginals.quantile(s.expand(-1, 2))[0]
+    torch.testing.assert_close(decoder(s.expand(-1, 2)), exact, rtol=0, atol=2e-3)
+    assert (decoder(s.expand(-1, 2)).diff(dim=0) > 0).all()
+    single = decoder(s.expand(-1, 2).float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), exact, rtol=0, atol=3e-3)
+
+
+def test_the_slope_that_networks_see_is_that_of_the_value(decoded):
+    _, decoder = decoded
+    generator = torch.Generator().manual_seed(4)
+    s = (6.2 * torch.rand(50, 2, generator=generator, dtype=torch.float64) - 3.1).requires_grad_()
+    assert torch.autograd.gradcheck(decoder, s, eps=1e-7, atol=1e-4)
     tangent = torch.randn(50, 2, generator=generator, dtype=torch.float64)
-    found = []
-    for function in (AngleDecoder(marginals), lambda s: marginals.quantile(s)[0]):
-        s.requires_grad_()
-        value, pushed = torch.func.jvp(function, (s,), (tangent,))
-        by_value = torch.autograd.grad((function(s) * tangent).sum(), s)[0]
-        by_pushed = torch.autograd.grad(pushed.square().sum(), s)[0]
-        found.append((value, pushed, by_value, by_pushed))
-    for own, other in zip(*found, strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-12)
+    _, pushed = torch.func.jvp(decoder, (s,), (tangent,))
+    (slope,) = torch.autograd.grad(decoder(s).sum(), s)
+    torch.testing.assert_close(pushed, slope * tangent)
+    # volume consistency differentiates the tangent once more
+    (bend,) = torch.autograd.grad(pushed.sum(), s)
+    h = 1e-6
+    ahead, behind = (
+        torch.func.jvp(decoder, ((s + turn).detach(),), (tangent,))[1] for turn in (h, -h)
+    )
+    torch.testing.assert_close(bend, (ahead - behind) / (2 * h), rtol=1e-3, atol=1e-3)
+
+
+def test_a_state_that_is_no_number_is_seen_as_none(decoded):
+    _, decoder = decoded
+    seen = decoder(torch.tensor([[math.nan, math.inf], [0.0, 1.0]]))
+    assert seen[0].isnan().all() and seen[1].isfinite().all()
+
+
+def test_both_ends_of_the_circle_are_one_torsion(decoded):
+    _, decoder = decoded
+    ends = torch.tensor([[-math.pi], [math.pi - 1e-9], [math.pi], [3 * math.pi]])
+    seen = decoder(ends.double().expand(-1, 2))
+    torch.testing.assert_close(torch.cos(seen), torch.full_like(seen, -1.0), rtol=0, atol=1e-9)

@@ -98,7 +98,7 @@ def test_a_layer_shows_what_it_keeps_alone(flow, chart):
     other = s.clone()
     other[:, layer.moved] += 0.5
     torch.testing.assert_close(flow._seen(s, layer), flow._seen(other, layer))
-    other[:, layer.kept[0]] += 0.5
+    other[:, layer.is_kept.nonzero()[0]] += 0.5
     assert (flow._seen(s, layer) - flow._seen(other, layer)).abs().max() > 1e-4
 
 
