@@ -2,6 +2,7 @@
 
     python -m onestep_md.benchmark alanine            # train, sample, compare with the reference
     python -m onestep_md.benchmark reference systems/alanine.yaml --duration 10000
+    python -m onestep_md.benchmark replica-exchange runs/alanine --share 0.5
     python -m onestep_md.benchmark densities gmm9 funnel --seeds 3
     python -m onestep_md.benchmark particles dw4
     python -m onestep_md.benchmark molecules          # thirty small ones, log Z checked
@@ -68,6 +69,18 @@ def reference(
     path = system.parent / "reference" / f"{system.stem}.json"
     write_reference(config, path)
     print(path)
+
+
+@app.command()
+def replica_exchange(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs on molecules with regions.")],
+    share: Annotated[float, typer.Option(help="Of the CPU time of each run, up to 1.")] = 1.0,
+) -> None:
+    """Runs beside replica exchange, OpenMM's and ours, of as much CPU time or energies."""
+    from onestep_md.benchmark.replica_exchange import compare_with_replica_exchange
+
+    for line in compare_with_replica_exchange(runs, share):
+        print(line, flush=True)
 
 
 @app.command()

@@ -33,6 +33,7 @@ EXCHANGE, DYNAMICS, TURN = 0, 1, 2  # first spawn key of the random streams
 
 
 Inside = Callable[[np.ndarray], np.ndarray]
+Enough = Callable[[int, int], bool]
 
 
 class SegmentRunner(Protocol):
@@ -53,6 +54,7 @@ def explore(
     inside: Inside = lambda x: np.ones(len(x), dtype=bool),
     turning: Collection[tuple[int, int]] = (),
     progress: Callable[[float, str], None] | None = None,
+    enough: Enough = lambda frames, evaluations: False,
 ) -> Exploration:
     """Run the whole protocol.
 
@@ -64,11 +66,13 @@ def explore(
         inside: finds which of (batch, atoms, 3) belong to the domain.
         turning: bonds that may turn to another well.
         progress: called with the fraction done and a message, about twice a second.
+        enough: asked after every round that frames are kept of, with the number of frames and of
+            force evaluations so far; where it says so, the protocol ends before its time.
 
     Raises:
         TargetError: a replica fails again and again.
     """
-    plan = _Plan(settings, seed)
+    plan = Plan(settings, seed)
     ladder = [_Replica(np.array(molecule.positions), i) for i in range(len(plan.temperatures))]
     record = _Record(plan)
     torsions = [torsion for torsion in molecule.torsions if torsion.bond in turning]
@@ -93,6 +97,8 @@ def explore(
         if progress and (time.monotonic() - reported > REPORT_SECONDS or k + 1 == plan.rounds):
             reported = time.monotonic()
             progress((k + 1) / plan.rounds, record.message(k + 1))
+        if k >= plan.discarded and enough(len(record.walkers), record.evaluations):
+            break
     return record.exploration()
 
 
@@ -121,7 +127,7 @@ class _Replica:
             )
 
 
-class _Plan:
+class Plan:
     """The protocol in steps and rounds, and the random streams of each of its places."""
 
     def __init__(self, settings: Dynamics, seed: int):
@@ -160,7 +166,7 @@ class _Plan:
 class _Record:
     """The frames and counts of all rounds."""
 
-    plan: _Plan
+    plan: Plan
     results: list[SegmentResult] = field(default_factory=list)
     walkers: list[int] = field(default_factory=list)
     energies: list[np.ndarray] = field(default_factory=list)
@@ -225,7 +231,7 @@ def _jump(
     jumps: TorsionJumps,
     evaluators: SegmentRunner,
     inside: Inside,
-    plan: _Plan,
+    plan: Plan,
     k: int,
     record: _Record,
 ) -> None:
@@ -244,7 +250,7 @@ def _jump(
         ladder[i].positions, ladder[i].velocities, ladder[i].u = x[i], None, float(u[i])
 
 
-def _exchange(ladder: list[_Replica], plan: _Plan, k: int, record: _Record) -> list[_Replica]:
+def _exchange(ladder: list[_Replica], plan: Plan, k: int, record: _Record) -> list[_Replica]:
     """Swap neighbours (0, 1), (2, 3), ... after even rounds and (1, 2), ... after odd ones."""
     ladder, uniforms = list(ladder), plan.uniforms(k)
     b = plan.temperatures[0] / plan.temperatures

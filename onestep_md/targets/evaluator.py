@@ -208,18 +208,23 @@ def repartition_hydrogen_masses(system: openmm.System, molecule: Molecule) -> No
                 system.setParticleMass(heavy, rest)
 
 
-def _context(
-    system: openmm.System, integrator: openmm.Integrator, platform: str, threads: int
-) -> openmm.Context:
+def platform_properties(platform: str, threads: int = 1) -> dict[str, str]:
+    """What a context on a platform of OpenMM is made with."""
     properties = {
         "CPU": {"Threads": str(threads)},
         "CUDA": {"Precision": "mixed"},
         "OpenCL": {"Precision": "mixed"},
         "HIP": {"Precision": "mixed"},
     }
+    return properties.get(platform, {})
+
+
+def _context(
+    system: openmm.System, integrator: openmm.Integrator, platform: str, threads: int
+) -> openmm.Context:
     try:
         chosen = openmm.Platform.getPlatformByName(platform)
-        return openmm.Context(system, integrator, chosen, properties.get(platform, {}))
+        return openmm.Context(system, integrator, chosen, platform_properties(platform, threads))
     except openmm.OpenMMException as error:
         count = openmm.Platform.getNumPlatforms()
         names = [openmm.Platform.getPlatform(i).getName() for i in range(count)]
