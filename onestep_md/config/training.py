@@ -53,7 +53,7 @@ class _Training(Section):
         "chains come on top.",
     )
     learning_rate: Annotated[
-        types.Number, depends((CARTESIAN, 2.5e-4), (INTERNAL, 1.5e-3), (OTHERWISE, 1e-3))
+        types.Number, depends((CARTESIAN, 2.5e-4), (INTERNAL, 4e-3), (OTHERWISE, 1e-3))
     ] = Field(
         gt=0,
         le=1,

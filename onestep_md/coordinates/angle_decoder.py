@@ -71,13 +71,13 @@ class _Cubic(torch.autograd.Function):
 
 
 def _cells(circle: Tensor, cubics: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Find the places in [0, 1] of angles (batch, n) in their cells, and the cells' numbers."""
+    """Find the places in [0, 1] of angles (batch, n) in their cells, and coefficients there."""
     turned = torch.remainder(circle.double() + math.pi, 2.0 * math.pi) / _WIDTH
     cell = turned.detach().long().clamp(0, _CELLS - 1)  # a state may be nan
     row = cell + _CELLS * torch.arange(circle.shape[1], device=cell.device)
     # rows of one table: three times as fast as indices of two dimensions
-    numbers = cubics.index_select(0, row.flatten()).unflatten(0, row.shape)
-    return turned - cell, numbers.unbind(-1)
+    coefficients = cubics.index_select(0, row.flatten()).unflatten(0, row.shape)
+    return turned - cell, coefficients.unbind(-1)
 
 
 def _tabulate(marginals: Marginals) -> Tensor:

@@ -10,6 +10,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
+from onestep_md.benchmark.learner import gradients_at_once
+from onestep_md.training import train
+
 TRANSFERS = ("aten::_to_copy", "aten::copy_")  # operations between devices
 
 
@@ -68,7 +71,9 @@ class Moved(TorchFunctionMode):
 
 
 @pytest.fixture
-def elsewhere():
+def elsewhere(monkeypatch):
+    # modes are those of one thread; a GPU is the same in all
+    monkeypatch.setattr(train, "start_gradients", gradients_at_once)
     # parameters stay the same objects, as on their way to a GPU, for the optimizer's sake
     torch.__future__.set_swap_module_params_on_conversion(True)
     with Moved(), Computed():
