@@ -131,8 +131,7 @@ class PotentialEvaluator:
         return self._advance(segment)
 
     def _start(self, segment: Segment) -> None:
-        # OpenMM wants 1 .. 2^31 - 1; 0 would mean "seed from the clock"
-        seed = 1 + segment.seed % (2**31 - 2)
+        seed = openmm_seed(segment.seed)
         self._integrator.setTemperature(segment.temperature)
         self._integrator.setFriction(segment.friction)
         self._integrator.setStepSize(segment.timestep * PER_FS)
@@ -206,6 +205,11 @@ def repartition_hydrogen_masses(system: openmm.System, molecule: Molecule) -> No
                 rest = system.getParticleMass(heavy).value_in_unit(unit.dalton) - moved
                 system.setParticleMass(hydrogen, mass + moved)
                 system.setParticleMass(heavy, rest)
+
+
+def openmm_seed(seed: int) -> int:
+    """Bring a seed into OpenMM's range, 1 to 2^31 - 1; 0 would mean "seed from the clock"."""
+    return 1 + seed % (2**31 - 2)
 
 
 def platform_properties(platform: str, threads: int = 1) -> dict[str, str]:

@@ -18,6 +18,7 @@ from onestep_md.config import Dynamics
 from onestep_md.errors import TargetError
 from onestep_md.targets.evaluator import (
     PER_FS,
+    openmm_seed,
     platform_properties,
     repartition_hydrogen_masses,
 )
@@ -131,7 +132,7 @@ def _simulation(
     integrator = openmm.LangevinMiddleIntegrator(
         lowest, settings.friction, settings.timestep * PER_FS
     )
-    integrator.setRandomNumberSeed(1 + seed % (2**31 - 2))  # 0 would mean "seed from the clock"
+    integrator.setRandomNumberSeed(openmm_seed(seed))
     chosen = openmm.Platform.getPlatformByName(platform)
     topology = app.PDBFile(io.StringIO(molecule.pdb_text)).topology
     simulation = app.Simulation(
