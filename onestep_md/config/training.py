@@ -53,7 +53,7 @@ class _Training(Section):
         "chains come on top.",
     )
     learning_rate: Annotated[
-        types.Number, depends((CARTESIAN, 2.5e-4), (INTERNAL, 4e-3), (OTHERWISE, 1e-3))
+        types.Number, depends((CARTESIAN, 2.5e-4), (INTERNAL, 6e-3), (OTHERWISE, 1e-3))
     ] = Field(
         gt=0,
         le=1,
@@ -61,7 +61,9 @@ class _Training(Section):
         "cartesian coordinates have; less is taken where the base is nearly exact. In cartesian "
         "coordinates some runs diverge at 7e-4.",
     )
-    regression_batch: Annotated[types.Whole, depends((ATOMS, 64), (OTHERWISE, 512))] = Field(
+    regression_batch: Annotated[
+        types.Whole, depends((ATOMS, 64), (INTERNAL_BUFFER, 2048), (OTHERWISE, 512))
+    ] = Field(
         ge=1,
         description="Configurations of the buffer, or of simulated paths, that are learned from, "
         "and moved, per step.",

