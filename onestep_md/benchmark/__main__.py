@@ -12,6 +12,7 @@
     python -m onestep_md.benchmark throughput         # the evaluator pool on this machine
     python -m onestep_md.benchmark energies           # OpenMM beside batches by torch
     python -m onestep_md.benchmark learner            # training steps, by K
+    python -m onestep_md.benchmark losses systems/gmm9.yaml   # trainings without each loss
     python -m onestep_md.benchmark chaos              # runs that lose evaluators, nodes, drivers
     python -m onestep_md.benchmark gpu --minutes 10   # what only a GPU can show
 
@@ -28,7 +29,7 @@ import typer
 
 from onestep_md.command_line import main
 from onestep_md.config import load_config
-from onestep_md.errors import TargetError
+from onestep_md.errors import ConfigError, TargetError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -259,6 +260,26 @@ def learner(
     names = ("alanine", "trialanine", "thymidine", "gmm9")
     for line in measure_learner(systems or [Path(f"systems/{name}.yaml") for name in names]):
         print(line)
+
+
+@app.command()
+def losses(
+    systems: Annotated[list[Path], typer.Argument(help="YAML files with train.method: buffer.")],
+    out: Annotated[Path, typer.Option(help="Folder of all trainings.")] = Path("runs/losses"),
+    only: Annotated[str, typer.Option(help="Variants with commas between them.")] = "",
+    seeds: Annotated[int, typer.Option(help="Trainings of every variant.", min=1)] = 2,
+    samples: Annotated[int, typer.Option(help="For every K.", min=100)] = 2000,
+    override: Annotated[list[str] | None, typer.Option("--set", help="As in `run`.")] = None,
+) -> None:
+    """Trainings without each of their losses, to 128 steps; finished ones are kept."""
+    from onestep_md.benchmark.losses import VARIANTS, measure_losses
+
+    chosen = only.split(",") if only else list(VARIANTS)
+    if unknown := [name for name in chosen if name not in VARIANTS]:
+        raise ConfigError(f"--only: no {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
+    for file in systems:
+        for line in measure_losses(file, out, chosen, seeds, samples, override or ()):
+            print(line)
 
 
 @app.command()

@@ -98,7 +98,7 @@ class BufferTraining(_Training):
         depends(
             (ATOMS, (8.0, 1.0, 1.0, 0.0)),
             (FLAT, (1.0, 1.0, 1.0, 1.0)),
-            (INTERNAL, (24.0, 2.0, 1.0, 0.5)),
+            (INTERNAL, (20.0, 2.0, 1.0, 1.0)),
             (OTHERWISE, (2.0, 1.0, 1.0, 1.0)),
         ),
     ] = Field(
@@ -114,6 +114,12 @@ class BufferTraining(_Training):
     )
     likelihood_weight: Annotated[types.Number, depends((ATOMS, 0.1), (OTHERWISE, 1.0))] = Field(
         ge=0, description="Weight of the likelihood of buffer configurations."
+    )
+    energy_weight: types.Number = Field(
+        1.0,
+        ge=0,
+        description="Weight of the energies of flow samples, by their path gradient. 0 leaves it "
+        "out: then the buffer alone teaches.",
     )
     flow_weight: Annotated[
         types.Number, depends((CARTESIAN, 0.0), (INTERNAL, 0.0), (OTHERWISE, 0.01))

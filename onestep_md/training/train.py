@@ -160,9 +160,9 @@ def train_step(
     gradients = []
     if learners.gather(outside).mean() > OUTSIDE:
         state.walled += 1
-    else:
+    elif settings.energy_weight > 0:
         energy = losses.energy(s, score, force[:n], learners.take_rows(influence))
-        gradients.append(gradients_of(energy, flow))
+        gradients.append(gradients_of(settings.energy_weight * energy, flow))
     gradients.append(of_loss.result())
     for part in gradients:
         learners.sum_gradients(part)

@@ -22,7 +22,7 @@ KINDS = {
 # these defaults depend on the target
 MOLECULE_TRAIN = BufferTraining(
     steps=2000, batch=1024, regression_batch=2048, likelihood_weight=1.0, buffer=8192,
-    step_shares=(24.0, 2.0, 1.0, 0.5), learning_rate=6e-3, pretraining=0, flow_weight=0.0,
+    step_shares=(20.0, 2.0, 1.0, 1.0), learning_rate=6e-3, pretraining=0, flow_weight=0.0,
     state_weight=0.0, volume_weight=0.0,
 )  # fmt: skip
 

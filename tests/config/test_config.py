@@ -116,7 +116,7 @@ def test_defaults_of_molecules(target):
     assert (train.steps, train.regression_batch, train.likelihood_weight) == (2000, 2048, 1.0)
     assert train.learning_rate == 6e-3
     assert train.flow_weight == train.state_weight == train.volume_weight == 0.0
-    assert train.step_shares == (24.0, 2.0, 1.0, 0.5)
+    assert train.step_shares == (20.0, 2.0, 1.0, 1.0)
     assert config.dynamics.duration == 2000.0
     values = {"target": {"temperature": 300.0, **target}, "flow": {"coordinates": "cartesian"}}
     (config,) = load_configs(values).values()
@@ -126,7 +126,7 @@ def test_defaults_of_molecules(target):
 @pytest.mark.parametrize(
     ("kind", "weight", "train"),
     [
-        ("molecule", 1.0, (2000, 1024, 2048, 8192, (24, 2, 1, 0.5))),
+        ("molecule", 1.0, (2000, 1024, 2048, 8192, (20, 2, 1, 1))),
         ("atoms", 0.1, (60, 512, 64, 2048, (8, 1, 1, 0))),
         ("density", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),
         ("data", 1.0, (2000, 512, 512, 1024, (1, 1, 1, 1))),

@@ -13,6 +13,7 @@ from onestep_md.coordinates.flat import FlatChart
 from onestep_md.distributed.learners import Alone
 from onestep_md.distributed.pool import SerialEvaluators
 from onestep_md.errors import PoolError
+from onestep_md.flow import losses
 from onestep_md.flow.step import StepFlow
 from onestep_md.targets.densities import GaussianMixture
 from onestep_md.targets.density_evaluator import DensityEvaluator
@@ -158,3 +159,24 @@ def among(density, inside):
     explored = Configurations(chains, torch.zeros(len(chains)).double(), torch.zeros_like(chains))
     evaluators = SerialEvaluators(functools.partial(DensityEvaluator, density), "torch")
     return state_of(explored), evaluators, FlatChart.fit(x)
+
+
+def test_without_a_weight_the_energy_teaches_nothing(monkeypatch):
+    x = torch.randn(500, DIM, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chart = FlatChart.fit((x - x.mean(0)) / x.std(0))
+    explored = Configurations(x[:50], -0.5 * x[:50].square().sum(-1), -x[:50])
+    evaluators = SerialEvaluators(functools.partial(DensityEvaluator, shifted), "torch")
+
+    def trained(weight, rescaled=1.0):
+        state, settings = state_of(explored), short(energy_weight=weight)
+        own = losses.energy
+        with monkeypatch.context() as patch:
+            patch.setattr(losses, "energy", lambda *given: rescaled * own(*given))
+            info = train_step(state, settings, chart, evaluators, Alone())
+        assert info.evaluations >= settings.batch  # chains still jump to flow samples
+        return torch.cat([p.detach().flatten() for p in state.flow.parameters()])
+
+    nothing = trained(0.0)
+    assert torch.equal(nothing, trained(0.0, rescaled=3.0))
+    assert not torch.equal(nothing, trained(1.0))
+    torch.testing.assert_close(trained(0.1), trained(1.0, rescaled=0.1))
