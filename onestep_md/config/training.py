@@ -65,8 +65,8 @@ class _Training(Section):
         types.Whole, depends((ATOMS, 64), (INTERNAL_BUFFER, 2048), (OTHERWISE, 512))
     ] = Field(
         ge=1,
-        description="Configurations of the buffer, or of simulated paths, that are learned from, "
-        "and moved, per step.",
+        description="Configurations of the buffer, or of simulated paths, that are learned from "
+        "per step. Those of the buffer move; of a multiple of train.batch, as many as that.",
     )
     state_weight: Annotated[
         types.Number, depends((CARTESIAN_BUFFER, 0.0), (INTERNAL_BUFFER, 0.0), (OTHERWISE, 0.1))

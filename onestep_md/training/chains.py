@@ -22,6 +22,9 @@ class Weighted:
     at: Configurations
     log_w: Tensor
 
+    def __getitem__(self, rows: slice) -> "Weighted":
+        return Weighted(self.at[rows], self.log_w[rows])
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "Weighted":
         """Apply a function to all tensors."""
         return Weighted(self.at.map(function), function(self.log_w))
@@ -54,6 +57,7 @@ def move_chains(
     index: Tensor,
     chains: Weighted,
     proposals: Weighted | None,
+    every: int,
     full: bool,
     samples: Weighted,
     generator: torch.Generator,
@@ -64,7 +68,8 @@ def move_chains(
         buffer: changed in place.
         index: (n,) which chains were drawn.
         chains: where these are.
-        proposals: where they may go, if anywhere.
+        proposals: where the first of every `every` of them may go, if anywhere.
+        every: how many of them have one proposal.
         full: whether these have the whole stride.
         samples: flow samples; they take the places of chains, one for one.
         generator: source of the acceptances.
@@ -72,13 +77,16 @@ def move_chains(
     Returns:
         Which chains (m,) have jumped, of the m that had a flow sample to jump to.
     """
+    log_w = chains.log_w.clone()
     if proposals:
-        accepted = accept(proposals.log_w - chains.log_w, generator)
+        start = chains[::every]
+        accepted = accept(proposals.log_w - start.log_w, generator)
         if full:
             buffer.adapt(accepted)
-        chains = proposals.where(accepted, chains)
-    m = min(len(chains.log_w), len(samples.log_w))
-    jumped = accept(samples.log_w[:m] - chains.log_w[:m], generator)
-    buffer.replace(index, chains.at)
+        moved = proposals.where(accepted, start)
+        buffer.replace(index[::every], moved.at)
+        log_w[::every] = moved.log_w
+    m = min(len(log_w), len(samples.log_w))
+    jumped = accept(samples.log_w[:m] - log_w[:m], generator)
     buffer.replace(index[:m][jumped], samples.at[:m][jumped])
     return jumped

@@ -120,8 +120,11 @@ def train_step(
     z = learners.take_rows(chart.sample_base(settings.batch, generator))
     index, drawn = state.buffer.draw(settings.regression_batch, generator)
     chains = drawn.map(learners.take_rows)
+    # as many chains move as there are flow samples; learners have whole multiples of `every`
+    every = len(index) // settings.batch if len(index) % settings.batch == 0 else 1
+    moving = len(index) // every
     # the one-step map is the cheapest to move chains by
-    kicks = crank_nicolson.draw(len(index), flow.dim, generator) if steps == 1 else None
+    kicks = crank_nicolson.draw(moving, flow.dim, generator) if steps == 1 else None
     kicks = kicks and kicks.map(learners.take_rows)
     draws = regression.draw(settings, chart, len(index), generator)
     draws = draws and draws.map(learners.take_rows)
@@ -132,7 +135,8 @@ def train_step(
     latent = flow.inverse(chains.s, steps)
     if kicks:
         with torch.no_grad():
-            near = crank_nicolson.propose(latent[0], flow.n_linear, state.buffer.stride, kicks)
+            start = latent[0][::every]
+            near = crank_nicolson.propose(start, flow.n_linear, state.buffer.stride, kicks)
             moved = flow(near, steps)
         # only the regression reads forces of chains
         sent.append(_send(moved[0], chart, evaluators, draws is not None))
@@ -172,7 +176,7 @@ def train_step(
     if kicks:
         proposals = weigh(chart, evaluated[n:], near, moved[1]).map(learners.gather)
     full = bool(kicks and kicks.full)
-    jumped = move_chains(state.buffer, index, places, proposals, full, samples, generator)
+    jumped = move_chains(state.buffer, index, places, proposals, every, full, samples, generator)
 
     spent = len(u) * learners.world
     state.descend([clip(part) for part in gradients], spent)

@@ -67,7 +67,7 @@ def trained(learners, n_linear, n_circular, volume_loss):
     chart = Cylinder(n_linear, n_circular)
     evaluators = SerialEvaluators(lambda: Energy(n_linear), "torch")
     values = {
-        "batch": 32, "regression_batch": 48, "likelihood_weight": 0.1, "volume_loss": volume_loss,
+        "batch": 32, "regression_batch": 64, "likelihood_weight": 0.1, "volume_loss": volume_loss,
         "step_shares": (2, 1, 1, 1), "learning_rate": 1e-3, "flow_weight": 0.01,
         "state_weight": 0.1, "volume_weight": 0.02,
     }  # fmt: skip

@@ -21,12 +21,12 @@ def weighted(place, log_w):
     return Weighted(at(place, len(log_w)).at, log_w)
 
 
-def moved(proposals, samples, full=True):
+def moved(proposals, samples, full=True, every=1):
     """A buffer of six chains at 0 after a move of the last four, and which of these jumped."""
     buffer, index = Buffer(at(0, 6).at), torch.arange(2, 6)
     before = buffer.stride
     generator = torch.Generator().manual_seed(0)
-    jumped = move_chains(buffer, index, at(0, 4), proposals, full, samples, generator)
+    jumped = move_chains(buffer, index, at(0, 4), proposals, every, full, samples, generator)
     chains = buffer.chains
     assert torch.equal(chains.log_p, chains.s[:, 0].double())
     assert torch.equal(chains.force, -chains.s)
@@ -55,6 +55,13 @@ def test_more_samples_than_chains_leave_the_rest_unused():
 def test_a_jump_leaves_from_where_the_proposal_has_led():
     assert moved(weighted(1, [10.0] * 4), weighted(2, [50.0] * 4))[0] == [0, 0, 2, 2, 2, 2]
     assert moved(weighted(1, [90.0] * 4), weighted(2, [50.0] * 4))[0] == [0, 0, 1, 1, 1, 1]
+
+
+def test_some_chains_move_and_all_may_jump():
+    samples = weighted(2, [NEVER, ALWAYS, NEVER, NEVER])
+    places, jumped, _ = moved(weighted(1, [ALWAYS] * 2), samples, every=2)
+    assert places == [0, 0, 1, 2, 1, 0]
+    assert jumped == [False, True, False, False]
 
 
 def test_only_proposals_of_the_whole_stride_adapt_it():
