@@ -91,11 +91,13 @@ def measure_losses(
     rows = []
     for seed in range(1, seeds + 1):
         config = load_config(file, options, seed)
+        steps = config.buffer_training.steps
         hardware.prepare(config.cluster, local=True)
         target = load_target(config)
         folder = out / f"{file.stem}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         display = Display(folder / "log.txt")
+        display.say(f"{file.stem}, seed {seed}: {len(variants)} trainings of {steps} steps")
         pool = open_pool(config, [target], local=True, address=None)
         try:
             explored, _ = explore_or_load(config, target, pool, folder, display)

@@ -21,6 +21,7 @@ from onestep_md.config.sections import (
 )
 from onestep_md.config.targets import MoleculeTarget, Target
 from onestep_md.config.training import BufferTraining, Train
+from onestep_md.errors import ConfigError
 
 
 class Config(Section):
@@ -85,8 +86,16 @@ class Config(Section):
 
     @property
     def buffer_training(self) -> BufferTraining:
-        """The training of a run with a buffer."""
-        assert isinstance(self.train, BufferTraining)
+        """The training of a run with a buffer.
+
+        Raises:
+            ConfigError: the run has none.
+        """
+        if not isinstance(self.train, BufferTraining):
+            raise ConfigError(
+                f"train.method: {self.train.method} has no buffer of configurations, which this "
+                "needs. Give a run of train.method: buffer."
+            )
         return self.train
 
     @model_validator(mode="before")

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from onestep_md.benchmark import losses
+from onestep_md.benchmark.learner import measure_learner
 from onestep_md.benchmark.losses import ALL, VARIANTS, measure_gap, measure_losses
 from onestep_md.config import load_config
 from onestep_md.coordinates.flat import FlatChart
+from onestep_md.errors import ConfigError
 from onestep_md.flow.step import StepFlow
 from onestep_md.sampling.draw import TargetSamples
 from onestep_md.sampling.sampler import Sampler
@@ -59,6 +61,17 @@ def test_trainings_of_a_seed_share_an_exploration_and_are_kept(tmp_path, monkeyp
     changed[0]["ess"] = 0.5
     kept.write_text(json.dumps(changed))
     assert any(line.startswith("| all | 50.0, ") for line in measure_losses(*asked))
+
+
+def test_methods_without_a_buffer_are_refused_before_anything_is_explored(tmp_path):
+    asked = SYSTEMS / "gmm9.yaml", tmp_path, ["all"], 1, 500, ("train.method=osds",)
+    with pytest.raises(ConfigError, match="osds has no buffer"):
+        measure_losses(*asked)
+    assert not any(tmp_path.iterdir())
+    file = tmp_path / "paths.yaml"
+    file.write_text("target: {kind: density, name: gmm9}\ntrain: {method: osds}\n")
+    with pytest.raises(ConfigError, match="osds has no buffer"):
+        measure_learner([file])
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.2])
