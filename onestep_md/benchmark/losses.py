@@ -20,7 +20,7 @@ from onestep_md.files import write_json
 from onestep_md.flow.losses import difference
 from onestep_md.kinds import load_target
 from onestep_md.progress import Display
-from onestep_md.results.evidence import measure
+from onestep_md.results.evidence import measure_all
 from onestep_md.run_folder import machine, machine_line
 from onestep_md.sampling.model import build_model
 from onestep_md.sampling.sampler import Sampler, sampler_of, save_sampler
@@ -91,6 +91,7 @@ def measure_losses(
     rows = []
     for seed in range(1, seeds + 1):
         config = load_config(file, options, seed)
+        config = config.changed("sample", steps=STEPS, n=samples, n_one_step=samples)
         steps = config.buffer_training.steps
         hardware.prepare(config.cluster, local=True)
         target = load_target(config)
@@ -103,7 +104,7 @@ def measure_losses(
             explored, _ = explore_or_load(config, target, pool, folder, display)
             for variant in variants:
                 own = folder / variant.replace(" ", "-")
-                rows += _finish(config, target, explored, pool, own, variant, samples, display)
+                rows += _finish(config, target, explored, pool, own, variant, display)
         finally:
             pool.close()
             display.close()
@@ -119,7 +120,6 @@ def _finish(
     pool: Evaluators,
     folder: Path,
     variant: str,
-    samples: int,
     display: Display,
 ) -> list[Row]:
     """Train one variant, or what is left of it, and measure its maps."""
@@ -139,22 +139,18 @@ def _finish(
     display.stop()
     save_sampler(folder, model)
     sampler, zero = sampler_of(model), target.known_log_z or 0.0
-    rows = []
-    for steps in STEPS:
-        _, evidence = measure(
-            sampler, pool, samples, steps, config.seed, config.sample.auxiliaries
+    rows = [
+        Row(
+            variant=variant,
+            seed=config.seed,
+            steps=steps,
+            ess=evidence.ess,
+            eubo=evidence.eubo.value - zero,
+            gap=measure_gap(sampler, steps),
+            seconds=model.state.seconds,
         )
-        rows.append(
-            Row(
-                variant=variant,
-                seed=config.seed,
-                steps=steps,
-                ess=evidence.ess,
-                eubo=evidence.eubo.value - zero,
-                gap=measure_gap(sampler, steps),
-                seconds=model.state.seconds,
-            )
-        )
+        for steps, (_, evidence) in measure_all(config, sampler, pool).items()
+    ]
     write_json(path, [dataclasses.asdict(row) for row in rows])
     return rows
 

@@ -68,8 +68,8 @@ def move_chains(
         buffer: changed in place.
         index: (n,) which chains were drawn.
         chains: where these are.
-        proposals: where the first of every `every` of them may go, if anywhere.
-        every: how many of them have one proposal.
+        proposals: where the chains 0, every, 2 every, ... of these may go, if anywhere.
+        every: see proposals; 1 for all chains.
         full: whether these have the whole stride.
         samples: flow samples; they take the places of chains, one for one.
         generator: source of the acceptances.

@@ -30,6 +30,7 @@ BRIEF = (
 
 def test_no_two_variants_train_alike():
     config = load_config(SYSTEMS / "gmm9.yaml")
+    assert config.changed("train", **ALL) == config  # the defaults of densities
     trained = [str(config.changed("train", **(ALL | own)).train) for own in VARIANTS.values()]
     assert len(set(trained)) == len(VARIANTS)
 
